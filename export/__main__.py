@@ -1,0 +1,161 @@
+"""``python -m export``: checkpoint -> graph -> ONNX -> checked against FunASR -> installed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import secrets
+import signal
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError, HubUnreachableError
+
+ROOT = Path(__file__).resolve().parent.parent
+RANDOM_WARNING = """
+  ############################################################################
+  ##  RANDOM WEIGHTS: no model hub can be reached from here, so the service ##
+  ##  gets the full-size architecture with seeded random numbers in it.     ##
+  ##  Everything works and is as fast as with real weights, but the         ##
+  ##  emotions it names MEAN NOTHING. With a network: make export           ##
+  ############################################################################
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exports one checkpoint; returns the exit code."""
+    options = _parse(argv)
+    # So that the staging folder goes away when the export is ended from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        _export(options)
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("export: stopped, nothing was installed", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser.add_argument(
+        "--checkpoint",
+        metavar="NAME|DIR|random[:SIZE]",
+        help="a hub's name, a folder with config.yaml, tokens.txt and model.pt, or random weights "
+        "of size large, base or seed (default: emotion2vec_plus_large from the hub)",
+    )
+    parser.add_argument("--hub", choices=("modelscope", "huggingface"), default="modelscope")
+    parser.add_argument("--revision", help="of the hub's checkpoint (default: a pinned one)")
+    parser.add_argument("--target", choices=("cpu",), default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
+    parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
+    parser.add_argument("--samples", type=Path, default=ROOT / "samples", help="also verified on")
+    parser.add_argument("--seed", type=int, help="of the random clips (default: a fresh one)")
+    parser.add_argument(
+        "--random-if-unreachable",
+        action="store_true",
+        help="where no hub can be reached, go on with random:large instead of failing",
+    )
+    return parser.parse_args(argv)
+
+
+def _export(options: argparse.Namespace) -> None:
+    # Imported late: --help and wrong arguments must not wait for FunASR.
+    _say("loading PyTorch and FunASR ...")
+    from export.checkpoint import load_folder
+    from export.hub import DEFAULT_NAMES, fetch
+    from export.random_checkpoint import random_checkpoint
+
+    name = options.checkpoint or DEFAULT_NAMES[options.hub]
+    if name.split(":")[0] == "random":
+        checkpoint = random_checkpoint(name.partition(":")[2] or "large")
+    elif Path(name).is_dir():
+        checkpoint = load_folder(Path(name))
+    else:
+        try:
+            download = fetch(name, options.hub, options.revision)
+            checkpoint = load_folder(download.folder, name, download.revision)
+        except HubUnreachableError as error:
+            if not options.random_if_unreachable:
+                raise
+            print(f"export: {error}\n{RANDOM_WARNING}", file=sys.stderr)
+            checkpoint = random_checkpoint("large")
+    _say(f"checkpoint {checkpoint.source}")
+    for line in checkpoint.report:
+        _say(line)
+    _build(checkpoint, options)
+
+
+def _build(checkpoint: Any, options: argparse.Namespace) -> None:
+    from google.protobuf import json_format, text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    from export import install, verify
+    from export.graph import PackedEncoder
+    from export.onnx import write_onnx
+    from export.reference import Reference
+    from server.backends.onnxruntime.runtime import open_session
+
+    model = checkpoint.build()
+    embed_dim = model.cfg.embed_dim
+    card = _card(checkpoint, options)
+    with install.staging(options.model_repository) as stage:
+        _say(f"writing the ONNX graph in {options.precision} ...")
+        path = stage / "1" / install.MODEL_FILE
+        write_onnx(PackedEncoder(model, checkpoint.label_order()), path, options.precision)
+
+        seed = options.seed if options.seed is not None else secrets.randbits(32)
+        _say(f"comparing with FunASR, on the runtime that will serve it (--seed {seed}) ...")
+        config = json_format.MessageToDict(
+            text_format.Parse(install.encoder_config(embed_dim, card), ModelConfig()),
+            preserving_proto_field_name=True,
+        )
+        session = open_session(path, config)
+        # A second build: exporting may have changed the first one's precision.
+        reference = Reference(checkpoint, checkpoint.build())
+        started = time.monotonic()
+        rows = verify.compare(
+            session.run, reference.run, verify.test_clips(options.samples, seed)
+        )
+        tolerance = verify.TOLERANCES[options.precision]
+        print(verify.table(rows, tolerance))
+        if not all(row.within(tolerance) for row in rows):
+            raise ExportError("the graph is too far from FunASR: nothing was installed")
+        _say(f"verified {len(rows)} clips in {time.monotonic() - started:.0f} s")
+        card["verified"] = {"seed": seed, "rows": [row.to_dict() for row in rows]}
+        install.write_model_files(stage, embed_dim, card)
+        install.install(stage, options.model_repository)
+    _say(f"installed into {options.model_repository / install.ENCODER}")
+
+
+def _card(checkpoint: Any, options: argparse.Namespace) -> dict[str, Any]:
+    from export.contract import LABELS
+    from export.onnx import OPSET
+
+    packages = ("torch", "funasr", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
+    return {
+        "checkpoint": checkpoint.source,
+        "revision": checkpoint.revision,
+        "sha256": checkpoint.sha256,
+        "weights": checkpoint.weights,
+        "embed_dim": checkpoint.model_conf["embed_dim"],
+        "labels": list(LABELS),
+        "target": options.target,
+        "precision": options.precision,
+        "opset": OPSET,
+        "exported": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "tools": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _say(line: str) -> None:
+    print(f"export: {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""A FunASR emotion2vec checkpoint: read, checked, and built as FunASR's own model."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from funasr.models.emotion2vec.model import Emotion2vec
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from export import contract
+from export.errors import ExportError
+from export.hub import PINNED
+
+ENGLISH_OF = {"<unk>": "unknown"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What an export starts from.
+
+    Attributes:
+        source: What the user asked for: a hub's name, a folder, or ``random:large``.
+        revision: The hub's revision, None for folders and random weights.
+        weights: ``pretrained``, or ``random`` for weights that mean nothing.
+        sha256: Digest of model.pt, None for random weights.
+        model_conf: The section of that name of config.yaml.
+        tokens: The lines of tokens.txt.
+        state: The model's tensors under the names that FunASR's model uses.
+        report: One line per thing worth knowing about the weights.
+    """
+
+    source: str
+    revision: str | None
+    weights: str
+    sha256: str | None
+    model_conf: dict[str, Any]
+    tokens: list[str]
+    state: dict[str, torch.Tensor]
+    report: list[str]
+
+    def label_order(self) -> list[int]:
+        """The row of the classification head for each of ``contract.LABELS``."""
+        english = [_english(token) for token in self.tokens]
+        return [english.index(label) for label in contract.LABELS]
+
+    def build(self) -> Emotion2vec:
+        """FunASR's own model with these weights, in eval mode."""
+        model = _skeleton(self.model_conf, len(self.tokens))
+        model.load_state_dict(self.state, strict=True)
+        return model.eval()
+
+
+def load_folder(
+    folder: Path, source: str | None = None, revision: str | None = None
+) -> Checkpoint:
+    """Reads config.yaml, tokens.txt and model.pt.
+
+    Args:
+        folder: Where they lie.
+        source: What to call the checkpoint, the folder by default.
+        revision: The hub's revision, if it came from one.
+
+    Raises:
+        ExportError: A file is missing or unreadable, the architecture or the labels are not those
+            of emotion2vec+, or weights are missing.
+    """
+    for name in ("config.yaml", "tokens.txt", "model.pt"):
+        if not (folder / name).is_file():
+            raise ExportError(
+                f"{folder} has no {name}: a checkpoint folder holds config.yaml, tokens.txt and "
+                "model.pt"
+            )
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise ExportError(f"cannot read {folder / 'config.yaml'}: {error}") from error
+    if not isinstance(config, dict) or "model_conf" not in config:
+        raise ExportError(f"{folder / 'config.yaml'} has no section model_conf")
+    model_conf = config["model_conf"]
+    check_architecture(model_conf)
+    tokens = (folder / "tokens.txt").read_text(encoding="utf-8").split()
+    check_tokens(tokens)
+    stored = _read_weights(folder / "model.pt")
+    state, report = _select(stored, _skeleton(model_conf, len(tokens)), config)
+    digest = hashlib.sha256()
+    with open(folder / "model.pt", "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return Checkpoint(
+        source=source or str(folder),
+        revision=revision,
+        weights="pretrained",
+        sha256=digest.hexdigest(),
+        model_conf=model_conf,
+        tokens=tokens,
+        state=state,
+        report=report,
+    )
+
+
+def check_architecture(model_conf: dict[str, Any]) -> None:
+    """Refuses what the packed graph and the audio layout cannot express.
+
+    Raises:
+        ExportError: Names the setting, its value and the one that is needed.
+    """
+    try:
+        audio = model_conf["modalities"]["audio"]
+        spec = audio["feature_encoder_spec"]
+        settings = {
+            "model_conf.normalize": (model_conf["normalize"], True),
+            "model_conf.layer_norm_first": (model_conf["layer_norm_first"], False),
+            "audio.num_extra_tokens": (audio["num_extra_tokens"], contract.EXTRA_SLOTS),
+            "audio.extractor_mode": (audio["extractor_mode"], "layer_norm"),
+            "audio.use_alibi_encoder": (audio["use_alibi_encoder"], True),
+            "audio.learned_alibi": (audio["learned_alibi"], False),
+            "audio.conv_pos_pre_ln": (audio["conv_pos_pre_ln"], False),
+        }
+        reach = max(3, audio["conv_pos_width"] // audio["conv_pos_depth"]) // 2
+    except (KeyError, TypeError) as error:
+        raise ExportError(
+            f"config.yaml is not that of an emotion2vec model: {error} is missing from model_conf"
+        ) from error
+    hop, window = _frontend_geometry(spec)
+    settings["hop of audio.feature_encoder_spec"] = (hop, contract.SLOT)
+    settings["window of audio.feature_encoder_spec"] = (window, contract.WINDOW)
+    for name, (value, needed) in settings.items():
+        if value != needed:
+            raise ExportError(f"{name} is {value!r}, but only {needed!r} can be exported")
+    if reach > contract.EXTRA_SLOTS:
+        raise ExportError(
+            f"the positional convolutions reach {reach} frames, but clips of one batch stand "
+            f"only {contract.EXTRA_SLOTS} slots apart: check audio.conv_pos_width"
+        )
+
+
+def check_tokens(tokens: list[str]) -> None:
+    """Refuses label sets other than the nine of emotion2vec+.
+
+    Raises:
+        ExportError: Says which revision to take instead.
+    """
+    if any(token.startswith("unuse") for token in tokens):
+        revisions = " or ".join(
+            f"{name} at --revision {revision} (--hub {hub})"
+            for (hub, name), revision in PINNED.items()
+        )
+        raise ExportError(
+            f"tokens.txt is of an old revision, with placeholders instead of labels ({tokens}): "
+            f"take {revisions}"
+        )
+    english = sorted(_english(token) for token in tokens)
+    if english != sorted(contract.LABELS):
+        raise ExportError(
+            f"tokens.txt has the labels {english}, but these nine are needed: "
+            f"{sorted(contract.LABELS)}"
+        )
+
+
+def _english(token: str) -> str:
+    """``生气/angry`` is written in both languages; ``<unk>`` is written alone."""
+    last = token.split("/")[-1].strip().lower()
+    return ENGLISH_OF.get(last, last)
+
+
+def _frontend_geometry(spec: str) -> tuple[int, int]:
+    """Hop and window in samples of a list of (channels, width, stride).
+
+    FunASR passes the text to eval(): only a list expression of numbers may get there.
+    """
+    if not isinstance(spec, str) or not re.fullmatch(r"[\d\s()\[\],+*]+", spec):
+        raise ExportError(f"feature_encoder_spec {spec!r} is not a list of (channels, width, stride)")
+    try:
+        layers = eval(compile(ast.parse(spec, mode="eval"), "feature_encoder_spec", "eval"), {})
+        hop, window = 1, 1
+        for _, width, stride in layers:
+            window += (width - 1) * hop
+            hop *= stride
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"feature_encoder_spec {spec!r} is not a list of (channels, width, stride): {error}"
+        ) from error
+    return hop, window
+
+
+def _skeleton(model_conf: dict[str, Any], labels: int) -> Emotion2vec:
+    return Emotion2vec(model_conf=model_conf, vocab_size=labels)
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        stored = torch.load(
+            path,
+            map_location="cpu",
+            weights_only=True,
+            # model.pt holds several copies of the model: read only what is used.
+            mmap=zipfile.is_zipfile(path) or None,
+        )
+    except Exception as error:  # torch raises a dozen kinds for a file it cannot or must not read
+        raise ExportError(
+            f"cannot read {path} as plain weights ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}): download it again"
+        ) from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(stored, dict) and key in stored:
+            stored = stored[key]
+    if not isinstance(stored, dict):
+        raise ExportError(f"{path} holds a {type(stored).__name__} instead of named tensors")
+    return stored
+
+
+def _select(
+    stored: dict[str, torch.Tensor], model: Emotion2vec, config: dict[str, Any]
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Picks the model's tensors out of the file, as FunASR's loader names them.
+
+    config.yaml's ``scope_map`` lists pairs (prefix in the file, prefix in the model).
+    """
+    scope = [str(item) for item in config.get("scope_map") or []]
+    prefixes = ["", "module.", *(prefix for prefix in scope[::2] if prefix.lower() != "none")]
+    state: dict[str, torch.Tensor] = {}
+    used: set[str] = set()
+    problems: list[str] = []
+    for name, wanted in model.state_dict().items():
+        key = next((p + name for p in reversed(prefixes) if p + name in stored), None)
+        if key is None:
+            problems.append(f"{name} is missing")
+        elif stored[key].shape != wanted.shape:
+            problems.append(
+                f"{name} has shape {tuple(stored[key].shape)} instead of {tuple(wanted.shape)}"
+            )
+        else:
+            state[name] = stored[key]
+            used.add(key)
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ExportError(
+            "model.pt does not fit config.yaml: " + "; ".join(problems[:5]) + more
+        )
+    ignored = sorted(set(stored) - used)
+    groups = sorted({key.split(".")[0] for key in ignored})
+    parameters = sum(tensor.numel() for tensor in state.values())
+    report = [
+        f"weights used: {len(used)} tensors, {parameters:,} parameters",
+        f"weights ignored: {len(ignored)} tensors" + (f" ({', '.join(groups)})" if groups else ""),
+        "weights missing: 0",
+    ]
+    return state, report

@@ -1,0 +1,84 @@
+"""The tensors, names and labels on which export, Triton's model repository and every client agree.
+
+This is the one definition of the contract: `export.install` renders the encoder's config.pbtxt
+from it, and tests/contract holds every other config.pbtxt to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SAMPLE_RATE = 16_000
+"""Samples per second of the waveform the encoder reads."""
+
+SLOT = 320
+"""Samples per slot: the hop of the convolutional frontend (20 ms at 16 kHz)."""
+
+WINDOW = 400
+"""Samples one frame sees (25 ms); a clip of n samples has ``(n - WINDOW) // SLOT + 1`` frames."""
+
+EXTRA_SLOTS = 10
+"""Empty slots in front of each clip, where its learned extra tokens stand inside the encoder."""
+
+NORMALIZE_EPS = 1e-5
+"""Added to the variance when a clip is normalised (``torch.nn.functional.layer_norm``)."""
+
+MAX_SECONDS = 30
+"""The longest clip one request may carry."""
+
+LABELS = (
+    "angry",
+    "disgusted",
+    "fearful",
+    "happy",
+    "neutral",
+    "other",
+    "sad",
+    "surprised",
+    "unknown",
+)
+"""Public label names, in the order of every ``scores`` tensor."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as config.pbtxt declares it.
+
+    Attributes:
+        name: Tensor name.
+        data_type: Triton type name, for example ``TYPE_FP32``.
+        dims: Shape without the batch dimension; -1 is variable.
+        ragged: Whether requests of different length share a batch, concatenated without padding.
+        scattered_by: Name of the ragged input whose shape splits this output back into requests.
+    """
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    ragged: bool = False
+    scattered_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Inputs and outputs of one model of the repository."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+AUDIO = Tensor("audio", "TYPE_STRING", (1,))
+WAVEFORM = Tensor("waveform", "TYPE_FP32", (-1,), ragged=True)
+NUM_SAMPLES = Tensor("num_samples", "TYPE_INT32", (1,))
+FRAMES = Tensor("frames", "TYPE_INT32", (-1,), ragged=True)
+LONGEST = "longest"
+"""Batch input of the encoder: its *shape* is the padded length of the batch's longest clip."""
+
+SCORES = Tensor("scores", "TYPE_FP32", (len(LABELS),))
+EMBEDDING = Tensor("embedding", "TYPE_FP32", (-1,))
+FRAME_SCORES = Tensor("frame_scores", "TYPE_FP32", (-1, len(LABELS)), scattered_by=FRAMES.name)
+FRAME_EMBEDDING = Tensor("frame_embedding", "TYPE_FP32", (-1, -1), scattered_by=FRAMES.name)
+
+ENCODER_INPUTS = (WAVEFORM, NUM_SAMPLES, FRAMES)
+ENCODER_OUTPUTS = (SCORES, EMBEDDING, FRAME_SCORES, FRAME_EMBEDDING)

@@ -1,0 +1,9 @@
+"""The errors that a user of the export can cause."""
+
+
+class ExportError(RuntimeError):
+    """The export cannot go on; the message says why and what to do."""
+
+
+class HubUnreachableError(ExportError):
+    """No model hub answers and the checkpoint is not in the local cache."""

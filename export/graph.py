@@ -1,0 +1,259 @@
+"""The exact-packing encoder: emotion2vec over many clips laid end to end, without padding.
+
+FunASR runs emotion2vec one clip at a time, because padding changes its answers: the positional
+convolutions read it (ddlBoJack/emotion2vec#37). Here a batch is one long waveform in which each
+clip owns whole 320-sample slots and starts with ten empty ones::
+
+    clip 0                                clip 1
+    |10 empty slots|frames 0..T0-1|1-2|   |10 empty slots|frames 0..T1-1|1-2|  ...
+
+Everything but attention works on that packed sequence. The empty slots later hold a clip's ten
+extra tokens, and until then keep neighbours further apart than the positional convolutions reach.
+No shape depends on tensor values: the batch size, the packed length, the total number of frames
+and the longest clip are all shapes of inputs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from funasr.models.emotion2vec.base import get_alibi
+from funasr.models.emotion2vec.model import Emotion2vec
+from torch import Tensor, nn
+
+from export.contract import EXTRA_SLOTS, SLOT, WINDOW
+
+MASKED = -1e4
+"""Attention logit of a slot that holds nothing: exp() of it is 0 in fp32 and in fp16."""
+
+
+class Norm(nn.Module):
+    """A LayerNorm that computes in fp32, whatever the precision around it."""
+
+    def __init__(self, norm: nn.LayerNorm):
+        super().__init__()
+        self.shape, self.eps = norm.normalized_shape, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = None if self.weight is None else self.weight.float()
+        bias = None if self.bias is None else self.bias.float()
+        return F.layer_norm(x.float(), self.shape, weight, bias, self.eps).to(x.dtype)
+
+
+class StridedProjection(nn.Module):
+    """A stride-s convolution over time as one matrix product, channels last.
+
+    A convolution of width k <= 2s reads, for each output, one row of s frames and the first
+    k - s frames of the next row: a reshape and a shifted copy replace the im2col.
+    """
+
+    def __init__(self, conv: nn.Conv1d):
+        super().__init__()
+        self.stride, self.width = conv.stride[0], conv.kernel_size[0]
+        if not self.stride <= self.width <= 2 * self.stride:
+            raise ValueError(
+                f"cannot express a convolution of width {self.width} and stride {self.stride} "
+                "as a reshape: the width must be between the stride and twice the stride"
+            )
+        # [out, in, k] -> [k * in, out], in the order in which frames lie in memory.
+        self.weight = nn.Parameter(conv.weight.permute(2, 1, 0).flatten(0, 1).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [time, in] to [time / stride, out]; time is a multiple of the stride."""
+        channels = x.shape[1]
+        rows = x.reshape(-1, self.stride * channels)
+        overlap = (self.width - self.stride) * channels
+        if overlap:
+            following = F.pad(rows[1:, :overlap], (0, 0, 0, 1))
+            rows = torch.cat([rows, following], dim=1)
+        return rows @ self.weight
+
+
+class Frontend(nn.Module):
+    """Waveform to one feature vector per slot: FunASR's local encoder and its projection."""
+
+    def __init__(self, reference: Emotion2vec):
+        super().__init__()
+        audio = reference.modality_encoders["AUDIO"]
+        layers = list(audio.local_encoder.conv_layers)
+        # Each layer is Sequential(conv, dropout, Sequential(transpose, norm, transpose), gelu).
+        self.convolutions = nn.ModuleList(StridedProjection(layer[0]) for layer in layers)
+        self.norms = nn.ModuleList(Norm(layer[2][1]) for layer in layers)
+        _, norm, self.projection = audio.project_features
+        self.norm = Norm(norm)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Maps samples [slots * 320] to features [slots, embed_dim]."""
+        x = waveform.reshape(-1, 1)
+        for convolution, norm in zip(self.convolutions, self.norms):
+            x = F.gelu(norm(convolution(x)))
+        return self.projection(self.norm(x))
+
+
+class PositionalConvolutions(nn.Module):
+    """The five grouped convolutions that give each frame its relative position."""
+
+    def __init__(self, reference: Emotion2vec):
+        super().__init__()
+        _, *layers, _ = reference.modality_encoders["AUDIO"].relative_positional_encoder
+        # Each layer is Sequential(conv, same_pad, transpose, norm, transpose, gelu).
+        self.convolutions = nn.ModuleList(layer[0] for layer in layers)
+        self.norms = nn.ModuleList(Norm(layer[3]) for layer in layers)
+
+    def forward(self, x: Tensor, is_frame: Tensor) -> Tensor:
+        """Maps [slots, embed_dim] to the same shape; ``is_frame`` is [slots, 1].
+
+        Slots that hold no frame are zeroed before each convolution, as the zero padding at both
+        ends of a lone clip would be.
+        """
+        x = x * is_frame
+        for convolution, norm in zip(self.convolutions, self.norms):
+            x = convolution(x.t().unsqueeze(0)).squeeze(0).t()
+            x = F.gelu(norm(x)) * is_frame
+        return x
+
+
+class Block(nn.Module):
+    """One post-norm transformer block over packed slots."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.heads, self.scale = block.attn.num_heads, block.attn.scale
+        self.qkv, self.attended = block.attn.qkv, block.attn.proj
+        self.norm1, self.norm2 = Norm(block.norm1), Norm(block.norm2)
+        self.fc1, self.fc2 = block.mlp.fc1, block.mlp.fc2
+
+    def forward(self, x: Tensor, bias: Tensor, to_grid: Tensor, to_packed: Tensor) -> Tensor:
+        """Maps [slots, embed_dim] to the same shape.
+
+        Args:
+            x: Packed slots.
+            bias: [clips, heads, longest, longest], added to the attention logits.
+            to_grid: [clips * longest], the packed slot of each cell of the attention grid.
+            to_packed: [slots], the cell of each packed slot.
+        """
+        clips, longest = bias.shape[0], bias.shape[2]
+        width = x.shape[1]
+        qkv = self.qkv(x).index_select(0, to_grid)
+        qkv = qkv.reshape(clips, longest, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        logits = ((q * self.scale) @ k.transpose(-2, -1)).float() + bias
+        weights = torch.softmax(logits, dim=-1).to(x.dtype)
+        attended = (weights @ v).transpose(1, 2).reshape(clips * longest, width)
+        x = self.norm1(x + self.attended(attended.index_select(0, to_packed)))
+        return self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
+
+
+class PackedEncoder(nn.Module):
+    """FunASR's ``Emotion2vec`` over packed clips, with pooling, head and softmax in the graph.
+
+    Args:
+        reference: The FunASR model whose weights are taken over, in eval mode.
+        order: Row of the checkpoint's classification head for each of ``contract.LABELS``.
+    """
+
+    def __init__(self, reference: Emotion2vec, order: list[int]):
+        super().__init__()
+        audio = reference.modality_encoders["AUDIO"]
+        self.frontend = Frontend(reference)
+        self.positional = PositionalConvolutions(reference)
+        self.norm = Norm(audio.context_encoder.norm)
+        blocks = [*audio.context_encoder.blocks, *reference.blocks]
+        self.blocks = nn.ModuleList(Block(block) for block in blocks)
+
+        # One row per extra token, and a zero row for every slot that is none.
+        self.tokens = nn.Parameter(F.pad(audio.extra_tokens[0], (0, 0, 0, 1)))
+        heads = audio.modality_cfg.num_alibi_heads
+        slopes = -get_alibi(2, heads)[:, 0, 1]
+        # [layers or 1, 1, heads or 1, 1, 1] -> [layers or 1, heads]
+        scales = audio.alibi_scale.clamp_min(0).flatten(1)
+        self.slopes = nn.Parameter(scales * slopes)
+
+        self.head = nn.Linear(reference.proj.in_features, len(order))
+        self.head.weight = nn.Parameter(reference.proj.weight[order])
+        self.head.bias = nn.Parameter(reference.proj.bias[order])
+        self.requires_grad_(False)
+
+    def forward(
+        self, waveform: Tensor, num_samples: Tensor, frames: Tensor, longest: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Encodes a batch of clips laid end to end.
+
+        Args:
+            waveform: FP32 [sum of the clips' slots * 320], normalised samples in the layout above.
+            num_samples: INT32 [clips, 1], samples of each clip, its layout not counted.
+            frames: INT32 [sum of the clips' frames], 0..T-1 for each clip in turn.
+            longest: FP32, read only for its shape: [slots of the longest clip * 320].
+
+        Returns:
+            scores FP32 [clips, 9]; embedding FP32 [clips, embed_dim]; frame_scores
+            FP32 [all frames, 9]; frame_embedding FP32 [all frames, embed_dim].
+        """
+        slots, columns = waveform.shape[0] // SLOT, longest.shape[0] // SLOT
+        samples = num_samples.flatten().long()
+        clips = samples.shape[0]
+        frame_count = (samples - WINDOW) // SLOT + 1
+        slot_count = (samples + SLOT - 1) // SLOT + EXTRA_SLOTS
+
+        # Where each clip starts: exclusive sums, as a product since TensorRT has no fast cumsum.
+        clip = torch.arange(clips, device=waveform.device)
+        earlier = (clip.unsqueeze(1) > clip.unsqueeze(0)).long()
+        first_slot = (earlier * slot_count).sum(1)
+        first_frame = (earlier * frame_count).sum(1)
+
+        slot = torch.arange(slots, device=waveform.device)
+        slot_clip = (slot.unsqueeze(1) >= first_slot).sum(1) - 1
+        position = slot - first_slot.index_select(0, slot_clip)
+        is_frame = (position >= EXTRA_SLOTS) & (
+            position < EXTRA_SLOTS + frame_count.index_select(0, slot_clip)
+        )
+        dtype = self.tokens.dtype
+        frame_mask = is_frame.unsqueeze(1).to(dtype)
+
+        x = self.frontend(waveform.to(dtype))
+        x = (x + self.positional(x, frame_mask)) * frame_mask
+        x = x + self.tokens.index_select(0, position.clamp(0, EXTRA_SLOTS))
+        x = self.norm(x)
+
+        # Clamped, because whatever a client may claim, no index may leave the tensor.
+        column = torch.arange(columns, device=waveform.device)
+        to_grid = (first_slot.unsqueeze(1) + column).flatten().clamp(0, slots - 1)
+        to_packed = (slot_clip * columns + position).clamp(0, clips * columns - 1)
+        distance, mask = self.attention_bias(column, frame_count)
+        bias = None
+        for layer, block in enumerate(self.blocks):
+            if bias is None or self.slopes.shape[0] > 1:
+                slopes = self.slopes[min(layer, self.slopes.shape[0] - 1)].float()
+                bias = mask - distance * slopes.reshape(1, -1, 1, 1)
+            x = block(x, bias, to_grid, to_packed)
+
+        # Pooling, head and softmax are cheap: fp32 whatever the precision.
+        x = x.float()
+        owner = (slot_clip == clip.unsqueeze(1)) & is_frame
+        mean = owner.float() / frame_count.unsqueeze(1)
+        embedding = mean @ x
+
+        frame_clip = (
+            torch.arange(frames.shape[0], device=waveform.device).unsqueeze(1) >= first_frame
+        ).sum(1) - 1
+        frame_slot = first_slot.index_select(0, frame_clip) + EXTRA_SLOTS + frames.long()
+        frame_embedding = x.index_select(0, frame_slot.clamp(0, slots - 1))
+
+        head, bias = self.head.weight.float(), self.head.bias.float()
+        scores = torch.softmax(F.linear(embedding, head, bias), dim=-1)
+        frame_scores = torch.softmax(F.linear(frame_embedding, head, bias), dim=-1)
+        return scores, embedding, frame_scores, frame_embedding
+
+    @staticmethod
+    def attention_bias(column: Tensor, frame_count: Tensor) -> tuple[Tensor, Tensor]:
+        """ALiBi's distances and the key mask of the attention grid.
+
+        Returns:
+            Distance in frames [1, 1, longest, longest], zero to and from extra tokens; and the
+            mask [clips, 1, 1, longest], 0 for a key that holds something and MASKED otherwise.
+        """
+        framed = column >= EXTRA_SLOTS
+        distance = (column.unsqueeze(1) - column).abs() * (framed.unsqueeze(1) & framed)
+        empty = column >= (frame_count.unsqueeze(1) + EXTRA_SLOTS)
+        return distance.float()[None, None], (empty.float() * MASKED)[:, None, None]

@@ -1,0 +1,62 @@
+"""The packed encoder as an ONNX file with external data."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from pathlib import Path
+
+import torch
+
+from export.contract import ENCODER_INPUTS, ENCODER_OUTPUTS, EXTRA_SLOTS, LONGEST, SLOT
+from export.errors import ExportError
+from export.graph import PackedEncoder
+from export.layout import pack
+
+OPSET = 18
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
+    """Exports the graph with dynamic shapes.
+
+    Args:
+        encoder: The graph; converted to the precision in place.
+        path: Where to write; the weights go beside it, under its name and ``.data``.
+        precision: One of ``PRECISIONS``. Norms, attention's softmax and everything after the last
+            block stay in fp32.
+
+    Raises:
+        ExportError: PyTorch cannot export the graph.
+    """
+    encoder = encoder.to(PRECISIONS[precision]).eval()
+    # Three clips of unequal length, since a size of one would be taken for a constant.
+    example = pack([torch.randn(samples).numpy() for samples in (1600, 3000, 900)])
+    slots = torch.export.Dim("slots", min=EXTRA_SLOTS + 2)
+    longest = torch.export.Dim("longest_slots", min=EXTRA_SLOTS + 2)
+    shapes = (
+        {0: SLOT * slots},
+        {0: torch.export.Dim("clips", max=1024)},
+        {0: torch.export.Dim("frames")},
+        {0: SLOT * longest},
+    )
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            program = torch.onnx.export(
+                encoder,
+                tuple(torch.from_numpy(array) for array in example.inputs().values()),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[*(tensor.name for tensor in ENCODER_INPUTS), LONGEST],
+                output_names=[tensor.name for tensor in ENCODER_OUTPUTS],
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(f"PyTorch cannot export the graph: {error}") from error
+    if program is None:
+        raise ExportError("PyTorch returned no program for the graph")
+    program.save(str(path), external_data=True)

@@ -1,0 +1,59 @@
+"""FunASR itself, one clip at a time and unpadded: what every other answer is measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from funasr.models.emotion2vec.model import Emotion2vec
+
+from export.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one clip gives.
+
+    Attributes:
+        scores: float32 [9], in the order of ``contract.LABELS``.
+        embedding: float32 [embed_dim].
+        frame_scores: float32 [frames, 9]. FunASR has none: its head on each of its frames.
+        frame_embedding: float32 [frames, embed_dim].
+    """
+
+    scores: np.ndarray
+    embedding: np.ndarray
+    frame_scores: np.ndarray
+    frame_embedding: np.ndarray
+
+
+class Reference:
+    """FunASR's ``Emotion2vec.inference`` with a checkpoint's weights."""
+
+    def __init__(self, checkpoint: Checkpoint, model: Emotion2vec):
+        self._model = model
+        self._order = checkpoint.label_order()
+        self._tokenizer = SimpleNamespace(token_list=checkpoint.tokens)
+
+    def run(self, clip: np.ndarray) -> Answer:
+        """Answers one clip, float32 [n] at 16 kHz."""
+        with torch.inference_mode():
+            results, _ = self._model.inference(
+                [torch.from_numpy(clip)],
+                key=["clip"],
+                tokenizer=self._tokenizer,
+                granularity="frame",
+                extract_embedding=True,
+                device="cpu",
+            )
+            frames = torch.from_numpy(results[0]["feats"])
+            frame_scores = torch.softmax(self._model.proj(frames), dim=-1).numpy()
+        scores = np.array(results[0]["scores"], np.float32)
+        return Answer(
+            scores=scores[self._order],
+            embedding=frames.numpy().mean(axis=0),
+            frame_scores=frame_scores[:, self._order],
+            frame_embedding=frames.numpy(),
+        )

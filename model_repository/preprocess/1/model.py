@@ -1,0 +1,48 @@
+"""Triton's Python backend for `audio.py`: files in, the encoder's input out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import audio
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """Decodes each request's file on its own, so that a bad one fails alone."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Reads the limits from config.pbtxt."""
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.limits = audio.Limits(
+            max_bytes=int(parameters["max_bytes"]["string_value"]),
+            min_seconds=float(parameters["min_seconds"]["string_value"]),
+            max_seconds=float(parameters["max_seconds"]["string_value"]),
+        )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answers each request with its waveform, or with the reason why there is none."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        files = pb_utils.get_input_tensor_by_name(request, "audio").as_numpy()
+        try:
+            if files.shape != (1, 1):
+                raise audio.AudioError(
+                    f"the request holds {files.size} files: send one per request, with shape "
+                    "[1, 1]; the server batches requests by itself"
+                )
+            samples = audio.decode(files[0, 0], self.limits)
+        except audio.AudioError as error:
+            reason = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=reason)
+        waveform, frames = audio.lay_out(samples)
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor("waveform", waveform[np.newaxis]),
+                pb_utils.Tensor("num_samples", np.array([[len(samples)]], np.int32)),
+                pb_utils.Tensor("frames", frames[np.newaxis]),
+            ]
+        )

@@ -1,0 +1,1 @@
+"""Starts NVIDIA Triton on this machine, without a container."""

@@ -1,0 +1,61 @@
+"""``python -m server``: Triton in the foreground, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from server.errors import ServerError
+from server.triton import Settings, Triton
+
+READY_SECONDS = 120
+
+
+def main() -> int:
+    """Serves until told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
+    default = Settings()
+    parser.add_argument("--model-repository", type=Path, default=default.model_repository)
+    parser.add_argument("--host", default=default.host, help="address to listen on (%(default)s)")
+    for name in ("http", "grpc", "metrics"):
+        port = getattr(default, f"{name}_port")
+        parser.add_argument(f"--{name}-port", type=int, default=port, help="(%(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="show Triton's information lines")
+    parser.add_argument(
+        "--on-ready", metavar="COMMAND", help="run this once when every model answers"
+    )
+    options = vars(parser.parse_args())
+    command = options.pop("on_ready")
+    settings = Settings(**options)
+
+    # SIGTERM ends us like Ctrl-C does: by leaving the with block below.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Triton(settings) as triton:
+            print("server: starting Triton ...", flush=True)
+            triton.wait_until_ready(READY_SECONDS)
+            print(
+                f"server: ready on gRPC {settings.host}:{settings.grpc_port}, "
+                f"HTTP {settings.host}:{settings.http_port}, "
+                f"metrics {settings.host}:{settings.metrics_port}; Ctrl-C ends it",
+                flush=True,
+            )
+            if command:
+                print(f"$ {command}", flush=True)
+                subprocess.run(shlex.split(command), check=False)
+            triton.wait()
+    except ServerError as error:
+        print(f"server: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("server: stopped", flush=True)
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Triton's onnxruntime backend for machines without NVIDIA's container.
+
+A Python-based backend: Triton loads it for every model whose config.pbtxt says
+``backend: "onnxruntime"``, and it reads that configuration the way the native backend does.
+Requests of different length are concatenated where an input allows ragged batches, batch inputs
+are built, outputs are split back. It knows configurations and tensors, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from runtime import open_session
+
+BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
+    # Only the shape carries the value; the content is never read.
+    "BATCH_MAX_ELEMENT_COUNT_AS_SHAPE": lambda items, dtype: np.zeros(
+        max(item.size for item in items), dtype
+    ),
+    "BATCH_ELEMENT_COUNT": lambda items, dtype: np.array([item.size for item in items], dtype),
+    "BATCH_ACCUMULATED_ELEMENT_COUNT": lambda items, dtype: np.cumsum(
+        [item.size for item in items], dtype=dtype
+    ),
+    "BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO": lambda items, dtype: np.cumsum(
+        [0, *(item.size for item in items)], dtype=dtype
+    ),
+}
+
+
+class TritonPythonModel:
+    """One model served from its ONNX file."""
+
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Leaves the configuration as it is written: it is the contract."""
+        return auto_complete_model_config
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads the graph; called once per instance."""
+        self.config = json.loads(args["model_config"])
+        if args["model_instance_kind"] != "CPU":
+            raise pb_utils.TritonModelException(
+                f"model {args['model_name']} asks for KIND_{args['model_instance_kind']}: this "
+                "backend runs on the CPU only, use NVIDIA's Triton container for a GPU"
+            )
+        filename = self.config.get("default_model_filename") or "model.onnx"
+        path = Path(args["model_repository"], args["model_version"], filename)
+        try:
+            self.session = open_session(path, self.config)
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise pb_utils.TritonModelException(f"cannot load {path}: {error}") from error
+
+        self.inputs = {item["name"]: item for item in self.config["input"]}
+        self.outputs = [item["name"] for item in self.config["output"]]
+        self.batch_inputs = self.config.get("batch_input", [])
+        for item in self.batch_inputs:
+            if item["kind"] not in BATCH_INPUTS:
+                raise pb_utils.TritonModelException(f"batch input kind {item['kind']} is unknown")
+        # Output name -> the ragged input whose shape says how many rows belong to a request.
+        self.scattered = {
+            name: item["source_input"][0]
+            for item in self.config.get("batch_output", [])
+            for name in item["target_name"]
+        }
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Runs all requests as one batch; where that fails, one by one, so that no request
+        suffers for its neighbour's tensors."""
+        try:
+            return self._run(requests)
+        except (ValueError, RuntimeError) as error:
+            if len(requests) > 1:
+                return [self.execute([request])[0] for request in requests]
+            message = f"the graph refused the request's tensors: {error}"
+            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message))]
+
+    def _run(self, requests: list[Any]) -> list[Any]:
+        tensors = [
+            {
+                name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+                for name in self.inputs
+            }
+            for request in requests
+        ]
+        batch = {
+            name: np.concatenate([item[name].ravel() for item in tensors])
+            if spec["allow_ragged_batch"]
+            else np.concatenate([item[name] for item in tensors])
+            for name, spec in self.inputs.items()
+        }
+        for spec in self.batch_inputs:
+            items = [item[spec["source_input"][0]] for item in tensors]
+            dtype = pb_utils.triton_string_to_numpy(spec["data_type"])
+            for name in spec["target_name"]:
+                batch[name] = BATCH_INPUTS[spec["kind"]](items, dtype)
+
+        wanted = [set(request.requested_output_names()) for request in requests]
+        names = [name for name in self.outputs if any(name in each for each in wanted)]
+        results = self.session.run(batch, names)
+
+        responses = []
+        offsets = dict.fromkeys(names, 0)
+        for item, wants in zip(tensors, wanted, strict=True):
+            outputs = []
+            for name in names:
+                part, offsets[name] = self._take(name, results[name], offsets[name], item)
+                if name in wants:
+                    outputs.append(pb_utils.Tensor(name, part))
+            responses.append(pb_utils.InferenceResponse(outputs))
+        return responses
+
+    def _take(
+        self, name: str, result: np.ndarray, offset: int, tensors: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, int]:
+        """The rows of ``result`` that belong to one request, and where the next one's start."""
+        source = self.scattered.get(name)
+        if source is None:
+            rows = next(iter(tensors.values())).shape[0]
+            return result[offset : offset + rows], offset + rows
+        shape = tensors[source].shape
+        rows = int(np.prod(shape))
+        part = result[offset : offset + rows]
+        return part.reshape(*shape, *result.shape[1:]), offset + rows

@@ -1,0 +1,125 @@
+"""Opens an ONNX file with the runtime that a Triton model configuration asks for.
+
+Used twice: by the backend beside this file, and by export's verification, so that a graph is
+checked on exactly the runtime, precision and settings that will serve it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+"""Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them."""
+
+
+class Session(Protocol):
+    """A loaded graph."""
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Computes the named outputs.
+
+        Raises:
+            RuntimeError: The runtime refused the inputs or failed.
+        """
+        ...
+
+
+class OpenVinoSession:
+    """OpenVINO on the CPU, in the precision that the configuration names."""
+
+    def __init__(self, path: Path, precision: str, threads: int | None):
+        import openvino
+
+        if precision not in OPENVINO_PRECISIONS:
+            known = ", ".join(OPENVINO_PRECISIONS)
+            raise ValueError(f"unknown openvino precision {precision!r}: use one of {known}")
+        core = openvino.Core()
+        native = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and "BF16" not in native:
+            raise ValueError("this CPU cannot compute in bf16: export with --precision fp32")
+        if precision == "fp16" and "FP16" not in native:
+            # OpenVINO would quietly compute in bf16, which is less exact than the fp16 graph:
+            # keep its half-size weights and compute in fp32.
+            precision = "fp32"
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        model = core.compile_model(str(path), "CPU", settings)
+        self._request = model.create_infer_request()
+        self._outputs = {port.get_any_name(): index for index, port in enumerate(model.outputs)}
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        self._request.infer(dict(inputs), share_inputs=True)
+        # Copied, because the next inference overwrites the request's own output buffers.
+        return {
+            name: self._request.get_output_tensor(self._outputs[name]).data.copy()
+            for name in outputs
+        }
+
+
+class OrtSession:
+    """ONNX Runtime with its own CPU kernels."""
+
+    def __init__(self, path: Path, threads: int | None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        if threads:
+            options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        return dict(zip(outputs, self._session.run(list(outputs), dict(inputs)), strict=True))
+
+
+def open_session(path: Path, config: Mapping[str, Any]) -> Session:
+    """Opens a graph as a Triton model configuration says.
+
+    Honours ``optimization.execution_accelerators.cpu_execution_accelerator`` (``openvino`` with
+    its parameter ``precision``; ONNX Runtime where there is none) and the parameter
+    ``intra_op_thread_count``.
+
+    Args:
+        path: The ONNX file; its external data lies beside it.
+        config: The model configuration, as Triton's JSON.
+
+    Raises:
+        ValueError: The configuration asks for something this machine or this code lacks.
+        RuntimeError: The runtime cannot load the graph.
+    """
+    threads = config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value")
+    threads = int(threads) if threads else None
+    accelerators = _cpu_accelerators(config)
+    if not accelerators:
+        return OrtSession(path, threads)
+    name, parameters = accelerators[0]
+    if name != "openvino" or len(accelerators) > 1:
+        asked = ", ".join(name for name, _ in accelerators)
+        raise ValueError(
+            f"cpu_execution_accelerator asks for {asked}: this backend knows only openvino"
+        )
+    return OpenVinoSession(path, parameters.get("precision", "fp32"), threads)
+
+
+def _cpu_accelerators(config: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    entries: Iterable[Mapping[str, Any]] = (
+        config.get("optimization", {})
+        .get("execution_accelerators", {})
+        .get("cpu_execution_accelerator", [])
+    )
+    return [(entry["name"], entry.get("parameters", {})) for entry in entries]

@@ -1,0 +1,246 @@
+"""One tritonserver process: started, watched until it is ready, and ended without a trace."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from server import wheel
+from server.errors import ServerError
+
+SHM = Path("/dev/shm")
+SHM_PREFIX = "emotion2vec-{pid}-"
+STOP_SECONDS = 20
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to start Triton.
+
+    Attributes:
+        model_repository: The folder of models.
+        host: Address to listen on.
+        http_port: Port of KServe v2 over HTTP.
+        grpc_port: Port of KServe v2 over gRPC.
+        metrics_port: Port of the Prometheus metrics.
+        verbose: Whether Triton's own information lines are shown.
+    """
+
+    model_repository: Path = Path("model_repository")
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    verbose: bool = False
+
+
+class Triton:
+    """Runs tritonserver for the length of a ``with`` block.
+
+    Example:
+        with Triton(Settings()) as triton:
+            triton.wait_until_ready(timeout=60)
+            triton.wait()
+    """
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._backends: tempfile.TemporaryDirectory[str] | None = None
+        self._shm_prefix = SHM_PREFIX.format(pid=os.getpid())
+
+    def __enter__(self) -> Triton:
+        """Starts the process.
+
+        Raises:
+            ServerError: A port is taken, the model is missing, or Triton is not installed.
+        """
+        _check_repository(self.settings.model_repository)
+        _check_ports(self.settings)
+        installed = wheel.find()
+        _remove_stale_shared_memory()
+        self._backends = tempfile.TemporaryDirectory(prefix="emotion2vec-backends-")
+        try:
+            installed.lay_out_backends(Path(self._backends.name))
+            self._process = subprocess.Popen(
+                [str(installed.binary), *self._arguments()],
+                env=_environment(installed, os.environ),
+                # Its own session: Ctrl-C reaches us alone, and ending it is up to us.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        except BaseException:
+            self._backends.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id of tritonserver."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ServerError("Triton has not been started: use `with Triton(settings)`")
+        return self._process
+
+    def is_ready(self) -> bool:
+        """Whether every model answers."""
+        url = f"http://{self.settings.host}:{self.settings.http_port}/v2/health/ready"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Blocks until every model answers.
+
+        Raises:
+            ServerError: Triton ended, or was not ready in ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.is_ready():
+            if self._running.poll() is not None:
+                raise ServerError(
+                    f"Triton ended while starting ({_describe(self._running.returncode)}): "
+                    "its own lines above say why"
+                )
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"Triton was not ready after {timeout:.0f} s: its own lines above may say "
+                    "why, and --verbose shows more of them"
+                )
+            time.sleep(0.1)
+
+    def wait(self) -> None:
+        """Blocks until Triton ends by itself.
+
+        Raises:
+            ServerError: Always, since nothing of ours ends it from outside.
+        """
+        code = self._running.wait()
+        raise ServerError(f"Triton ended unexpectedly ({_describe(code)})")
+
+    def stop(self) -> None:
+        """Ends Triton and every process it started, and removes its shared memory."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                print(
+                    f"server: Triton did not end in {STOP_SECONDS} s and is killed",
+                    file=sys.stderr,
+                )
+            _kill_group(process.pid)
+            process.wait()
+        for region in SHM.glob(f"{self._shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        if self._backends is not None:
+            self._backends.cleanup()
+
+    def _arguments(self) -> list[str]:
+        settings = self.settings
+        backends = Path(self._backends.name) if self._backends else Path()
+        return [
+            f"--model-repository={settings.model_repository.resolve()}",
+            f"--backend-directory={backends}",
+            # The configurations are the contract: nothing may be guessed into them.
+            "--disable-auto-complete-config",
+            f"--http-address={settings.host}",
+            f"--http-port={settings.http_port}",
+            f"--grpc-address={settings.host}",
+            f"--grpc-port={settings.grpc_port}",
+            f"--metrics-address={settings.host}",
+            f"--metrics-port={settings.metrics_port}",
+            f"--log-info={str(settings.verbose).lower()}",
+            "--allow-gpu-metrics=false",
+            *(
+                f"--backend-config={path.name},shm-region-prefix-name={self._shm_prefix}"
+                for path in sorted(backends.iterdir())
+            ),
+        ]
+
+
+def _check_repository(repository: Path) -> None:
+    if not repository.is_dir():
+        raise ServerError(f"the model repository {repository} does not exist")
+    if not (repository / "encoder" / "config.pbtxt").is_file():
+        raise ServerError(
+            f"the model repository {repository} holds no exported model: run `make export`"
+        )
+
+
+def _check_ports(settings: Settings) -> None:
+    for option in ("http_port", "grpc_port", "metrics_port"):
+        port = getattr(settings, option)
+        with socket.socket() as probe:
+            # As servers do, so that a port in TIME_WAIT does not count as taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError as error:
+                raise ServerError(
+                    f"cannot listen on {settings.host}:{port} ({error.strerror}): end what uses "
+                    f"it, or choose another with --{option.replace('_', '-')}"
+                ) from error
+
+
+def _environment(installed: wheel.TritonWheel, base: Mapping[str, str]) -> dict[str, str]:
+    environment = dict(base)
+    # The stub embeds Python and finds its home through PATH: it must find this environment.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    if installed.libpython is not None:
+        paths = [str(installed.libpython), base.get("LD_LIBRARY_PATH", "")]
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def _die_with_parent() -> None:
+    # Also when we are killed with SIGKILL, and can end nothing ourselves.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _remove_stale_shared_memory() -> None:
+    """Removes what servers left behind whose process was killed."""
+    head, tail = SHM_PREFIX.split("{pid}")
+    for region in SHM.glob(f"{head}*{tail}*"):
+        pid = region.name[len(head) :].split(tail)[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            region.unlink(missing_ok=True)
+
+
+def _describe(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
