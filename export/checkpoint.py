@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 import zipfile
@@ -129,9 +128,9 @@ def check_architecture(model_conf: dict[str, Any]) -> None:
         raise ExportError(
             f"config.yaml is not that of an emotion2vec model: {error} is missing from model_conf"
         ) from error
-    hop, window = _frontend_geometry(spec)
-    settings["hop of audio.feature_encoder_spec"] = (hop, contract.SLOT)
-    settings["window of audio.feature_encoder_spec"] = (window, contract.WINDOW)
+    # FunASR passes this text to eval(): nothing but a list expression of numbers may get there.
+    if not re.fullmatch(r"([\d\s()\[\],+]|(?<!\*)\*(?!\*))+", str(spec)):
+        raise ExportError(f"audio.feature_encoder_spec {spec!r} is not a list of number triples")
     for name, (value, needed) in settings.items():
         if value != needed:
             raise ExportError(f"{name} is {value!r}, but only {needed!r} can be exported")
@@ -171,28 +170,19 @@ def _english(token: str) -> str:
     return ENGLISH_OF.get(last, last)
 
 
-def _frontend_geometry(spec: str) -> tuple[int, int]:
-    """Hop and window in samples of a list of (channels, width, stride).
-
-    FunASR passes the text to eval(): only a list expression of numbers may get there.
-    """
-    if not isinstance(spec, str) or not re.fullmatch(r"[\d\s()\[\],+*]+", spec):
-        raise ExportError(f"feature_encoder_spec {spec!r} is not a list of (channels, width, stride)")
-    try:
-        layers = eval(compile(ast.parse(spec, mode="eval"), "feature_encoder_spec", "eval"), {})
-        hop, window = 1, 1
-        for _, width, stride in layers:
-            window += (width - 1) * hop
-            hop *= stride
-    except (SyntaxError, TypeError, ValueError) as error:
-        raise ExportError(
-            f"feature_encoder_spec {spec!r} is not a list of (channels, width, stride): {error}"
-        ) from error
-    return hop, window
-
-
 def _skeleton(model_conf: dict[str, Any], labels: int) -> Emotion2vec:
-    return Emotion2vec(model_conf=model_conf, vocab_size=labels)
+    """FunASR's model with its initial weights, once its frontend is known to fit the layout."""
+    model = Emotion2vec(model_conf=model_conf, vocab_size=labels)
+    hop, window = 1, 1
+    for layer in model.modality_encoders["AUDIO"].local_encoder.conv_layers:
+        window += (layer[0].kernel_size[0] - 1) * hop
+        hop *= layer[0].stride[0]
+    if (hop, window) != (contract.SLOT, contract.WINDOW):
+        raise ExportError(
+            f"audio.feature_encoder_spec has a hop of {hop} and a window of {window} samples, but "
+            f"only {contract.SLOT} and {contract.WINDOW} can be exported"
+        )
+    return model
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -41,8 +41,9 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
         {0: torch.export.Dim("frames")},
         {0: SLOT * longest},
     )
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+    # Each tells what it folds, or that torchvision is not there: nothing for a user to act on.
+    for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             program = torch.onnx.export(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from server import wheel
 from server.errors import ServerError
@@ -24,6 +26,9 @@ SHM = Path("/dev/shm")
 SHM_PREFIX = "emotion2vec-{pid}-"
 STOP_SECONDS = 20
 PR_SET_PDEATHSIG = 1
+
+NO_GPU_NOISE = (b"CudaDriverHelper has not been initialized", b"CUDA driver version is insufficient")
+"""Lines that Triton writes as errors on every machine without a GPU, where nothing is wrong."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,9 @@ class Triton:
                 # Its own session: Ctrl-C reaches us alone, and ending it is up to us.
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
+                stderr=subprocess.PIPE,
             )
+            threading.Thread(target=_relay, args=[self._process.stderr], daemon=True).start()
         except BaseException:
             self._backends.cleanup()
             raise
@@ -224,6 +231,14 @@ def _environment(installed: wheel.TritonWheel, base: Mapping[str, str]) -> dict[
 def _die_with_parent() -> None:
     # Also when we are killed with SIGKILL, and can end nothing ourselves.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _relay(stream: IO[bytes]) -> None:
+    """Passes Triton's lines on, without those that only alarm."""
+    for line in stream:
+        if not any(noise in line for noise in NO_GPU_NOISE):
+            sys.stderr.buffer.write(line)
+            sys.stderr.flush()
 
 
 def _kill_group(pid: int) -> None:

@@ -1,0 +1,66 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help run serve export test lint format constraints clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENCODER := model_repository/encoder/config.pbtxt
+# Options for `make export` and `make serve`, for example ARGS="--checkpoint my-checkpoint".
+ARGS ?=
+
+# Ends the command with make, also when make itself is killed.
+TIED := exec setpriv --pdeathsig TERM $(BIN)/python
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+run: $(VENV)/.serve $(ENCODER) ## Set everything up, serve, and recognise a first sample
+	@$(TIED) -m server --on-ready "$(BIN)/emotion2vec predict samples/happy.wav"
+
+serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
+	@$(TIED) -m server $(ARGS)
+
+export: $(VENV)/.export ## Download, export, verify and install the model (ARGS="--help")
+	@$(TIED) -m export $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests
+	@$(TIED) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment, caches and the exported model
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .model_repository-export
+	rm -rf model_repository/encoder client/*.egg-info client/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
+	@{ sed '/^[^#]/,$$d' constraints.txt; \
+	   $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+# The first export, of `make run` only: without a network it goes on with random weights.
+ifeq ($(wildcard $(ENCODER)),)
+$(ENCODER): | $(VENV)/.export
+	@$(TIED) -m export --random-if-unreachable
+endif
+# Installed in one step; make must not remove a file of it when interrupted.
+.PRECIOUS: $(ENCODER)
+
+# One mark per dependency set, renewed when a pin changes.
+$(VENV)/.serve $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml | $(BIN)/python
+	@echo "installing the packages to $* (once; a few minutes) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group $* -e ./client
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	@# Older pip knows no dependency groups.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --upgrade pip

@@ -1,0 +1,143 @@
+"""Shared fixtures: a tiny checkpoint, its export, and a real Triton that serves it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from emotion2vec_client import Client
+from export.__main__ import main as export_main
+from export.random_checkpoint import TOKENS, Size, draw_state, make_model_conf
+from server.triton import Settings, Triton
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "samples"
+TINY = Size(embed_dim=64, heads=4, prenet_depth=1, depth=2, mlp_ratio=2.0, frontend_channels=16)
+READY_SECONDS = 120
+
+WriteCheckpoint = Callable[..., Path]
+
+
+def recordings() -> list[Path]:
+    """The project's own sample recordings."""
+    return sorted(path for path in SAMPLES.iterdir() if path.suffix not in (".py", ".md", ""))
+
+
+@pytest.fixture(scope="session")
+def write_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> WriteCheckpoint:
+    """Writes a tiny checkpoint folder in the hub's format, with anything in it changed."""
+
+    def write(
+        size: Size = TINY,
+        tokens: list[str] | None = None,
+        change_config: Callable[[dict], None] = lambda config: None,
+        change_state: Callable[[dict], None] = lambda state: None,
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("checkpoint")
+        config = {
+            "model": "Emotion2vec",
+            "model_conf": make_model_conf(size),
+            "tokenizer": "CharTokenizer",
+            "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
+            "scope_map": ["d2v_model.", "none"],
+        }
+        state = {}
+        for name, tensor in draw_state(config["model_conf"]).items():
+            # As in the real file: all but the head stands under the pre-training model's name,
+            # beside copies that only training needs.
+            prefix = "" if name.startswith("proj.") else "d2v_model."
+            state[prefix + name] = tensor
+            state["_ema." + name] = torch.zeros_like(tensor)
+        change_config(config)
+        change_state(state)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        lines = "\n".join(tokens or TOKENS)
+        (folder / "tokens.txt").write_text(lines, encoding="utf-8")
+        torch.save({"model": state}, folder / "model.pt")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(write_checkpoint: WriteCheckpoint) -> Path:
+    """A complete checkpoint folder."""
+    return write_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Copies of the model repository without an encoder."""
+
+    def copy() -> Path:
+        target = tmp_path_factory.mktemp("served") / "model_repository"
+        return copytree(
+            ROOT / "model_repository", target, ignore=ignore_patterns("encoder", "__pycache__")
+        )
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tiny_checkpoint: Path, empty_repository: Callable[[], Path]) -> Path:
+    """A model repository with the tiny checkpoint exported into it."""
+    repository = empty_repository()
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
+    assert export_main(arguments) == 0
+    return repository
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def settings_for(repository: Path) -> Settings:
+    """Triton on free ports."""
+    http, grpc, metrics = free_ports(3)
+    return Settings(repository, http_port=http, grpc_port=grpc, metrics_port=metrics)
+
+
+@pytest.fixture(scope="session")
+def triton(tiny_repository: Path) -> Iterator[Triton]:
+    """The real server with the tiny model."""
+    with Triton(settings_for(tiny_repository)) as running:
+        running.wait_until_ready(READY_SECONDS)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def url(triton: Triton) -> str:
+    """Where the server takes gRPC."""
+    return f"127.0.0.1:{triton.settings.grpc_port}"
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    """The client library, connected to the server."""
+    with Client(url) as connected:
+        yield connected
+
+
+def speech_like(samples: int, seed: int = 0) -> np.ndarray:
+    """float32 [samples]: noise under a slow, random envelope, so that clips differ in character."""
+    random = np.random.default_rng(seed)
+    steps = random.uniform(0.02, 0.6, samples // 800 + 2)
+    envelope = np.interp(np.arange(samples) / 800, np.arange(len(steps)), steps)
+    tone = np.sin(np.arange(samples) * random.uniform(0.03, 0.4))
+    noise = random.standard_normal(samples)
+    mix = random.uniform(0, 1)
+    return (envelope * (mix * tone + (1 - mix) * 0.5 * noise)).astype(np.float32)

@@ -1,0 +1,146 @@
+"""Every config.pbtxt, and every constant written twice, against the one definition."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import audio
+import emotion2vec_client.labels
+import pytest
+from export import contract
+from export.install import encoder_config
+from export.random_checkpoint import TOKENS
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+
+from tests.conftest import ROOT
+
+REPOSITORY = ROOT / "model_repository"
+EMBED_DIM = 1024
+CARD = {"precision": "fp32", "checkpoint": "a \"quoted\" näme", "weights": "random"}
+
+MODELS = {
+    "preprocess": ((contract.AUDIO,), contract.ENCODER_INPUTS),
+    "encoder": (contract.ENCODER_INPUTS, contract.ENCODER_OUTPUTS),
+    "emotion2vec": ((contract.AUDIO,), (contract.SCORES, contract.EMBEDDING)),
+    "emotion2vec_frame": ((contract.AUDIO,), contract.ENCODER_OUTPUTS),
+}
+
+
+def read_config(name: str) -> ModelConfig:
+    """As Triton parses it; the encoder's is the one that an export would write."""
+    if name == "encoder":
+        text = encoder_config(EMBED_DIM, CARD)
+    else:
+        text = (REPOSITORY / name / "config.pbtxt").read_text(encoding="utf-8")
+    return text_format.Parse(text, ModelConfig())
+
+
+def test_every_model_of_the_repository_is_in_the_contract() -> None:
+    folders = {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")}
+    assert folders | {"encoder"} == set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_names_types_and_shapes(name: str) -> None:
+    config = read_config(name)
+    assert config.name == name
+    for declared, expected in zip(
+        (config.input, config.output), MODELS[name], strict=True
+    ):
+        assert [item.name for item in declared] == [tensor.name for tensor in expected]
+        for item, tensor in zip(declared, expected, strict=True):
+            assert DataType.Name(item.data_type) == tensor.data_type, tensor.name
+            dims = list(tensor.dims)
+            if name == "encoder" and tensor in (contract.EMBEDDING, contract.FRAME_EMBEDDING):
+                dims[-1] = EMBED_DIM
+            assert list(item.dims) == dims, tensor.name
+
+
+def test_the_encoder_batches_clips_of_different_length() -> None:
+    config = read_config("encoder")
+    ragged = {item.name for item in config.input if item.allow_ragged_batch}
+    assert ragged == {tensor.name for tensor in contract.ENCODER_INPUTS if tensor.ragged}
+    scattered = {item.target_name[0]: item.source_input[0] for item in config.batch_output}
+    assert scattered == {
+        tensor.name: tensor.scattered_by
+        for tensor in contract.ENCODER_OUTPUTS
+        if tensor.scattered_by
+    }
+    assert [list(item.target_name) for item in config.batch_input] == [[contract.LONGEST]]
+    assert config.HasField("dynamic_batching")
+    assert config.model_warmup
+
+
+@pytest.mark.parametrize("name", ["emotion2vec", "emotion2vec_frame"])
+def test_ensembles_are_wired_by_the_contract(name: str) -> None:
+    config = read_config(name)
+    first, second = config.ensemble_scheduling.step
+    assert (first.model_name, second.model_name) == ("preprocess", "encoder")
+    passed = {tensor.name: tensor.name for tensor in contract.ENCODER_INPUTS}
+    assert dict(first.input_map) == {"audio": "audio"}
+    assert dict(first.output_map) == dict(second.input_map) == passed
+    assert set(second.output_map) == {item.name for item in config.output}
+    sizes = {read_config(model).max_batch_size for model in MODELS}
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("name", ["emotion2vec", "emotion2vec_frame"])
+def test_scores_carry_the_labels_in_order(name: str) -> None:
+    scores = next(item for item in read_config(name).output if item.name == "scores")
+    lines = (REPOSITORY / name / scores.label_filename).read_text(encoding="utf-8").split()
+    assert tuple(lines) == contract.LABELS
+
+
+def test_the_client_has_the_labels_in_the_same_order_and_in_chinese() -> None:
+    table = emotion2vec_client.labels.LABELS
+    assert tuple(label.name for label in table) == contract.LABELS
+    chinese = [token.split("/")[0] for token in TOKENS[:-1]]
+    assert [label.chinese for label in table[:-1]] == chinese
+
+
+def test_the_card_survives_the_configuration() -> None:
+    import json
+
+    text = read_config("encoder").parameters["model_card"].string_value
+    assert json.loads(text) == CARD
+
+
+def test_preprocess_lays_out_audio_as_the_contract_says() -> None:
+    for constant in ("SAMPLE_RATE", "SLOT", "WINDOW", "EXTRA_SLOTS", "NORMALIZE_EPS"):
+        assert getattr(audio, constant) == getattr(contract, constant), constant
+    parameters = read_config("preprocess").parameters
+    assert float(parameters["max_seconds"].string_value) == contract.MAX_SECONDS
+    shortest = float(parameters["min_seconds"].string_value) * contract.SAMPLE_RATE
+    assert shortest == contract.WINDOW
+
+
+FORBIDDEN = {
+    "client": {"export", "server", "gateway", "torch", "funasr"},
+    "export": {"emotion2vec_client", "gateway"},
+    "server": {"export", "gateway", "torch", "funasr", "emotion2vec_client"},
+    "model_repository": {"export", "server", "gateway", "emotion2vec_client", "torch", "funasr"},
+}
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_folders_meet_only_through_tensors_and_files(folder: str) -> None:
+    found = {
+        (path.relative_to(ROOT), name)
+        for path in (ROOT / folder).rglob("*.py")
+        for name in imported(path)
+        if name in FORBIDDEN[folder]
+    }
+    assert not found
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of every import of a file, also of those inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names

@@ -1,0 +1,176 @@
+"""The packed graph against FunASR: in PyTorch, where each part of it can be broken on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from export import contract, graph, verify
+from export.checkpoint import Checkpoint, load_folder
+from export.graph import PackedEncoder
+from export.reference import Reference
+
+from tests.conftest import WriteCheckpoint, speech_like
+
+LENGTHS = (400, 719, 720, 1039, 1040, 5_000, 16_000, 52_345)
+FP32 = verify.TOLERANCES["fp32"]
+
+
+def torch_runner(checkpoint: Checkpoint) -> verify.Run:
+    """The graph as a PyTorch module, behind the interface of a session."""
+    encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order()).eval()
+    names = [tensor.name for tensor in contract.ENCODER_OUTPUTS]
+
+    def run(inputs: dict[str, np.ndarray], _: object) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            outputs = encoder(*(torch.from_numpy(array) for array in inputs.values()))
+        return dict(zip(names, (output.numpy() for output in outputs), strict=True))
+
+    return run
+
+
+def compare(checkpoint: Checkpoint) -> list[verify.Row]:
+    """FunASR against the graph on clips of all kinds of length."""
+    clips = {str(n): speech_like(n, seed=n) for n in LENGTHS}
+    model = checkpoint.build()
+    return verify.compare(torch_runner(checkpoint), Reference(checkpoint, model).run, clips)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
+    return load_folder(tiny_checkpoint)
+
+
+def test_equals_funasr_alone_and_batched(checkpoint: Checkpoint) -> None:
+    rows = compare(checkpoint)
+    assert all(row.within(FP32) for row in rows), verify.table(rows, FP32)
+
+
+def test_equals_funasr_with_a_scale_per_layer_and_heads_that_are_no_power_of_two(
+    write_checkpoint: WriteCheckpoint,
+) -> None:
+    from export.random_checkpoint import Size
+
+    def per_layer(config: dict) -> None:
+        config["model_conf"]["modalities"]["audio"]["learned_alibi_scale_per_layer"] = True
+
+    def scales(state: dict) -> None:
+        name = "d2v_model.modality_encoders.AUDIO.alibi_scale"
+        state[name] = torch.linspace(-0.5, 2, 3 * 6).reshape(3, 1, 6, 1, 1)
+
+    size = Size(96, 6, prenet_depth=1, depth=2, mlp_ratio=2.0, frontend_channels=16)
+    folder = write_checkpoint(size, change_config=per_layer, change_state=scales)
+    rows = compare(load_folder(folder))
+    assert all(row.within(FP32) for row in rows), verify.table(rows, FP32)
+
+
+def test_labels_follow_the_order_of_tokens_txt(write_checkpoint: WriteCheckpoint) -> None:
+    from export.random_checkpoint import TOKENS
+
+    shuffled = [TOKENS[i] for i in (4, 8, 0, 2, 7, 1, 3, 6, 5)]
+    plain = load_folder(write_checkpoint())
+    other = load_folder(write_checkpoint(tokens=shuffled))
+    clip = speech_like(8_000)
+    batch = verify.pack([clip]).inputs()
+    scores = [torch_runner(each)(batch, ()).get("scores")[0] for each in (plain, other)]
+    english = [token.split("/")[-1].replace("<unk>", "unknown") for token in shuffled]
+    for row, name in enumerate(english):
+        assert scores[1][contract.LABELS.index(name)] == pytest.approx(scores[0][row], abs=1e-6)
+    rows = compare(other)
+    assert all(row.within(FP32) for row in rows), verify.table(rows, FP32)
+
+
+def test_utterance_logits_are_the_mean_of_the_frames(checkpoint: Checkpoint) -> None:
+    clip = speech_like(20_000)
+    run = torch_runner(checkpoint)(verify.pack([clip]).inputs(), ())
+    logits = np.log(run["frame_scores"])
+    # Softmax loses each frame's own constant: compare differences between labels.
+    mean = (logits - logits[:, :1]).mean(axis=0)
+    frames = checkpoint.build().proj(torch.from_numpy(run["frame_embedding"]))
+    exact = (frames - frames[:, :1]).mean(dim=0).detach().numpy()
+    expected = np.log(run["scores"][0]) - np.log(run["scores"][0, 0])
+    np.testing.assert_allclose(exact, expected, atol=1e-4)
+    np.testing.assert_allclose(mean, expected, atol=1e-3)
+
+
+def test_no_index_leaves_the_tensors_whatever_a_client_claims(checkpoint: Checkpoint) -> None:
+    run = torch_runner(checkpoint)
+    batch = verify.pack([speech_like(5_000), speech_like(2_000)]).inputs()
+    for claimed in ([[10**9], [-5]], [[0], [0]], [[2**31 - 1], [2**31 - 1]]):
+        run({**batch, "num_samples": np.array(claimed, np.int32)}, ())
+    run({**batch, "frames": np.full_like(batch["frames"], 10**6)}, ())
+    run({**batch, "frames": np.full_like(batch["frames"], -(10**6))}, ())
+
+
+@contextmanager
+def attribute(owner: object, name: str, value: object) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, value)
+        yield
+
+
+def no_mask_after_positional_convolutions() -> object:
+    def forward(self: graph.PositionalConvolutions, x: torch.Tensor, is_frame: torch.Tensor):
+        x = x * is_frame
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.gelu(norm(convolution(x.t().unsqueeze(0)).squeeze(0).t()))
+        return x
+
+    return attribute(graph.PositionalConvolutions, "forward", forward)
+
+
+def alibi_reaches_the_extra_tokens() -> object:
+    def biased(column: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        distance = (column.unsqueeze(1) - column).abs()
+        empty = column >= (frames.unsqueeze(1) + contract.EXTRA_SLOTS)
+        mask = (empty.float() * graph.MASKED)[:, None, None]
+        return distance.float()[None, None], mask
+
+    return attribute(graph.PackedEncoder, "attention_bias", staticmethod(biased))
+
+
+def keys_are_not_masked() -> object:
+    return attribute(graph, "MASKED", 0.0)
+
+
+def one_slot_too_few() -> object:
+    return attribute(graph, "EXTRA_SLOTS", contract.EXTRA_SLOTS - 1)
+
+
+def frames_counted_with_a_wider_window() -> object:
+    return attribute(graph, "WINDOW", contract.WINDOW + 1)
+
+
+def labels_rotated() -> object:
+    return attribute(Checkpoint, "label_order", lambda self: [1, 2, 3, 4, 5, 6, 7, 8, 0])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        no_mask_after_positional_convolutions,
+        alibi_reaches_the_extra_tokens,
+        keys_are_not_masked,
+        one_slot_too_few,
+        frames_counted_with_a_wider_window,
+    ],
+)
+def test_the_comparison_sees_each_thing_that_can_break(
+    checkpoint: Checkpoint, broken: Callable[[], object]
+) -> None:
+    with broken():
+        rows = compare(checkpoint)
+    assert not all(row.within(FP32) for row in rows)
+
+
+def test_the_comparison_sees_a_wrong_label_order(checkpoint: Checkpoint) -> None:
+    reference = Reference(checkpoint, checkpoint.build())
+    with labels_rotated():
+        run = torch_runner(checkpoint)
+    rows = verify.compare(run, reference.run, {"clip": speech_like(16_000)})
+    assert not all(row.within(FP32) for row in rows)

@@ -1,0 +1,65 @@
+"""Why the server does not start, said before Triton is asked."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from server import wheel
+from server.errors import ServerError
+from server.triton import Settings, Triton
+
+from tests.conftest import settings_for
+
+
+def start(settings: Settings) -> None:
+    with Triton(settings):
+        raise AssertionError("it started")
+
+
+def test_a_repository_without_a_model_says_how_to_get_one(
+    empty_repository: Callable[[], Path],
+) -> None:
+    with pytest.raises(ServerError, match="no exported model: run `make export`"):
+        start(settings_for(empty_repository()))
+
+
+def test_a_missing_repository_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="nowhere does not exist"):
+        start(settings_for(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("option", ["http-port", "grpc-port", "metrics-port"])
+def test_a_taken_port_names_the_option(tiny_repository: Path, option: str) -> None:
+    settings = settings_for(tiny_repository)
+    port = getattr(settings, option.replace("-", "_"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(ServerError, match=rf"127\.0\.0\.1:{port} .*--{option}"):
+            start(settings)
+
+
+def test_a_machine_without_the_wheel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerError, match="nvidia-pytriton wheel is not installed"):
+        wheel.find()
+
+
+def test_a_python_without_a_stub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Version:
+        major, minor = 3, 99
+
+    monkeypatch.setattr(wheel.sys, "version_info", Version)
+    with pytest.raises(ServerError, match=r"no stub for Python 3\.99.*3\.11"):
+        wheel.find()
+
+
+def test_a_missing_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        wheel.sysconfig, "get_config_var", {"INSTSONAME": "libpython3.x-none.so.1.0"}.get
+    )
+    with pytest.raises(ServerError, match=r"libpython3\.x-none\.so\.1\.0.*--enable-shared"):
+        wheel.find()
