@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,7 @@ def _build(checkpoint: Any, options: argparse.Namespace) -> None:
         # A second build: exporting may have changed the first one's precision.
         reference = Reference(checkpoint, checkpoint.build())
         started = time.monotonic()
-        rows = verify.compare(
-            session.run, reference.run, verify.test_clips(options.samples, seed)
-        )
+        rows = verify.compare(session.run, reference.run, verify.test_clips(options.samples, seed))
         tolerance = verify.TOLERANCES[options.precision]
         print(verify.table(rows, tolerance))
         if not all(row.within(tolerance) for row in rows):
@@ -148,7 +146,7 @@ def _card(checkpoint: Any, options: argparse.Namespace) -> dict[str, Any]:
         "target": options.target,
         "precision": options.precision,
         "opset": OPSET,
-        "exported": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "tools": {name: importlib.metadata.version(name) for name in packages},
     }
 

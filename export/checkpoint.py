@@ -57,9 +57,7 @@ class Checkpoint:
         return model.eval()
 
 
-def load_folder(
-    folder: Path, source: str | None = None, revision: str | None = None
-) -> Checkpoint:
+def load_folder(folder: Path, source: str | None = None, revision: str | None = None) -> Checkpoint:
     """Reads config.yaml, tokens.txt and model.pt.
 
     Args:
@@ -78,7 +76,8 @@ def load_folder(
                 "model.pt"
             )
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+        loaded = OmegaConf.load(folder / "config.yaml")
+        config: Any = OmegaConf.to_container(loaded, resolve=True)
     except (OmegaConfBaseException, ValueError, OSError) as error:
         raise ExportError(f"cannot read {folder / 'config.yaml'}: {error}") from error
     if not isinstance(config, dict) or "model_conf" not in config:
@@ -232,9 +231,7 @@ def _select(
             used.add(key)
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ExportError(
-            "model.pt does not fit config.yaml: " + "; ".join(problems[:5]) + more
-        )
+        raise ExportError("model.pt does not fit config.yaml: " + "; ".join(problems[:5]) + more)
     ignored = sorted(set(stored) - used)
     groups = sorted({key.split(".")[0] for key in ignored})
     parameters = sum(tensor.numel() for tensor in state.values())

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from funasr.models.emotion2vec.base import get_alibi
 from funasr.models.emotion2vec.model import Emotion2vec
+from funasr.models.emotion2vec.modules import AltBlock
 from torch import Tensor, nn
 
 from export.contract import EXTRA_SLOTS, SLOT, WINDOW
@@ -86,7 +87,7 @@ class Frontend(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Maps samples [slots * 320] to features [slots, embed_dim]."""
         x = waveform.reshape(-1, 1)
-        for convolution, norm in zip(self.convolutions, self.norms):
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x)))
         return self.projection(self.norm(x))
 
@@ -108,7 +109,7 @@ class PositionalConvolutions(nn.Module):
         ends of a lone clip would be.
         """
         x = x * is_frame
-        for convolution, norm in zip(self.convolutions, self.norms):
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = convolution(x.t().unsqueeze(0)).squeeze(0).t()
             x = F.gelu(norm(x)) * is_frame
         return x
@@ -117,7 +118,7 @@ class PositionalConvolutions(nn.Module):
 class Block(nn.Module):
     """One post-norm transformer block over packed slots."""
 
-    def __init__(self, block: nn.Module):
+    def __init__(self, block: AltBlock):
         super().__init__()
         self.heads, self.scale = block.attn.num_heads, block.attn.scale
         self.qkv, self.attended = block.attn.qkv, block.attn.proj

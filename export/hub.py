@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ PINNED = {
 }
 """Revisions known to hold the nine labels; other checkpoints are taken at their newest."""
 
-DEFAULT_NAMES = {hub: name for hub, name in PINNED}
+DEFAULT_NAMES = dict(PINNED)
 """Emotion2Vec+ Large, as each hub calls it."""
 
 
@@ -37,12 +38,45 @@ class Download:
     revision: str | None
 
 
+@dataclass(frozen=True)
+class _Hub:
+    """What the two libraries have in common.
+
+    Attributes:
+        endpoint: Address of the hub, which the user's environment may have changed.
+        snapshot: Their ``snapshot_download``.
+        errors: What it raises.
+    """
+
+    endpoint: str
+    snapshot: Callable[..., str]
+    errors: tuple[type[Exception], ...]
+
+
+def _modelscope() -> _Hub:
+    from modelscope import snapshot_download
+    from modelscope.hub.api import HubApi
+    from modelscope_hub.errors import HubError
+
+    return _Hub(HubApi().endpoint, snapshot_download, (HubError, OSError, ValueError))
+
+
+def _huggingface() -> _Hub:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return _Hub(constants.ENDPOINT, snapshot_download, (HfHubHTTPError, OSError, ValueError))
+
+
+HUBS = {"modelscope": _modelscope, "huggingface": _huggingface}
+
+
 def fetch(name: str, hub: str, revision: str | None) -> Download:
     """Downloads a checkpoint with a progress bar, or finds it in the cache.
 
     Args:
         name: The hub's name of it, for example ``iic/emotion2vec_plus_large``.
-        hub: ``modelscope`` or ``huggingface``.
+        hub: One of ``HUBS``.
         revision: Commit, tag or branch; None takes the pinned one, or the newest.
 
     Raises:
@@ -50,40 +84,22 @@ def fetch(name: str, hub: str, revision: str | None) -> Download:
         ExportError: The hub has no such checkpoint or revision.
     """
     revision = revision or PINNED.get((hub, name))
-    if hub == "modelscope":
-        from modelscope import snapshot_download
-        from modelscope.hub.api import HubApi
-
-        endpoint = HubApi().endpoint
-
-        def snapshot(local: bool) -> str:
-            return snapshot_download(
-                name, revision=revision, allow_patterns=FILES, local_files_only=local
-            )
-    else:
-        from huggingface_hub import constants, snapshot_download
-
-        endpoint = constants.ENDPOINT
-
-        def snapshot(local: bool) -> str:
-            return snapshot_download(
-                name, revision=revision, allow_patterns=FILES, local_files_only=local
-            )
-
+    library = HUBS[hub]()
+    wanted = {"revision": revision, "allow_patterns": FILES}
     try:
-        return Download(Path(snapshot(local=True)), revision)
-    except Exception as error:  # each hub's library has its own error for "not in the cache"
-        print(f"export: {name} is not in the local cache ({type(error).__name__}), asking {hub}")
+        return Download(Path(library.snapshot(name, **wanted, local_files_only=True)), revision)
+    except library.errors:
+        print(f"export: {name} is not in the local cache, asking {hub} ...", flush=True)
     try:
-        requests.head(endpoint, timeout=CONNECT_SECONDS)
+        requests.head(library.endpoint, timeout=CONNECT_SECONDS)
     except requests.RequestException as error:
         raise HubUnreachableError(
-            f"{hub} does not answer within {CONNECT_SECONDS} s: check the network or its proxy "
-            "variables, take the other hub with --hub, or give a local folder to --checkpoint"
+            f"{hub} does not answer: check the network or its proxy variables, take the other hub "
+            "with --hub, or give a local folder to --checkpoint"
         ) from error
     try:
-        return Download(Path(snapshot(local=False)), revision)
-    except Exception as error:  # likewise for "no such model" and "no such revision"
+        return Download(Path(library.snapshot(name, **wanted)), revision)
+    except library.errors as error:
         raise ExportError(
             f"{hub} cannot give {name} at revision {revision or 'newest'}: {error}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,15 +24,18 @@ class Tolerance:
     """How far a graph may be from FunASR.
 
     Attributes:
-        scores: Largest absolute difference of any score.
+        scores: Largest absolute difference of any score of a clip.
+        frame_scores: The same of any single frame. Looser: a frame of digital silence is all
+            rounding, which the frontend's LayerNorm amplifies in FunASR as much as here.
         embedding: Largest relative error (L2) of an embedding or of a clip's frames.
     """
 
     scores: float
+    frame_scores: float
     embedding: float
 
 
-TOLERANCES = {"fp32": Tolerance(1e-5, 1e-4), "fp16": Tolerance(2e-3, 1e-2)}
+TOLERANCES = {"fp32": Tolerance(1e-5, 1e-4, 1e-4), "fp16": Tolerance(2e-3, 2e-2, 1e-2)}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Row:
     Attributes:
         clip: What it is.
         samples: Its length at 16 kHz.
-        scores: Largest absolute difference over its scores and frame scores.
+        scores: Largest absolute difference of its scores.
+        frame_scores: Largest absolute difference of any of its frames' scores.
         embedding: Relative error of its embedding.
         frames: Relative error of its frame embeddings.
         unbatched: Largest absolute difference between its batched and its lone scores.
@@ -50,6 +55,7 @@ class Row:
     clip: str
     samples: int
     scores: tuple[float, float]
+    frame_scores: tuple[float, float]
     embedding: tuple[float, float]
     frames: tuple[float, float]
     unbatched: float
@@ -58,6 +64,7 @@ class Row:
         """Whether the clip is close enough; false as well for NaN."""
         return (
             all(value <= tolerance.scores for value in (*self.scores, self.unbatched))
+            and all(value <= tolerance.frame_scores for value in self.frame_scores)
             and all(value <= tolerance.embedding for value in (*self.embedding, *self.frames))
         )
 
@@ -81,8 +88,7 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
     """
     random = np.random.default_rng(seed)
     clips = {
-        f"random {length}": random.standard_normal(length).astype(np.float32)
-        for length in LENGTHS
+        f"random {length}": random.standard_normal(length).astype(np.float32) for length in LENGTHS
     }
     readable = {name.lower() for name in soundfile.available_formats()} | {"opus"}
     for path in sorted(samples.iterdir()) if samples.is_dir() else []:
@@ -99,44 +105,48 @@ def compare(
     alone = [_answers(run, [clip])[0] for clip in clips.values()]
     batched = _answers(run, list(clips.values()))
     rows = []
-    for (name, clip), lone, mixed in zip(clips.items(), alone, batched, strict=True):
+    for (name, clip), *answers in zip(clips.items(), alone, batched, strict=True):
         truth = reference(clip)
+        lone, mixed = answers
         rows.append(
             Row(
                 clip=name,
                 samples=len(clip),
-                scores=(_score_distance(lone, truth), _score_distance(mixed, truth)),
-                embedding=(
-                    _relative(lone.embedding, truth.embedding),
-                    _relative(mixed.embedding, truth.embedding),
-                ),
-                frames=(
-                    _relative(lone.frame_embedding, truth.frame_embedding),
-                    _relative(mixed.frame_embedding, truth.frame_embedding),
-                ),
-                unbatched=_score_distance(mixed, lone),
+                scores=_pair(_distance, answers, truth, "scores"),
+                frame_scores=_pair(_distance, answers, truth, "frame_scores"),
+                embedding=_pair(_relative, answers, truth, "embedding"),
+                frames=_pair(_relative, answers, truth, "frame_embedding"),
+                unbatched=_distance(mixed.scores, lone.scores),
             )
         )
     return rows
 
 
 def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
-    """The rows as text, worst values last."""
+    """The rows as text."""
+    groups = {
+        "max |Δ scores|": ("scores", tolerance.scores),
+        "max |Δ frame scores|": ("frame_scores", tolerance.frame_scores),
+        "rel. error embedding": ("embedding", tolerance.embedding),
+        "rel. error frames": ("frames", tolerance.embedding),
+    }
     lines = [
-        f"{'':22} {'':>8} {'max |Δ scores|':^19} {'rel. error embedding':^20} "
-        f"{'rel. error frames':^19} {'batched':>8}",
-        f"{'clip':22} {'samples':>8} {'alone':>9} {'batched':>9} {'alone':>9} {'batched':>10} "
-        f"{'alone':>9} {'batched':>9} {'- alone':>8}",
+        f"{'clip':15} {'samples':>8} " + " ".join(f"{name:^21}" for name in groups) + "  batched",
+        f"{'':15} {'':>8} "
+        + " ".join(f"{'alone':>10} {'batched':>10}" for _ in groups)
+        + "  - alone",
+        f"{'tolerance':15} {'':>8} "
+        + " ".join(f"{limit:10.0e} {limit:10.0e}" for _, limit in groups.values())
+        + f" {tolerance.scores:8.0e}",
     ]
     for row in rows:
-        values = (*row.scores, *row.embedding, *row.frames, row.unbatched)
-        mark = "" if row.within(tolerance) else "  TOO FAR"
+        pairs = [getattr(row, attribute) for attribute, _ in groups.values()]
         lines.append(
-            f"{row.clip:22} {row.samples:8} " + " ".join(f"{v:9.1e}" for v in values) + mark
+            f"{row.clip:15} {row.samples:8} "
+            + " ".join(f"{alone:10.1e} {batched:10.1e}" for alone, batched in pairs)
+            + f" {row.unbatched:8.1e}"
+            + ("" if row.within(tolerance) else "  TOO FAR")
         )
-    lines.append(
-        f"tolerance: scores {tolerance.scores:.0e}, relative error {tolerance.embedding:.0e}"
-    )
     return "\n".join(lines)
 
 
@@ -150,17 +160,25 @@ def _answers(run: Run, clips: Sequence[np.ndarray]) -> list[Answer]:
             frame_scores=outputs["frame_scores"][start:end],
             frame_embedding=outputs["frame_embedding"][start:end],
         )
-        for index, (start, end) in enumerate(zip(borders[:-1], borders[1:], strict=True))
+        for index, (start, end) in enumerate(itertools.pairwise(borders))
     ]
 
 
-def _score_distance(answer: Answer, truth: Answer) -> float:
-    return float(
-        max(
-            np.abs(answer.scores - truth.scores).max(),
-            np.abs(answer.frame_scores - truth.frame_scores).max(),
-        )
+def _pair(
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    answers: Sequence[Answer],
+    truth: Answer,
+    attribute: str,
+) -> tuple[float, float]:
+    """A measure of the lone and of the batched answer."""
+    lone, mixed = (
+        measure(getattr(answer, attribute), getattr(truth, attribute)) for answer in answers
     )
+    return lone, mixed
+
+
+def _distance(answer: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.abs(answer - truth).max())
 
 
 def _relative(answer: np.ndarray, truth: np.ndarray) -> float:

@@ -27,7 +27,10 @@ SHM_PREFIX = "emotion2vec-{pid}-"
 STOP_SECONDS = 20
 PR_SET_PDEATHSIG = 1
 
-NO_GPU_NOISE = (b"CudaDriverHelper has not been initialized", b"CUDA driver version is insufficient")
+NO_GPU_NOISE = (
+    b"CudaDriverHelper has not been initialized",
+    b"CUDA driver version is insufficient",
+)
 """Lines that Triton writes as errors on every machine without a GPU, where nothing is wrong."""
 
 

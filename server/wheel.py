@@ -43,7 +43,11 @@ class TritonWheel:
         """
         for name, source in (
             ("python", self.python_backend),
-            *((path.name, path) for path in OWN_BACKENDS.iterdir() if (path / "model.py").is_file()),
+            *(
+                (path.name, path)
+                for path in OWN_BACKENDS.iterdir()
+                if (path / "model.py").is_file()
+            ),
         ):
             target = folder / name
             target.mkdir()

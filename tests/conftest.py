@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+
 from emotion2vec_client import Client
 from export.__main__ import main as export_main
 from export.random_checkpoint import TOKENS, Size, draw_state, make_model_conf

@@ -5,20 +5,20 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import audio
-import emotion2vec_client.labels
 import pytest
-from export import contract
-from export.install import encoder_config
-from export.random_checkpoint import TOKENS
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+import audio
+import emotion2vec_client.labels
+from export import contract
+from export.install import encoder_config
+from export.random_checkpoint import TOKENS
 from tests.conftest import ROOT
 
 REPOSITORY = ROOT / "model_repository"
 EMBED_DIM = 1024
-CARD = {"precision": "fp32", "checkpoint": "a \"quoted\" näme", "weights": "random"}
+CARD = {"precision": "fp32", "checkpoint": 'a "quoted" näme', "weights": "random"}
 
 MODELS = {
     "preprocess": ((contract.AUDIO,), contract.ENCODER_INPUTS),
@@ -46,9 +46,7 @@ def test_every_model_of_the_repository_is_in_the_contract() -> None:
 def test_names_types_and_shapes(name: str) -> None:
     config = read_config(name)
     assert config.name == name
-    for declared, expected in zip(
-        (config.input, config.output), MODELS[name], strict=True
-    ):
+    for declared, expected in zip((config.input, config.output), MODELS[name], strict=True):
         assert [item.name for item in declared] == [tensor.name for tensor in expected]
         for item, tensor in zip(declared, expected, strict=True):
             assert DataType.Name(item.data_type) == tensor.data_type, tensor.name

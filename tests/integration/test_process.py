@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from emotion2vec_client import Client
 from server.triton import SHM, SHM_PREFIX, Triton
-
 from tests.conftest import READY_SECONDS, ROOT, SAMPLES, settings_for
 
 END_SECONDS = 30
@@ -24,9 +24,17 @@ class Server:
     def __init__(self, repository: Path, *extra: str):
         self.settings = settings_for(repository)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server", "--model-repository", str(repository)]
-            + [f"--http-port={self.settings.http_port}", f"--grpc-port={self.settings.grpc_port}"]
-            + [f"--metrics-port={self.settings.metrics_port}", *extra],
+            [
+                sys.executable,
+                "-m",
+                "server",
+                "--model-repository",
+                str(repository),
+                f"--http-port={self.settings.http_port}",
+                f"--grpc-port={self.settings.grpc_port}",
+                f"--metrics-port={self.settings.metrics_port}",
+                *extra,
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -80,7 +88,9 @@ def wait_until_gone(pids: list[int]) -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_every_process_and_leaves_nothing(server: Server, end: signal.Signals) -> None:
+def test_a_signal_ends_every_process_and_leaves_nothing(
+    server: Server, end: signal.Signals
+) -> None:
     server.read_until("ready on gRPC")
     pids = descendants(server.process.pid)
     assert len(pids) >= 4  # tritonserver, two preprocess stubs, one encoder stub
@@ -112,8 +122,9 @@ def test_a_killed_launcher_takes_triton_with_it(server: Server, tiny_repository:
 def test_a_killed_tritonserver_ends_the_launcher_with_an_error(server: Server) -> None:
     server.read_until("ready on gRPC")
     pids = descendants(server.process.pid)
-    [tritonserver] = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children"
-                          ).read_text().split()
+    [tritonserver] = (
+        Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    )
     os.kill(int(tritonserver), signal.SIGKILL)
     output, _ = server.process.communicate(timeout=END_SECONDS)
     assert server.process.returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 import tritonclient.grpc as kserve
+from tritonclient.utils import InferenceServerException
+
 from emotion2vec_client import Client, InvalidAudioError
 from export import contract
 from export.checkpoint import load_folder
 from export.reference import Reference
 from samples.make import encode
-from tritonclient.utils import InferenceServerException
-
 from tests.conftest import SAMPLES, recordings, speech_like
 
 
@@ -70,7 +71,7 @@ def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
         np.testing.assert_allclose(vector(one), vector(other), atol=1e-6)
         np.testing.assert_allclose(one.frames.scores, other.frames.scores, atol=1e-6)
     # The comparison above would see a mix-up: no two clips have the same answer.
-    distances = [np.abs(vector(a) - vector(b)).max() for a, b in zip(alone, together[1:])]
+    distances = [np.abs(vector(a) - vector(b)).max() for a, b in itertools.pairwise(together)]
     assert min(distances) > 1e-3
 
 
@@ -141,7 +142,8 @@ def test_bad_input_is_an_invalid_argument_with_one_sentence(url: str, kind: str)
 def test_good_clips_get_their_answers_among_bad_ones(client: Client) -> None:
     good = [wav(speech_like(3_000 + 1_234 * i, seed=i)) for i in range(8)]
     expected = [vector(client.predict(clip)) for clip in good]
-    mixed = [item for pair in zip(good, [data for data, _ in BAD.values()] * 2) for item in pair]
+    bad = itertools.cycle(data for data, _ in BAD.values())
+    mixed = [item for clip in good for item in (clip, next(bad))]
 
     def attempt(data: bytes) -> np.ndarray | None:
         try:

@@ -9,21 +9,19 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+
 from export import contract, verify
 from export.checkpoint import load_folder
 from export.layout import pack
 from export.reference import Reference
 from server.backends.onnxruntime.runtime import Session, open_session
-
 from tests.conftest import ROOT, recordings, speech_like
 
 FP32 = verify.TOLERANCES["fp32"]
 OPENVINO = {
     "optimization": {
         "execution_accelerators": {
-            "cpu_execution_accelerator": [
-                {"name": "openvino", "parameters": {"precision": "fp32"}}
-            ]
+            "cpu_execution_accelerator": [{"name": "openvino", "parameters": {"precision": "fp32"}}]
         }
     }
 }
@@ -50,7 +48,9 @@ def test_only_the_asked_for_outputs_come(session: Session) -> None:
 def test_answers_differ_between_recordings(session: Session) -> None:
     """With near-constant scores, no comparison of scores could fail."""
     clips = verify.test_clips(ROOT / "samples", seed=1)
-    top = [session.run(pack([clip]).inputs(), ["scores"])["scores"].max() for clip in clips.values()]
+    top = [
+        session.run(pack([clip]).inputs(), ["scores"])["scores"].max() for clip in clips.values()
+    ]
     assert max(top) - min(top) >= 0.2
 
 
@@ -89,9 +89,7 @@ def test_fp16_weights_are_half_as_large_and_close(
 
 def test_the_graph_has_no_shape_that_depends_on_values(tiny_repository: Path) -> None:
     """TensorRT refuses such graphs; every dimension must come from an input's shape."""
-    model = onnx.load(
-        tiny_repository / "encoder" / "1" / "model.onnx", load_external_data=False
-    )
+    model = onnx.load(tiny_repository / "encoder" / "1" / "model.onnx", load_external_data=False)
     operators = {node.op_type for node in model.graph.node}
     assert not operators & {"NonZero", "Where", "Loop", "If", "Scan", "Unique", "Compress"}
     shapes = {

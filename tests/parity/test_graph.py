@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from export import contract, graph, verify
 from export.checkpoint import Checkpoint, load_folder
 from export.graph import PackedEncoder
 from export.reference import Reference
-
 from tests.conftest import WriteCheckpoint, speech_like
 
 LENGTHS = (400, 719, 720, 1039, 1040, 5_000, 16_000, 52_345)

@@ -6,13 +6,13 @@ import io
 import struct
 from pathlib import Path
 
-import audio
 import numpy as np
 import pytest
 import soundfile
 import torch
-from samples.make import encode
 
+import audio
+from samples.make import encode
 from tests.conftest import recordings, speech_like
 
 LIMITS = audio.Limits(max_bytes=10 * 2**20, min_seconds=0.025, max_seconds=30)

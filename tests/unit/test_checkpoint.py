@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from export.__main__ import main
 from export.checkpoint import check_architecture, load_folder
 from export.errors import ExportError
 from export.random_checkpoint import SIZES, make_model_conf, random_checkpoint
-
 from tests.conftest import WriteCheckpoint
 
 OLD_TOKENS = [

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from export import install, verify
 from export.__main__ import main
 from export.errors import ExportError
-
 from tests.conftest import ROOT, TINY
 
 CARD = {"precision": "fp32"}
@@ -71,7 +71,7 @@ def test_a_graph_too_far_from_funasr_is_not_installed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     repository = empty_repository()
-    monkeypatch.setitem(verify.TOLERANCES, "fp32", verify.Tolerance(1e-12, 1e-12))
+    monkeypatch.setitem(verify.TOLERANCES, "fp32", verify.Tolerance(1e-12, 1e-12, 1e-12))
     arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
     assert main(arguments) == 1
     captured = capsys.readouterr()
@@ -87,8 +87,15 @@ def test_an_export_that_is_ended_installs_nothing(
 ) -> None:
     repository = empty_repository()
     process = subprocess.Popen(
-        [sys.executable, "-m", "export", "--checkpoint", str(tiny_checkpoint)]
-        + ["--model-repository", str(repository)],
+        [
+            sys.executable,
+            "-m",
+            "export",
+            "--checkpoint",
+            str(tiny_checkpoint),
+            "--model-repository",
+            str(repository),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from server import wheel
 from server.errors import ServerError
 from server.triton import Settings, Triton
-
 from tests.conftest import settings_for
 
 

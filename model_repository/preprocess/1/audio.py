@@ -161,9 +161,7 @@ def _read_ffmpeg(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
             rate = stream.rate
     except av.FFmpegError as error:
         if blocks:
-            raise AudioError(
-                "the file is damaged or truncated: send the complete file"
-            ) from error
+            raise AudioError("the file is damaged or truncated: send the complete file") from error
         raise AudioError(
             f"this is not an audio file that can be read (it starts with {data[:8]!r}): "
             "send WAV, MP3, M4A, FLAC or OGG"

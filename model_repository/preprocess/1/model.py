@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import audio
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
+import audio
 
 
 class TritonPythonModel:

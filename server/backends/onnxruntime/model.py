@@ -76,7 +76,7 @@ class TritonPythonModel:
         except (ValueError, RuntimeError) as error:
             if len(requests) > 1:
                 return [self.execute([request])[0] for request in requests]
-            message = f"the graph refused the request's tensors: {error}"
+            message = f"the graph refused the request's tensors: {' '.join(str(error).split())}"
             return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message))]
 
     def _run(self, requests: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ checked on exactly the runtime, precision and settings that will serve it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,14 +53,23 @@ class OpenVinoSession:
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        model = core.compile_model(str(path), "CPU", settings)
-        self._request = model.create_infer_request()
+        # Kept, since the file may be another one by the time it is needed again.
+        model = core.read_model(str(path))
+        self._compile: Callable[[], Any] = lambda: core.compile_model(
+            model, "CPU", settings
+        ).create_infer_request()
+        self._request = self._compile()
         self._outputs = {port.get_any_name(): index for index, port in enumerate(model.outputs)}
 
     def run(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        self._request.infer(dict(inputs), share_inputs=True)
+        try:
+            self._request.infer(dict(inputs), share_inputs=True)
+        except RuntimeError:
+            # An inference that fails half-way leaves shapes behind at which later, good ones fail.
+            self._request = self._compile()
+            raise
         # Copied, because the next inference overwrites the request's own output buffers.
         return {
             name: self._request.get_output_tensor(self._outputs[name]).data.copy()

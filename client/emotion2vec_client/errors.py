@@ -1,0 +1,19 @@
+"""What can go wrong, in one tree."""
+
+from __future__ import annotations
+
+
+class Emotion2VecError(Exception):
+    """Anything that the server or the way to it refuses; the message is one sentence."""
+
+
+class InvalidAudioError(Emotion2VecError):
+    """The audio cannot be used; the server's sentence says why and what to do."""
+
+
+class ServerUnavailableError(Emotion2VecError):
+    """No server answers at the address, or its model is not ready."""
+
+
+class PredictionTimeoutError(Emotion2VecError):
+    """The answer did not come in time."""

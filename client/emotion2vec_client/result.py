@@ -1,0 +1,114 @@
+"""What a prediction returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emotion2vec_client.labels import LABELS, Label
+
+FloatArray = npt.NDArray[np.float32]
+
+FRAME_HOP = 0.02
+"""Seconds from one frame's start to the next one's; each frame sees 25 ms."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The model that a server runs.
+
+    Attributes:
+        checkpoint: Where its weights come from.
+        revision: Revision of the checkpoint, None for folders and random weights.
+        weights: ``pretrained``, or ``random`` where the scores mean nothing.
+        precision: ``fp32`` or ``fp16``.
+        target: Hardware it was exported for.
+        labels: Names of the emotions, in the order of the scores.
+        card: The whole model card.
+    """
+
+    checkpoint: str
+    revision: str | None
+    weights: str
+    precision: str
+    target: str
+    labels: tuple[str, ...]
+    card: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Emotion over time, one row per 20 ms.
+
+    Attributes:
+        times: Start of each frame in seconds, float32 [T].
+        scores: float32 [T, 9], in the order of ``LABELS``.
+        embedding: float32 [T, D], or None when it was not asked for.
+    """
+
+    times: FloatArray
+    scores: FloatArray
+    embedding: FloatArray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The emotion of one clip.
+
+    Attributes:
+        scores: Probability of each emotion by name; nine that sum to 1.
+        granularity: ``utterance`` or ``frame``.
+        weights: ``pretrained``, or ``random`` where the scores mean nothing.
+        embedding: float32 [D] (1024 for the large model), or None when it was not asked for.
+        frames: Emotion over time, or None in utterance granularity.
+        timestamp: When the answer came, local time.
+    """
+
+    scores: Mapping[str, float]
+    granularity: str
+    weights: str
+    embedding: FloatArray | None
+    frames: Frames | None
+    timestamp: datetime
+
+    @property
+    def label(self) -> Label:
+        """The strongest emotion, with its Chinese name and emoji."""
+        return max(LABELS, key=lambda label: self.scores[label.name])
+
+    @property
+    def emotion(self) -> str:
+        """Name of the strongest emotion."""
+        return self.label.name
+
+    @property
+    def confidence(self) -> float:
+        """Score of the strongest emotion, 0 to 1."""
+        return self.scores[self.emotion]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types; its first five keys never change."""
+        result: dict[str, Any] = {
+            "emotion": self.emotion,
+            "confidence": self.confidence,
+            "scores": dict(self.scores),
+            "granularity": self.granularity,
+            "timestamp": self.timestamp.strftime("%Y-%m-%d %H:%M:%S"),
+            "weights": self.weights,
+        }
+        if self.frames is not None:
+            columns = self.frames.scores.T.tolist()
+            result["frame_hop"] = FRAME_HOP
+            result["frame_scores"] = {label.name: column for label, column in zip(LABELS, columns)}
+        return result
+
+
+def read_only_scores(row: FloatArray) -> Mapping[str, float]:
+    """Names the values of a scores row, float32 [9]."""
+    return MappingProxyType({label.name: float(value) for label, value in zip(LABELS, row)})

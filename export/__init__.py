@@ -1,0 +1,1 @@
+"""Checkpoint to verified ONNX graph: run it with `python -m export`."""
