@@ -21,7 +21,7 @@ PINNED = {
 }
 """Revisions known to hold the nine labels; other checkpoints are taken at their newest."""
 
-DEFAULT_NAMES = dict(PINNED)
+DEFAULT_NAMES = dict(PINNED.keys())
 """Emotion2Vec+ Large, as each hub calls it."""
 
 
