@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,13 +24,16 @@ from server import wheel
 from server.errors import ServerError
 
 SHM = Path("/dev/shm")
-SHM_PREFIX = "emotion2vec-{pid}-"
+OWNED_PREFIX = "emotion2vec-{pid}-"
+"""Starts the name of all that a server leaves outside its memory, if it is killed."""
+
 STOP_SECONDS = 20
 PR_SET_PDEATHSIG = 1
 
 NO_GPU_NOISE = (
     b"CudaDriverHelper has not been initialized",
     b"CUDA driver version is insufficient",
+    b"no pinned memory pool",
 )
 """Lines that Triton writes as errors on every machine without a GPU, where nothing is wrong."""
 
@@ -68,7 +72,7 @@ class Triton:
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._backends: tempfile.TemporaryDirectory[str] | None = None
-        self._shm_prefix = SHM_PREFIX.format(pid=os.getpid())
+        self._prefix = OWNED_PREFIX.format(pid=os.getpid())
 
     def __enter__(self) -> Triton:
         """Starts the process.
@@ -79,8 +83,8 @@ class Triton:
         _check_repository(self.settings.model_repository)
         _check_ports(self.settings)
         installed = wheel.find()
-        _remove_stale_shared_memory()
-        self._backends = tempfile.TemporaryDirectory(prefix="emotion2vec-backends-")
+        _remove_stale_files()
+        self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
         try:
             installed.lay_out_backends(Path(self._backends.name))
             self._process = subprocess.Popen(
@@ -168,7 +172,7 @@ class Triton:
                 )
             _kill_group(process.pid)
             process.wait()
-        for region in SHM.glob(f"{self._shm_prefix}*"):
+        for region in SHM.glob(f"{self._prefix}*"):
             region.unlink(missing_ok=True)
         if self._backends is not None:
             self._backends.cleanup()
@@ -190,7 +194,7 @@ class Triton:
             f"--log-info={str(settings.verbose).lower()}",
             "--allow-gpu-metrics=false",
             *(
-                f"--backend-config={path.name},shm-region-prefix-name={self._shm_prefix}"
+                f"--backend-config={path.name},shm-region-prefix-name={self._prefix}"
                 for path in sorted(backends.iterdir())
             ),
         ]
@@ -251,13 +255,18 @@ def _kill_group(pid: int) -> None:
         return
 
 
-def _remove_stale_shared_memory() -> None:
+def _remove_stale_files() -> None:
     """Removes what servers left behind whose process was killed."""
-    head, tail = SHM_PREFIX.split("{pid}")
-    for region in SHM.glob(f"{head}*{tail}*"):
-        pid = region.name[len(head) :].split(tail)[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            region.unlink(missing_ok=True)
+    head, tail = OWNED_PREFIX.split("{pid}")
+    for folder in (SHM, Path(tempfile.gettempdir())):
+        for path in folder.glob(f"{head}*{tail}*"):
+            pid = path.name[len(head) :].split(tail)[0]
+            if not pid.isdigit() or Path("/proc", pid).exists():
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _describe(code: int) -> str:

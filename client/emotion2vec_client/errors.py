@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Emotion2VecError(Exception):
-    """Anything that the server or the way to it refuses; the message is one sentence."""
+    """Base of all below, and any other failure of the server; the message is one sentence."""
 
 
 class InvalidAudioError(Emotion2VecError):

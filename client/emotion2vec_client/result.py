@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from emotion2vec_client.labels import LABELS, Label
 
 FloatArray = npt.NDArray[np.float32]
+Granularity = Literal["utterance", "frame"]
 
 FRAME_HOP = 0.02
 """Seconds from one frame's start to the next one's; each frame sees 25 ms."""
@@ -30,7 +31,7 @@ class ModelInfo:
         precision: ``fp32`` or ``fp16``.
         target: Hardware it was exported for.
         labels: Names of the emotions, in the order of the scores.
-        card: The whole model card.
+        card: The whole model card, as the server has it.
     """
 
     checkpoint: str
@@ -39,7 +40,7 @@ class ModelInfo:
     precision: str
     target: str
     labels: tuple[str, ...]
-    card: Mapping[str, Any]
+    card: dict[str, Any] = field(repr=False, hash=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +48,12 @@ class Frames:
     """Emotion over time, one row per 20 ms.
 
     Attributes:
-        times: Start of each frame in seconds, float32 [T].
-        scores: float32 [T, 9], in the order of ``LABELS``.
-        embedding: float32 [T, D], or None when it was not asked for.
+        times: Start of each frame in seconds, float64 [T].
+        scores: float32 [T, 9], read-only, in the order of ``LABELS``.
+        embedding: float32 [T, D], read-only, or None when it was not asked for.
     """
 
-    times: FloatArray
+    times: npt.NDArray[np.float64]
     scores: FloatArray
     embedding: FloatArray | None
 
@@ -65,17 +66,24 @@ class Prediction:
         scores: Probability of each emotion by name; nine that sum to 1.
         granularity: ``utterance`` or ``frame``.
         weights: ``pretrained``, or ``random`` where the scores mean nothing.
-        embedding: float32 [D] (1024 for the large model), or None when it was not asked for.
+        embedding: float32 [D] (1024 for the large model, 768 for base), read-only, or None when it
+            was not asked for.
         frames: Emotion over time, or None in utterance granularity.
         timestamp: When the answer came, local time.
     """
 
     scores: Mapping[str, float]
-    granularity: str
+    granularity: Granularity
     weights: str
     embedding: FloatArray | None
     frames: Frames | None
     timestamp: datetime
+
+    def __repr__(self) -> str:
+        return (
+            f"Prediction(emotion={self.emotion!r}, confidence={self.confidence:.3f}, "
+            f"granularity={self.granularity!r}, weights={self.weights!r})"
+        )
 
     @property
     def label(self) -> Label:
@@ -93,7 +101,13 @@ class Prediction:
         return self.scores[self.emotion]
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON types; its first five keys never change."""
+        """The result as plain JSON types, without the embeddings.
+
+        Returns:
+            ``emotion``, ``confidence``, ``scores``, ``granularity`` and ``timestamp``, which never
+            change; then ``weights``, and in frame granularity ``frame_hop`` in seconds and
+            ``frame_scores``, T numbers per emotion.
+        """
         result: dict[str, Any] = {
             "emotion": self.emotion,
             "confidence": self.confidence,

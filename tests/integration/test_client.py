@@ -1,0 +1,122 @@
+"""The client library and its command against the real server, and against none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from emotion2vec_client import (
+    LABELS,
+    Client,
+    InvalidAudioError,
+    PredictionTimeoutError,
+    ServerUnavailableError,
+)
+from emotion2vec_client.cli import describe, main
+from export import contract
+from tests.conftest import SAMPLES, free_ports
+
+HAPPY = SAMPLES / "happy.wav"
+
+
+def test_a_path_bytes_and_a_file_give_the_same_answer(client: Client) -> None:
+    with HAPPY.open("rb") as file:
+        answers = [client.predict(each) for each in (HAPPY, str(HAPPY), HAPPY.read_bytes(), file)]
+    assert all(answer.scores == answers[0].scores for answer in answers)
+
+
+def test_only_what_was_asked_for_comes(client: Client) -> None:
+    plain = client.predict(HAPPY)
+    assert plain.embedding is None
+    assert plain.frames is None
+    framed = client.predict(HAPPY, granularity="frame")
+    assert framed.frames is not None
+    assert framed.frames.embedding is None
+
+
+def test_the_dictionary_is_the_format_that_users_read(client: Client) -> None:
+    result = client.predict(HAPPY, granularity="frame")
+    plain = json.loads(json.dumps(result.to_dict()))
+    fixed = ["emotion", "confidence", "scores", "granularity", "timestamp"]
+    assert list(plain)[:5] == fixed
+    assert list(plain["scores"]) == list(contract.LABELS)
+    assert plain["confidence"] == plain["scores"][plain["emotion"]] == result.confidence
+    assert plain["granularity"] == "frame"
+    assert plain["frame_hop"] == 0.02
+    assert list(plain["frame_scores"]) == list(contract.LABELS)
+    assert {len(column) for column in plain["frame_scores"].values()} == {len(result.frames.times)}
+
+
+def test_wrong_arguments_never_reach_the_server(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown granularity 'word': use 'utterance' or 'frame'"):
+        client.predict(HAPPY, granularity="word")
+    with pytest.raises(TypeError, match="audio is"):
+        client.predict(42)
+    with (tmp_path / "text").open("w+") as file, pytest.raises(TypeError, match="binary mode"):
+        client.predict(file)
+    with pytest.raises(FileNotFoundError):
+        client.predict(tmp_path / "missing.wav")
+
+
+def test_no_server_is_one_sentence() -> None:
+    [port] = free_ports(1)
+    with Client(f"127.0.0.1:{port}", timeout=5) as client:
+        with pytest.raises(
+            ServerUnavailableError, match=f"no emotion2vec-triton server is ready at .*:{port}"
+        ):
+            client.predict(HAPPY)
+        with pytest.raises(ServerUnavailableError, match=r"not ready after 0\.5 s"):
+            client.wait_until_ready(0.5)
+
+
+def test_too_short_a_timeout_is_one_sentence(client: Client) -> None:
+    with pytest.raises(PredictionTimeoutError, match=r"in 0\.0001 s"):
+        client.predict(HAPPY, timeout=0.0001)
+
+
+def test_a_ready_server_is_not_waited_for(client: Client) -> None:
+    client.wait_until_ready(5)
+
+
+def test_the_command_prints_the_emotion_and_nine_bars(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(HAPPY), "--url", url]) == 0
+    head, _, *bars = capsys.readouterr().out.strip().split("\n")
+    best = next(label for label in LABELS if label.name in head)
+    assert head.startswith(f"{best.emoji}  {best.chinese} / {best.name} ")
+    assert len(bars) == 9
+    assert bars[0].startswith(f"{best.emoji} {best.chinese} {best.name}")
+    lengths = [line.count("█") for line in bars]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_the_command_prints_json(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(HAPPY), "--url", url, "--json", "--granularity", "frame"]) == 0
+    assert json.loads(capsys.readouterr().out)["granularity"] == "frame"
+
+
+def test_the_command_fails_in_one_sentence(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.wav").write_text("no audio " * 100)
+    for path in (tmp_path / "text.wav", tmp_path / "missing.wav"):
+        assert main(["predict", str(path), "--url", url]) == 1
+        captured = capsys.readouterr()
+        assert captured.err.startswith("emotion2vec: ")
+        assert captured.err.count("\n") == 1
+        assert not captured.out
+
+
+def test_random_weights_cannot_be_overlooked(client: Client) -> None:
+    trained = client.predict(HAPPY)
+    assert "RANDOM" not in describe(trained)
+    assert describe(replace(trained, weights="random")).startswith("⚠  RANDOM WEIGHTS")
+
+
+def test_the_servers_sentence_comes_without_tritons_prefix(client: Client) -> None:
+    with pytest.raises(InvalidAudioError, match=r"^the file is empty"):
+        client.predict(b"")
