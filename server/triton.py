@@ -158,6 +158,11 @@ class Triton:
         code = self._running.wait()
         raise ServerError(f"Triton ended unexpectedly ({_describe(code)})")
 
+    def kill(self) -> None:
+        """Ends Triton at once, as a crash would; `stop` still has to clean up."""
+        _kill_group(self.pid)
+        self._running.wait()
+
     def stop(self) -> None:
         """Ends Triton and every process it started, and removes its shared memory."""
         process, self._process = self._process, None

@@ -1,23 +1,32 @@
 """Speech emotion recognition with an emotion2vec-triton server."""
 
+from emotion2vec_client.async_client import AsyncClient
 from emotion2vec_client.client import Client
+from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import (
+    AccessDeniedError,
     Emotion2VecError,
     InvalidAudioError,
+    OverloadedError,
     PredictionTimeoutError,
     ServerUnavailableError,
 )
 from emotion2vec_client.labels import LABELS, Label
-from emotion2vec_client.result import Frames, ModelInfo, Prediction
+from emotion2vec_client.result import Frames, ModelInfo, Outcome, Prediction
 
 __all__ = [
     "LABELS",
+    "TLS",
+    "AccessDeniedError",
+    "AsyncClient",
     "Client",
     "Emotion2VecError",
     "Frames",
     "InvalidAudioError",
     "Label",
     "ModelInfo",
+    "Outcome",
+    "OverloadedError",
     "Prediction",
     "PredictionTimeoutError",
     "ServerUnavailableError",

@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
+from typing import Callable, TypeVar
 
-import tritonclient.grpc as kserve
-from tritonclient.utils import InferenceServerException
+from emotion2vec_client import many, protocol
+from emotion2vec_client.audio import Audio, file_bytes
+from emotion2vec_client.base import (
+    OUTAGE_SECONDS,
+    POLL_SECONDS,
+    POLL_TIMEOUT,
+    BaseClient,
+    Request,
+    check_concurrency,
+)
+from emotion2vec_client.endpoint import TLS
+from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
+from emotion2vec_client.grpc_transport import GrpcTransport
+from emotion2vec_client.http_transport import HttpTransport
+from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
+from emotion2vec_client.retry import Outage
 
-from emotion2vec_client import protocol
-from emotion2vec_client.errors import ServerUnavailableError
-from emotion2vec_client.protocol import Audio
-from emotion2vec_client.result import Granularity, ModelInfo, Prediction
-
-POLL_SECONDS = 0.2
-POLL_TIMEOUT = 5.0
-CHANNEL_ARGS = [
-    # gRPC's own limit is 4 MB; the frame embeddings of 30 s are 6 MB, and a file is up to 10 MB.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # By default gRPC waits ever longer, up to two minutes, before it tries a server again that was
-    # not there: a server that has just started would go unnoticed for as long.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+Value = TypeVar("Value")
 
 
-class Client:
-    """A connection to an emotion2vec-triton server over gRPC; safe to share between threads.
+class Client(BaseClient):
+    """A connection to an emotion2vec-triton server; safe to share between threads.
 
     Nothing is sent before the first call, so a client may be made before its server is up.
 
     Args:
-        url: Host and port of the server's gRPC, without ``http://``.
-        timeout: Seconds that a call may take, unless it is given its own.
+        url: ``host:port`` of the server's gRPC, or with ``grpc://``, ``grpcs://``, ``http://`` or
+            ``https://`` before it.
+        timeout: Seconds to wait for an answer, unless a call says otherwise.
+        retry_seconds: For how long a call is tried again while no server answers or its queue is
+            full. Bad input is never sent twice.
+        api_key: Sent as ``Authorization: Bearer …``.
+        headers: Sent with every call.
+        tls: Certificates, for ``grpcs://`` and ``https://``.
 
     Raises:
         TypeError: The url is not a string, or the timeout not a number.
-        ValueError: The url is empty, or the timeout not positive.
+        ValueError: The url is no address, or the timeout not positive.
 
     Example:
         >>> with Client() as client:
@@ -45,11 +52,29 @@ class Client:
         happy
     """
 
-    def __init__(self, url: str = "localhost:8001", *, timeout: float = 30.0) -> None:
-        self.url = protocol.check_url(url)
-        self.timeout = protocol.check_timeout(timeout)
-        self._server = kserve.InferenceServerClient(url, channel_args=CHANNEL_ARGS)
-        self._info: ModelInfo | None = None
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = 30.0,
+        retry_seconds: float = 2.0,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: TLS | None = None,
+    ) -> None:
+        super().__init__(
+            url,
+            timeout=timeout,
+            retry_seconds=retry_seconds,
+            api_key=api_key,
+            headers=headers,
+            tls=tls,
+        )
+        self._transport: GrpcTransport | HttpTransport = (
+            GrpcTransport(self._endpoint)
+            if self._endpoint.is_grpc
+            else HttpTransport(self._endpoint)
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -64,7 +89,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; the client is of no use afterwards."""
-        self._server.close()
+        self._transport.close()
 
     def predict(
         self,
@@ -78,11 +103,11 @@ class Client:
 
         Args:
             audio: Path, bytes or binary file object (read from where it stands) of a WAV, MP3,
-                M4A, FLAC, OGG or Opus file of 25 ms to 30 s and up to 10 MB. The file is sent as
-                it is.
+                M4A, FLAC, OGG or Opus file of 25 ms to 30 s and up to 10 MB, which is sent as it
+                is; or samples and sample rate, which are sent as WAV (`audio.wav_bytes`).
             granularity: ``utterance`` for the whole clip, ``frame`` to have its course as well.
             embedding: Whether to return the embedding too, of each frame in frame granularity.
-            timeout: Seconds that the call may take; the client's own by default.
+            timeout: Seconds to wait for the answer; the client's own by default.
 
         Returns:
             The nine scores, and the embedding [D] and frames [T, ...] that were asked for.
@@ -90,28 +115,65 @@ class Client:
         Raises:
             InvalidAudioError: The server cannot use the audio.
             ServerUnavailableError: No server answers, or its model is not ready.
+            OverloadedError: The server's queue is full.
             PredictionTimeoutError: The answer did not come in time.
+            AccessDeniedError: The API key is not accepted.
             Emotion2VecError: The server failed in any other way.
-            ValueError: The granularity is unknown, or the timeout not positive.
-            TypeError: The audio is none of the three, or the timeout not a number.
+            ValueError: The granularity is unknown, the timeout not positive, or samples have no
+                clear meaning.
+            TypeError: The audio is none of the above, or the timeout not a number.
             OSError: The file cannot be read; FileNotFoundError when there is none.
         """
-        names = protocol.output_names(granularity, embedding)
-        seconds = self.timeout if timeout is None else protocol.check_timeout(timeout)
-        file = kserve.InferInput("audio", [1, 1], "BYTES")
-        file.set_data_from_numpy(protocol.file_tensor(audio))
-        deadline = time.monotonic() + seconds
-        info = self._model_info(seconds)
-        with protocol.translated(self.url, seconds):
-            answer = self._server.infer(
-                protocol.MODELS[granularity],
-                [file],
-                outputs=[kserve.InferRequestedOutput(name) for name in names],
-                # The first call has spent part of its time on the model card.
-                client_timeout=max(deadline - time.monotonic(), 0.0),
-            )
-        tensors = {name: answer.as_numpy(name) for name in names}
-        return protocol.read_prediction(tensors, granularity, info.weights)
+        request = self._request(granularity, embedding, timeout)
+        return self._predict(file_bytes(audio), request, Outage(self.retry_seconds))
+
+    def predict_many(
+        self,
+        items: Iterable[Audio],
+        *,
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        concurrency: int = 16,
+        ordered: bool = True,
+        timeout: float | None = None,
+    ) -> Iterator[Outcome[Audio]]:
+        """Recognises many clips, so many at once that the server can batch them.
+
+        Memory does not grow with their number: items are taken as there is room, and outcomes
+        given out as they are ready. A server that restarts in between is waited for, up to a
+        minute.
+
+        Args:
+            items: Whatever `predict` takes, from any iterable.
+            granularity: As for `predict`.
+            embedding: As for `predict`.
+            concurrency: Requests in flight.
+            ordered: Whether outcomes come in the order of the items, or as they are ready.
+            timeout: Seconds to wait for each answer.
+
+        Returns:
+            An outcome for each item: its prediction, or the error that it met.
+
+        Raises:
+            ValueError: The granularity, concurrency or timeout is of no use.
+
+        Example:
+            >>> with Client() as client:
+            ...     for outcome in client.predict_many(["happy.wav", "missing.wav"]):
+            ...         print(outcome.item, outcome.error or outcome.prediction.emotion)
+            happy.wav happy
+            missing.wav [Errno 2] No such file or directory: 'missing.wav'
+        """
+        request = self._request(granularity, embedding, timeout)
+        outage = Outage(OUTAGE_SECONDS)
+
+        def attempt(item: Audio) -> Outcome[Audio]:
+            try:
+                return Outcome(item, self._predict(file_bytes(item), request, outage), None)
+            except (Emotion2VecError, OSError, TypeError, ValueError) as error:
+                return Outcome(item, None, error)
+
+        return many.stream(items, attempt, check_concurrency(concurrency), ordered)
 
     def model_info(self) -> ModelInfo:
         """The model that the server runs; asked for once, then remembered.
@@ -121,15 +183,7 @@ class Client:
             PredictionTimeoutError: The answer did not come in time.
             Emotion2VecError: The server has no model card that can be read.
         """
-        return self._model_info(self.timeout)
-
-    def _model_info(self, seconds: float) -> ModelInfo:
-        if self._info is None:
-            with protocol.translated(self.url, seconds):
-                answer = self._server.get_model_config(protocol.ENCODER, client_timeout=seconds)
-            card = answer.config.parameters["model_card"].string_value
-            self._info = protocol.read_card(card, self.url)
-        return self._info
+        return self._retried(lambda: self._card(self.timeout), Outage(self.retry_seconds))
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Blocks until the model is ready to predict, which comes later than its server.
@@ -143,25 +197,54 @@ class Client:
             TypeError: The timeout is not a number.
         """
         deadline = time.monotonic() + protocol.check_timeout(timeout)
-        while True:
-            obstacle = self._obstacle(deadline - time.monotonic())
-            if obstacle is None:
-                return
+        while (obstacle := self._obstacle(deadline - time.monotonic())) is not None:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ServerUnavailableError(
-                    f"the server at {self.url} was not ready after {timeout:g} s: check the "
-                    f"address, or see the server's console ({obstacle})"
-                )
+                raise self._not_ready(timeout, obstacle)
             time.sleep(min(POLL_SECONDS, left))
 
-    def _obstacle(self, left: float) -> str | None:
-        """What keeps the model from predicting, None when nothing does."""
-        model = protocol.MODELS["utterance"]
+    def _obstacle(self, left: float) -> object:
+        """What keeps the models from predicting, None when nothing does."""
+        # A server that accepts and then stays silent must not hold up the next attempt.
+        patience = min(max(left, 0.01), POLL_TIMEOUT)
         try:
-            # A server that accepts and then stays silent must not hold up the next attempt.
-            patience = min(max(left, 0.0), POLL_TIMEOUT)
-            ready = self._server.is_model_ready(model, client_timeout=patience)
-        except InferenceServerException as error:
-            return protocol.reason_of(error).partition("\n")[0]
-        return None if ready else f"model {model} is not ready"
+            for model in protocol.MODELS.values():
+                if not self._transport.is_ready(model, patience):
+                    return f"model {model} is not ready"
+        except Emotion2VecError as error:
+            return error
+        return None
+
+    def _predict(self, data: bytes, request: Request, outage: Outage) -> Prediction:
+        def attempt() -> Prediction:
+            started = time.monotonic()
+            info = self._card(request.timeout)
+            # The first call has spent part of its time on the model card.
+            left = max(request.timeout - (time.monotonic() - started), 0.001)
+            tensors = self._transport.infer(request.model, data, request.names, left)
+            return protocol.read_prediction(tensors, request.granularity, info)
+
+        return self._retried(attempt, outage)
+
+    def _retried(self, attempt: Callable[[], Value], outage: Outage) -> Value:
+        attempts = 0
+        while True:
+            try:
+                value = attempt()
+            except ServerUnavailableError as error:
+                # The server that comes back may run another model.
+                self._info = None
+                time.sleep(outage.delay(attempts, error))
+                attempts += 1
+            except Emotion2VecError:
+                outage.over()
+                raise
+            else:
+                outage.over()
+                return value
+
+    def _card(self, timeout: float) -> ModelInfo:
+        info = self._info
+        if info is None:
+            info = self._info = protocol.read_card(self._transport.card(timeout), self.url)
+        return info

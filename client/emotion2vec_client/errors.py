@@ -11,8 +11,16 @@ class InvalidAudioError(Emotion2VecError):
     """The audio cannot be used; the server's sentence says why and what to do."""
 
 
+class AccessDeniedError(Emotion2VecError):
+    """The server, or the proxy before it, does not accept the API key."""
+
+
 class ServerUnavailableError(Emotion2VecError):
     """No server answers at the address, or its model is not ready."""
+
+
+class OverloadedError(ServerUnavailableError):
+    """The server's queue is full: send less at once, or later."""
 
 
 class PredictionTimeoutError(Emotion2VecError):

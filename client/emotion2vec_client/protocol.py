@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO, Union
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.utils import InferenceServerException
 
 from emotion2vec_client.errors import (
+    AccessDeniedError,
     Emotion2VecError,
     InvalidAudioError,
+    OverloadedError,
     PredictionTimeoutError,
     ServerUnavailableError,
 )
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import (
     FRAME_HOP,
-    FloatArray,
     Frames,
     Granularity,
     ModelInfo,
@@ -33,19 +30,11 @@ from emotion2vec_client.result import (
     read_only_scores,
 )
 
-Audio = Union[str, "os.PathLike[str]", bytes, BinaryIO]
+Tensors = Mapping[str, npt.NDArray[Any]]
 
 MODELS: dict[Granularity, str] = {"utterance": "emotion2vec", "frame": "emotion2vec_frame"}
 ENCODER = "encoder"
-
-
-def check_url(url: str) -> str:
-    """Refuses what gRPC would fail on with a message of its own, or much later."""
-    if not isinstance(url, str):
-        raise TypeError(f"url is a {type(url).__name__}: give a string such as 'localhost:8001'")
-    if not url.strip():
-        raise ValueError(f"url is {url!r}: give host and port, such as 'localhost:8001'")
-    return url
+SAMPLE_RATE = 16_000
 
 
 def check_timeout(timeout: float) -> float:
@@ -62,50 +51,25 @@ def output_names(granularity: Granularity, embedding: bool) -> list[str]:
     if granularity not in MODELS:
         known = " or ".join(repr(name) for name in MODELS)
         raise ValueError(f"unknown granularity {granularity!r}: use {known}")
-    names = ["scores"]
+    names = ["num_samples", "scores"]
     names += ["embedding"] if embedding else []
     names += ["frame_scores"] if granularity == "frame" else []
     names += ["frame_embedding"] if granularity == "frame" and embedding else []
     return names
 
 
-def file_tensor(audio: Audio) -> npt.NDArray[np.object_]:
-    """A whole file as the one element of a tensor, object [1, 1]."""
-    return np.array([[_read(audio)]], dtype=np.object_)
-
-
-def _read(audio: Audio) -> bytes:
-    if isinstance(audio, bytes):
-        return audio
-    if isinstance(audio, (str, os.PathLike)):
-        return Path(audio).read_bytes()
-    if not hasattr(audio, "read"):
-        raise TypeError(
-            f"audio is a {type(audio).__name__}: give a path, bytes or a binary file object"
-        )
-    data = audio.read()
-    if not isinstance(data, bytes):
-        raise TypeError(
-            f"the file object gives {type(data).__name__} and not bytes: open it in binary mode "
-            "('rb')"
-        )
-    return data
-
-
-def read_prediction(
-    tensors: Mapping[str, FloatArray | None], granularity: Granularity, weights: str
-) -> Prediction:
+def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo) -> Prediction:
     """Makes a prediction of the server's outputs.
 
     Args:
-        tensors: The outputs by name, float32 [1, ...]; None for one that did not come.
+        tensors: The outputs by name, each with a batch dimension of 1.
         granularity: What was asked for.
-        weights: As the model card says.
+        info: The model that answered.
 
     Raises:
         Emotion2VecError: An output is missing, or has not one score per emotion.
     """
-    rows: dict[str, FloatArray] = {}
+    rows: dict[str, npt.NDArray[Any]] = {}
     for name, tensor in tensors.items():
         if tensor is None:
             raise Emotion2VecError(f"the server's answer lacks {name!r}: is it emotion2vec-triton?")
@@ -125,7 +89,8 @@ def read_prediction(
     return Prediction(
         scores=read_only_scores(rows["scores"]),
         granularity=granularity,
-        weights=weights,
+        duration=int(rows["num_samples"][0]) / SAMPLE_RATE,
+        weights=info.weights,
         embedding=rows.get("embedding"),
         frames=frames,
         timestamp=datetime.now(),
@@ -146,7 +111,7 @@ def read_card(text: str, url: str) -> ModelInfo:
             weights=card["weights"],
             precision=card["precision"],
             target=card["target"],
-            labels=tuple(card.get("labels", (label.name for label in LABELS))),
+            labels=tuple(card["labels"]),
             card=card,
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -156,32 +121,34 @@ def read_card(text: str, url: str) -> ModelInfo:
         ) from error
 
 
-def reason_of(error: InferenceServerException) -> str:
-    """The server's own sentence, or gRPC's words when no server answers."""
+def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecError:
+    """This library's error for a failed call.
+
+    Args:
+        status: gRPC's name of the status; HTTP's are translated to it.
+        reason: The server's own words, or those of the transport.
+        url: Where the call went.
+        timeout: Seconds that the call was given.
+    """
     # Triton names the model in front of the reason that our backend gives.
-    return re.sub(r"^in ensemble '\w+', ", "", str(error.message()))
-
-
-@contextmanager
-def translated(url: str, timeout: float) -> Iterator[None]:
-    """Turns the protocol's errors into this library's."""
-    try:
-        yield
-    except InferenceServerException as error:
-        reason = reason_of(error)
-        status = str(error.status()).rpartition(".")[2]
-        if status == "INVALID_ARGUMENT":
-            raise InvalidAudioError(reason) from error
-        # gRPC's own reasons go on over several lines of where they come from in its source.
-        reason = reason.partition("\n")[0]
-        if status == "DEADLINE_EXCEEDED":
-            raise PredictionTimeoutError(
-                f"no answer from {url} in {timeout:g} s: the server may be busy, or the timeout "
-                "too short"
-            ) from error
-        if status in ("UNAVAILABLE", "NOT_FOUND"):
-            raise ServerUnavailableError(
-                f"no emotion2vec-triton server is ready at {url}: start it with 'make run', or "
-                f"check the address, which is host:port of its gRPC ({reason})"
-            ) from error
-        raise Emotion2VecError(f"the server at {url} failed: {reason}") from error
+    reason = re.sub(r"^in ensemble '\w+', ", "", reason)
+    if status == "INVALID_ARGUMENT":
+        return InvalidAudioError(reason)
+    # gRPC's own reasons go on over several lines of where they come from in its source.
+    reason = reason.partition("\n")[0]
+    if status == "DEADLINE_EXCEEDED":
+        return PredictionTimeoutError(
+            f"no answer from {url} in {timeout:g} s: the server may be busy, or the timeout too "
+            "short"
+        )
+    if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return AccessDeniedError(f"{url} does not accept the API key: check api_key ({reason})")
+    if status == "RESOURCE_EXHAUSTED" or "maximum queue size" in reason:
+        return OverloadedError(f"the server at {url} has too much to do: try later ({reason})")
+    # A stub that has died is replaced by restarting the server, as a server that has gone.
+    if status in ("UNAVAILABLE", "NOT_FOUND") or "is not healthy" in reason:
+        return ServerUnavailableError(
+            f"no emotion2vec-triton server is ready at {url}: start it with 'make run', or check "
+            f"the address, which is host:port of its gRPC or http://host:port ({reason})"
+        )
+    return Emotion2VecError(f"the server at {url} failed: {reason}")

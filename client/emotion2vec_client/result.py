@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +68,7 @@ class Prediction:
     Attributes:
         scores: Probability of each emotion by name; nine that sum to 1.
         granularity: ``utterance`` or ``frame``.
+        duration: Length of the clip in seconds.
         weights: ``pretrained``, or ``random`` where the scores mean nothing.
         embedding: float32 [D] (1024 for the large model, 768 for base), read-only, or None when it
             was not asked for.
@@ -74,6 +78,7 @@ class Prediction:
 
     scores: Mapping[str, float]
     granularity: Granularity
+    duration: float
     weights: str
     embedding: FloatArray | None
     frames: Frames | None
@@ -105,8 +110,8 @@ class Prediction:
 
         Returns:
             ``emotion``, ``confidence``, ``scores``, ``granularity`` and ``timestamp``, which never
-            change; then ``weights``, and in frame granularity ``frame_hop`` in seconds and
-            ``frame_scores``, T numbers per emotion.
+            change; then ``duration`` in seconds, ``weights``, and in frame granularity
+            ``frame_hop`` in seconds and ``frame_scores``, T numbers per emotion.
         """
         result: dict[str, Any] = {
             "emotion": self.emotion,
@@ -114,6 +119,7 @@ class Prediction:
             "scores": dict(self.scores),
             "granularity": self.granularity,
             "timestamp": self.timestamp.strftime("%Y-%m-%d %H:%M:%S"),
+            "duration": self.duration,
             "weights": self.weights,
         }
         if self.frames is not None:
@@ -121,6 +127,49 @@ class Prediction:
             result["frame_hop"] = FRAME_HOP
             result["frame_scores"] = {label.name: column for label, column in zip(LABELS, columns)}
         return result
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes result.json, and embedding.npy if there is an embedding.
+
+        Args:
+            folder: Made if it is missing. embedding.npy is float32 [D], or [T, D] in frame
+                granularity.
+
+        Raises:
+            OSError: The files cannot be written.
+        """
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
+        (target / "result.json").write_text(text + "\n", encoding="utf-8")
+        embedding = self.embedding if self.frames is None else self.frames.embedding
+        if embedding is not None:
+            np.save(target / "embedding.npy", embedding)
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome(Generic[Item]):
+    """What became of one of many: a prediction or an error.
+
+    Attributes:
+        item: What was given, as it was given.
+        prediction: The answer, None when there is an error.
+        error: Why there is none: an `Emotion2VecError`, or an OSError, TypeError or ValueError
+            where the item could not be read.
+    """
+
+    item: Item
+    prediction: Prediction | None
+    error: Exception | None
+
+    def unwrap(self) -> Prediction:
+        """The prediction; raises the error where there is none."""
+        if self.prediction is None:
+            raise self.error or ValueError(f"there is neither answer nor error for {self.item!r}")
+        return self.prediction
 
 
 def read_only_scores(row: FloatArray) -> Mapping[str, float]:

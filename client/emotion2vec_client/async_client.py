@@ -1,0 +1,192 @@
+"""The asynchronous client: the same methods, to be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
+from types import TracebackType
+from typing import Callable, TypeVar
+
+from emotion2vec_client import many, protocol
+from emotion2vec_client.audio import Audio, file_bytes
+from emotion2vec_client.base import (
+    OUTAGE_SECONDS,
+    POLL_SECONDS,
+    POLL_TIMEOUT,
+    BaseClient,
+    Request,
+    check_concurrency,
+)
+from emotion2vec_client.endpoint import TLS
+from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
+from emotion2vec_client.grpc_transport import AsyncGrpcTransport
+from emotion2vec_client.http_transport import AsyncHttpTransport
+from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
+from emotion2vec_client.retry import Outage
+
+Value = TypeVar("Value")
+
+
+class AsyncClient(BaseClient):
+    """As `Client`, with asyncio; for one event loop.
+
+    Args:
+        url: As for `Client`, and so are the rest.
+        timeout: Seconds to wait for an answer.
+        retry_seconds: For how long a call is tried again while no server answers.
+        api_key: Sent as ``Authorization: Bearer …``.
+        headers: Sent with every call.
+        tls: Certificates, for ``grpcs://`` and ``https://``.
+
+    Example:
+        >>> async with AsyncClient() as client:
+        ...     prediction = await client.predict("happy.wav")
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = 30.0,
+        retry_seconds: float = 2.0,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: TLS | None = None,
+    ) -> None:
+        super().__init__(
+            url,
+            timeout=timeout,
+            retry_seconds=retry_seconds,
+            api_key=api_key,
+            headers=headers,
+            tls=tls,
+        )
+        self._open: AsyncGrpcTransport | AsyncHttpTransport | None = None
+
+    @property
+    def _transport(self) -> AsyncGrpcTransport | AsyncHttpTransport:
+        # Made at the first call, since both kinds bind themselves to the running event loop.
+        if self._open is None:
+            self._open = (
+                AsyncGrpcTransport(self._endpoint)
+                if self._endpoint.is_grpc
+                else AsyncHttpTransport(self._endpoint)
+            )
+        return self._open
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection; the client is of no use afterwards."""
+        if self._open is not None:
+            await self._open.close()
+
+    async def predict(
+        self,
+        audio: Audio,
+        *,
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        timeout: float | None = None,
+    ) -> Prediction:
+        """Recognises the emotion of one clip; arguments and errors as for `Client.predict`."""
+        request = self._request(granularity, embedding, timeout)
+        data = await _read(audio)
+        return await self._predict(data, request, Outage(self.retry_seconds))
+
+    def predict_many(
+        self,
+        items: Iterable[Audio] | AsyncIterable[Audio],
+        *,
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        concurrency: int = 16,
+        ordered: bool = True,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Outcome[Audio]]:
+        """Recognises many clips; arguments as for `Client.predict_many`.
+
+        The items may come from an asynchronous iterable as well.
+        """
+        request = self._request(granularity, embedding, timeout)
+        outage = Outage(OUTAGE_SECONDS)
+
+        async def attempt(item: Audio) -> Outcome[Audio]:
+            try:
+                data = await _read(item)
+                return Outcome(item, await self._predict(data, request, outage), None)
+            except (Emotion2VecError, OSError, TypeError, ValueError) as error:
+                return Outcome(item, None, error)
+
+        return many.stream_async(items, attempt, check_concurrency(concurrency), ordered)
+
+    async def model_info(self) -> ModelInfo:
+        """The model that the server runs; asked for once, then remembered."""
+        return await self._retried(lambda: self._card(self.timeout), Outage(self.retry_seconds))
+
+    async def wait_until_ready(self, timeout: float = 60.0) -> None:
+        """Waits until the model is ready to predict; errors as for `Client.wait_until_ready`."""
+        deadline = time.monotonic() + protocol.check_timeout(timeout)
+        while (obstacle := await self._obstacle(deadline - time.monotonic())) is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._not_ready(timeout, obstacle)
+            await asyncio.sleep(min(POLL_SECONDS, left))
+
+    async def _obstacle(self, left: float) -> object:
+        patience = min(max(left, 0.01), POLL_TIMEOUT)
+        try:
+            for model in protocol.MODELS.values():
+                if not await self._transport.is_ready(model, patience):
+                    return f"model {model} is not ready"
+        except Emotion2VecError as error:
+            return error
+        return None
+
+    async def _predict(self, data: bytes, request: Request, outage: Outage) -> Prediction:
+        async def attempt() -> Prediction:
+            started = time.monotonic()
+            info = await self._card(request.timeout)
+            left = max(request.timeout - (time.monotonic() - started), 0.001)
+            tensors = await self._transport.infer(request.model, data, request.names, left)
+            return protocol.read_prediction(tensors, request.granularity, info)
+
+        return await self._retried(attempt, outage)
+
+    async def _retried(self, attempt: Callable[[], Awaitable[Value]], outage: Outage) -> Value:
+        attempts = 0
+        while True:
+            try:
+                value = await attempt()
+            except ServerUnavailableError as error:
+                self._info = None
+                await asyncio.sleep(outage.delay(attempts, error))
+                attempts += 1
+            except Emotion2VecError:
+                outage.over()
+                raise
+            else:
+                outage.over()
+                return value
+
+    async def _card(self, timeout: float) -> ModelInfo:
+        info = self._info
+        if info is None:
+            text = await self._transport.card(timeout)
+            info = self._info = protocol.read_card(text, self.url)
+        return info
+
+
+async def _read(audio: Audio) -> bytes:
+    # Disks block: not in the event loop.
+    return await asyncio.get_running_loop().run_in_executor(None, file_bytes, audio)

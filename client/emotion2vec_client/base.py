@@ -1,0 +1,83 @@
+"""What the synchronous and the asynchronous client have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from emotion2vec_client import endpoint, protocol
+from emotion2vec_client.endpoint import TLS
+from emotion2vec_client.errors import ServerUnavailableError
+from emotion2vec_client.result import Granularity, ModelInfo
+
+POLL_SECONDS = 0.2
+POLL_TIMEOUT = 5.0
+OUTAGE_SECONDS = 60.0
+"""How long `predict_many` waits for a server that has gone: a restart takes seconds."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prediction, checked.
+
+    Attributes:
+        granularity: ``utterance`` or ``frame``.
+        names: The outputs to ask for.
+        timeout: Seconds for the answer.
+    """
+
+    granularity: Granularity
+    names: list[str]
+    timeout: float
+
+    @property
+    def model(self) -> str:
+        """The model that answers it."""
+        return protocol.MODELS[self.granularity]
+
+
+class BaseClient:
+    """Settings and the remembered model card."""
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = 30.0,
+        retry_seconds: float = 2.0,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: TLS | None = None,
+    ) -> None:
+        self._endpoint = endpoint.parse(url, api_key=api_key, headers=headers, tls=tls)
+        self.timeout = protocol.check_timeout(timeout)
+        self.retry_seconds = retry_seconds
+        self._info: ModelInfo | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._endpoint.url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def _request(self, granularity: Granularity, embedding: bool, timeout: float | None) -> Request:
+        return Request(
+            granularity,
+            protocol.output_names(granularity, embedding),
+            self.timeout if timeout is None else protocol.check_timeout(timeout),
+        )
+
+    def _not_ready(self, timeout: float, obstacle: object) -> ServerUnavailableError:
+        return ServerUnavailableError(
+            f"the server at {self.url} was not ready after {timeout:g} s: check the address, or "
+            f"see the server's console ({obstacle})"
+        )
+
+
+def check_concurrency(concurrency: int) -> int:
+    """Refuses a number of calls that cannot be in flight."""
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+        raise ValueError(f"concurrency is {concurrency!r}: give a whole number from 1")
+    return concurrency

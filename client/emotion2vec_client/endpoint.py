@@ -1,0 +1,111 @@
+"""Where a server is, and how to reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+SCHEMES = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 8000}
+"""Protocols and Triton's usual ports."""
+
+
+@dataclass(frozen=True)
+class TLS:
+    """Certificates, as paths of PEM files.
+
+    Attributes:
+        ca: Authority that signed the server's certificate; None takes the system's.
+        cert: The client's own certificate, for servers that ask for one.
+        key: Its private key.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server's address.
+
+    Attributes:
+        scheme: ``grpc``, ``grpcs``, ``http`` or ``https``.
+        host: Name or address.
+        port: Port.
+        headers: Sent with every request; may hold a key, and is not shown.
+        tls: Certificates, for ``grpcs`` and ``https``.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    headers: Mapping[str, str] = field(repr=False)
+    tls: TLS
+
+    @property
+    def authority(self) -> str:
+        """Host and port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The whole address."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it speaks gRPC, and HTTP otherwise."""
+        return self.scheme.startswith("grpc")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.scheme.endswith("s")
+
+
+def parse(
+    url: str,
+    *,
+    api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    tls: TLS | None = None,
+) -> Endpoint:
+    """Reads an address.
+
+    Args:
+        url: ``host:port`` for gRPC, or with ``grpc://``, ``grpcs://``, ``http://``, ``https://``.
+        api_key: Sent as ``Authorization: Bearer …``.
+        headers: More headers.
+        tls: Certificates.
+
+    Raises:
+        TypeError: The url is not a string.
+        ValueError: The url is no such address, or certificates are given for one without TLS.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"url is a {type(url).__name__}: give a string such as 'localhost:8001'")
+    try:
+        parts = urlsplit(url if "://" in url else f"grpc://{url}")
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"url is {url!r}, which is no address: {error}") from error
+    if parts.scheme not in SCHEMES or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(
+            f"url is {url!r}: give host:port for gRPC, such as 'localhost:8001', or "
+            "'http://localhost:8000', with grpcs:// or https:// for TLS"
+        )
+    if tls and not parts.scheme.endswith("s"):
+        raise ValueError(f"certificates are given, but {url!r} is not grpcs:// or https://")
+    sent = {name.lower(): value for name, value in (headers or {}).items()}
+    if api_key is not None:
+        sent["authorization"] = f"Bearer {api_key}"
+    return Endpoint(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=port or SCHEMES[parts.scheme],
+        headers=MappingProxyType(sent),
+        tls=tls or TLS(),
+    )

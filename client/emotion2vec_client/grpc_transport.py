@@ -1,0 +1,145 @@
+"""KServe v2 over gRPC, through NVIDIA's client library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as blocking
+import tritonclient.grpc.aio as asynchronous
+from tritonclient.utils import InferenceServerException
+
+from emotion2vec_client.endpoint import Endpoint
+from emotion2vec_client.errors import Emotion2VecError
+from emotion2vec_client.protocol import ENCODER, Tensors, error_of
+
+CHANNEL_ARGS = [
+    # gRPC's own limit is 4 MB; the frame embeddings of 30 s are 6 MB, and a file is up to 10 MB.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # By default gRPC waits ever longer, up to two minutes, before it tries a server again that was
+    # not there: a server that has just started would go unnoticed for as long.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+def _settings(endpoint: Endpoint) -> dict[str, Any]:
+    tls = endpoint.tls
+    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        if path is not None and not Path(path).is_file():
+            raise FileNotFoundError(f"the TLS file {name}={path} does not exist")
+    return {
+        "url": endpoint.authority,
+        "ssl": endpoint.is_secure,
+        "root_certificates": tls.ca,
+        "private_key": tls.key,
+        "certificate_chain": tls.cert,
+        "channel_args": CHANNEL_ARGS,
+    }
+
+
+def _request(data: bytes, names: list[str]) -> dict[str, Any]:
+    file = blocking.InferInput("audio", [1, 1], "BYTES")
+    file.set_data_from_numpy(np.array([[data]], dtype=np.object_))
+    outputs = [blocking.InferRequestedOutput(name) for name in names]
+    return {"inputs": [file], "outputs": outputs}
+
+
+def _card(answer: Any) -> str:
+    return str(answer.config.parameters["model_card"].string_value)
+
+
+class _Shared:
+    def __init__(self, endpoint: Endpoint):
+        self.url = endpoint.url
+        self.headers = dict(endpoint.headers)
+
+    def _error(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
+        status = str(error.status()).rpartition(".")[2]
+        return error_of(status, str(error.message()), self.url, timeout)
+
+
+class GrpcTransport(_Shared):
+    """Blocking calls; safe to share between threads."""
+
+    def __init__(self, endpoint: Endpoint):
+        super().__init__(endpoint)
+        self._server = blocking.InferenceServerClient(**_settings(endpoint))
+
+    def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+        """Runs a model on one file; returns the named outputs."""
+        try:
+            answer = self._server.infer(
+                model, **_request(data, names), client_timeout=timeout, headers=self.headers
+            )
+        except InferenceServerException as error:
+            raise self._error(error, timeout) from error
+        return {name: answer.as_numpy(name) for name in names}
+
+    def card(self, timeout: float) -> str:
+        """The model card's text."""
+        try:
+            answer = self._server.get_model_config(
+                ENCODER, client_timeout=timeout, headers=self.headers
+            )
+        except InferenceServerException as error:
+            raise self._error(error, timeout) from error
+        return _card(answer)
+
+    def is_ready(self, model: str, timeout: float) -> bool:
+        """Whether a model can answer."""
+        try:
+            return bool(
+                self._server.is_model_ready(model, client_timeout=timeout, headers=self.headers)
+            )
+        except InferenceServerException as error:
+            raise self._error(error, timeout) from error
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._server.close()
+
+
+class AsyncGrpcTransport(_Shared):
+    """The same with asyncio."""
+
+    def __init__(self, endpoint: Endpoint):
+        super().__init__(endpoint)
+        self._server = asynchronous.InferenceServerClient(**_settings(endpoint))
+
+    async def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+        """Runs a model on one file; returns the named outputs."""
+        try:
+            answer = await self._server.infer(
+                model, **_request(data, names), client_timeout=timeout, headers=self.headers
+            )
+        except InferenceServerException as error:
+            raise self._error(error, timeout) from error
+        return {name: answer.as_numpy(name) for name in names}
+
+    async def card(self, timeout: float) -> str:
+        """The model card's text."""
+        try:
+            answer = await self._server.get_model_config(
+                ENCODER, client_timeout=timeout, headers=self.headers
+            )
+        except InferenceServerException as error:
+            raise self._error(error, timeout) from error
+        return _card(answer)
+
+    async def is_ready(self, model: str, timeout: float) -> bool:
+        """Whether a model can answer."""
+        try:
+            return bool(
+                await self._server.is_model_ready(
+                    model, client_timeout=timeout, headers=self.headers
+                )
+            )
+        except InferenceServerException as error:
+            raise self._error(error, timeout) from error
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self._server.close()

@@ -1,0 +1,198 @@
+"""KServe v2 over HTTP with the binary tensor extension, through httpx."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import struct
+from typing import Any
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+
+from emotion2vec_client.endpoint import Endpoint
+from emotion2vec_client.errors import Emotion2VecError
+from emotion2vec_client.protocol import ENCODER, Tensors, error_of
+
+JSON_LENGTH = "Inference-Header-Content-Length"
+DTYPES = {"FP32": np.float32, "INT32": np.int32}
+
+STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""gRPC's names for HTTP's statuses."""
+
+
+def _settings(endpoint: Endpoint) -> dict[str, Any]:
+    verify: bool | ssl.SSLContext = True
+    if endpoint.is_secure:
+        verify = ssl.create_default_context(cafile=endpoint.tls.ca)
+        if endpoint.tls.cert:
+            verify.load_cert_chain(endpoint.tls.cert, endpoint.tls.key)
+    return {
+        "base_url": endpoint.url,
+        "headers": dict(endpoint.headers),
+        "verify": verify,
+        # The caller bounds what is in flight; a pool of connections must not do it again.
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=100),
+        # A proxy of the environment is for the internet, not for a server on the own network.
+        "trust_env": False,
+    }
+
+
+def _request(data: bytes, names: list[str]) -> dict[str, Any]:
+    tensor = struct.pack("<I", len(data)) + data
+    header = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "audio",
+                    "shape": [1, 1],
+                    "datatype": "BYTES",
+                    "parameters": {"binary_data_size": len(tensor)},
+                }
+            ],
+            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in names],
+        }
+    ).encode()
+    return {
+        "content": header + tensor,
+        "headers": {
+            JSON_LENGTH: str(len(header)),
+            "Content-Type": "application/octet-stream",
+        },
+    }
+
+
+def _infer_path(model: str) -> str:
+    return f"/v2/models/{model}/infer"
+
+
+def _tensors(response: httpx.Response, names: list[str]) -> dict[str, npt.NDArray[Any]]:
+    """Reads the outputs, which follow each other behind the JSON."""
+    offset = int(response.headers[JSON_LENGTH])
+    found: dict[str, npt.NDArray[Any]] = {}
+    for output in json.loads(response.content[:offset])["outputs"]:
+        size = output["parameters"]["binary_data_size"]
+        block = response.content[offset : offset + size]
+        array = np.frombuffer(block, DTYPES[output["datatype"]])
+        found[output["name"]] = array.reshape(output["shape"])
+        offset += size
+    return {name: found[name] for name in names}
+
+
+def _card(response: httpx.Response) -> str:
+    parameters = response.json().get("parameters", {})
+    return str(parameters.get("model_card", {}).get("string_value", ""))
+
+
+class _Shared:
+    def __init__(self, endpoint: Endpoint):
+        self.url = endpoint.url
+
+    def _failure(self, error: httpx.HTTPError, timeout: float) -> Emotion2VecError:
+        late = isinstance(error, httpx.TimeoutException)
+        status = "DEADLINE_EXCEEDED" if late else "UNAVAILABLE"
+        return error_of(status, str(error) or type(error).__name__, self.url, timeout)
+
+    def _checked(self, response: httpx.Response, timeout: float) -> httpx.Response:
+        if response.is_success:
+            return response
+        try:
+            reason = str(response.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            reason = f"HTTP {response.status_code} {response.reason_phrase}"
+        status = STATUSES.get(response.status_code, "INTERNAL")
+        raise error_of(status, reason, self.url, timeout)
+
+    def _read(self, response: httpx.Response, names: list[str], timeout: float) -> Tensors:
+        try:
+            return _tensors(self._checked(response, timeout), names)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"its answer is not KServe's: {error}"
+            raise error_of("INTERNAL", reason, self.url, timeout) from error
+
+
+class HttpTransport(_Shared):
+    """Blocking calls; safe to share between threads."""
+
+    def __init__(self, endpoint: Endpoint):
+        super().__init__(endpoint)
+        self._server = httpx.Client(**_settings(endpoint))
+
+    def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+        """Runs a model on one file; returns the named outputs."""
+        try:
+            response = self._server.post(
+                _infer_path(model), **_request(data, names), timeout=timeout
+            )
+        except httpx.HTTPError as error:
+            raise self._failure(error, timeout) from error
+        return self._read(response, names, timeout)
+
+    def card(self, timeout: float) -> str:
+        """The model card's text."""
+        try:
+            response = self._server.get(f"/v2/models/{ENCODER}/config", timeout=timeout)
+        except httpx.HTTPError as error:
+            raise self._failure(error, timeout) from error
+        return _card(self._checked(response, timeout))
+
+    def is_ready(self, model: str, timeout: float) -> bool:
+        """Whether a model can answer."""
+        try:
+            return self._server.get(f"/v2/models/{model}/ready", timeout=timeout).is_success
+        except httpx.HTTPError as error:
+            raise self._failure(error, timeout) from error
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._server.close()
+
+
+class AsyncHttpTransport(_Shared):
+    """The same with asyncio."""
+
+    def __init__(self, endpoint: Endpoint):
+        super().__init__(endpoint)
+        self._server = httpx.AsyncClient(**_settings(endpoint))
+
+    async def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+        """Runs a model on one file; returns the named outputs."""
+        try:
+            response = await self._server.post(
+                _infer_path(model), **_request(data, names), timeout=timeout
+            )
+        except httpx.HTTPError as error:
+            raise self._failure(error, timeout) from error
+        return self._read(response, names, timeout)
+
+    async def card(self, timeout: float) -> str:
+        """The model card's text."""
+        try:
+            response = await self._server.get(f"/v2/models/{ENCODER}/config", timeout=timeout)
+        except httpx.HTTPError as error:
+            raise self._failure(error, timeout) from error
+        return _card(self._checked(response, timeout))
+
+    async def is_ready(self, model: str, timeout: float) -> bool:
+        """Whether a model can answer."""
+        try:
+            response = await self._server.get(f"/v2/models/{model}/ready", timeout=timeout)
+        except httpx.HTTPError as error:
+            raise self._failure(error, timeout) from error
+        return response.is_success
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await self._server.aclose()
