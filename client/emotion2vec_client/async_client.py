@@ -40,8 +40,14 @@ class AsyncClient(BaseClient):
         tls: Certificates, for ``grpcs://`` and ``https://``.
 
     Example:
-        >>> async with AsyncClient() as client:
-        ...     prediction = await client.predict("happy.wav")
+        >>> async def recognise() -> None:
+        ...     async with AsyncClient("localhost:8001") as client:
+        ...         prediction = await client.predict("happy.wav")
+        ...         async for outcome in client.predict_many(["happy.wav", "sad.mp3"]):
+        ...             print(outcome.item, "failed" if outcome.error else "answered")
+        >>> asyncio.run(recognise())
+        happy.wav answered
+        sad.mp3 answered
     """
 
     def __init__(

@@ -47,9 +47,12 @@ class Client(BaseClient):
         ValueError: The url is no address, or the timeout not positive.
 
     Example:
-        >>> with Client() as client:
-        ...     print(client.predict("happy.wav").emotion)
-        happy
+        >>> with Client("localhost:8001") as client:
+        ...     prediction = client.predict("happy.wav")
+        >>> print(f"{prediction.emotion}: {prediction.confidence:.0%}")  # doctest: +ELLIPSIS
+        ...: ...%
+        >>> round(sum(prediction.scores.values()), 3)
+        1.0
     """
 
     def __init__(
@@ -158,11 +161,11 @@ class Client(BaseClient):
             ValueError: The granularity, concurrency or timeout is of no use.
 
         Example:
-            >>> with Client() as client:
+            >>> with Client("localhost:8001") as client:
             ...     for outcome in client.predict_many(["happy.wav", "missing.wav"]):
-            ...         print(outcome.item, outcome.error or outcome.prediction.emotion)
-            happy.wav happy
-            missing.wav [Errno 2] No such file or directory: 'missing.wav'
+            ...         print(outcome.item, "failed" if outcome.error else "answered")
+            happy.wav answered
+            missing.wav failed
         """
         request = self._request(granularity, embedding, timeout)
         outage = Outage(OUTAGE_SECONDS)

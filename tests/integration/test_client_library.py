@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 import gc
+import importlib
 import io
 import threading
 import tracemalloc
@@ -251,3 +253,19 @@ def test_keys_are_sent_and_never_shown() -> None:
         with pytest.raises(ServerUnavailableError) as caught:
             client.predict(HAPPY)
         assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", ["client", "async_client"])
+def test_the_examples_of_the_docstrings_run(
+    url: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand, but for the port."""
+    monkeypatch.chdir(SAMPLES)
+    here = {
+        "Client": lambda _: Client(url),
+        "AsyncClient": lambda _: AsyncClient(url),
+    }
+    imported = importlib.import_module(f"emotion2vec_client.{module}")
+    failed, attempted = doctest.testmod(imported, extraglobs=here)
+    assert attempted
+    assert not failed
