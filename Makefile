@@ -54,10 +54,15 @@ endif
 # Installed in one step; make must not remove a file of it when interrupted.
 .PRECIOUS: $(ENCODER)
 
+# What of the client each dependency set needs.
+client-serve := ./client[cli]
+client-export := ./client[cli]
+client-dev := ./client[cli,parquet,analysis]
+
 # One mark per dependency set, renewed when a pin changes.
 $(VENV)/.serve $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml | $(BIN)/python
 	@echo "installing the packages to $* (once; a few minutes) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group $* -e ./client
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group $* -e "$(client-$*)"
 	@touch $@
 
 $(BIN)/python:

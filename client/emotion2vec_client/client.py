@@ -49,8 +49,8 @@ class Client(BaseClient):
     Example:
         >>> with Client("localhost:8001") as client:
         ...     prediction = client.predict("happy.wav")
-        >>> print(f"{prediction.emotion}: {prediction.confidence:.0%}")  # doctest: +ELLIPSIS
-        ...: ...%
+        >>> print(f"It sounds {prediction.emotion}.")  # doctest: +ELLIPSIS
+        It sounds ...
         >>> round(sum(prediction.scores.values()), 3)
         1.0
     """

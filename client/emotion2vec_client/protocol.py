@@ -138,7 +138,7 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
     reason = reason.partition("\n")[0]
     if status == "DEADLINE_EXCEEDED":
         return PredictionTimeoutError(
-            f"no answer from {url} in {timeout:g} s: the server may be busy, or the timeout too "
+            f"no answer from {url} in {timeout:.3g} s: the server may be busy, or the timeout too "
             "short"
         )
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):

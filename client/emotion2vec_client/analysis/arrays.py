@@ -1,0 +1,63 @@
+"""Checks and imports that every analysis begins with."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emotion2vec_client.analysis.errors import AnalysisError, MissingPackageError
+
+DoubleArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+def as_matrix(embeddings: npt.ArrayLike, least: int = 1, purpose: str = "this") -> DoubleArray:
+    """Checks embeddings and turns them into doubles.
+
+    Args:
+        embeddings: Numbers [n, D].
+        least: Fewest rows that make sense.
+        purpose: What they are for, as the beginning of the error.
+
+    Returns:
+        float64 [n, D].
+
+    Raises:
+        AnalysisError: They are no finite matrix, or have fewer rows.
+    """
+    matrix = np.asarray(embeddings, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise AnalysisError(
+            f"embeddings have shape {list(matrix.shape)}: give one row of numbers per file, [n, D]"
+        )
+    if len(matrix) < least:
+        raise AnalysisError(
+            f"{purpose} needs at least {least} files and got {len(matrix)}: give more"
+        )
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise AnalysisError(
+            f"the embedding in row {int(np.argmin(finite))} holds a number that is not finite: "
+            "leave its file out, and check the server's model"
+        )
+    return matrix
+
+
+def import_extra(module: str) -> Any:
+    """Imports a module of the ``analysis`` extra only when it is needed.
+
+    These packages take a second and more to import, and similarity and heads do without them.
+
+    Raises:
+        MissingPackageError: Its package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"this needs the package of the module {error.name!r}, which is not installed: "
+            "pip install 'emotion2vec-client[analysis]'"
+        ) from error

@@ -1,0 +1,84 @@
+"""CSV files that name a label for each recording."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotion2vec_client.analysis.errors import AnalysisError
+
+GROUPS = ("speaker", "group")
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """A row of the CSV.
+
+    Attributes:
+        path: The recording, absolute, or relative as the CSV's own path was given.
+        label: What it shall be called.
+        group: Its speaker or group, None where the CSV has no such column.
+    """
+
+    path: Path
+    label: str
+    group: str | None = None
+
+
+def read_labels(source: Path) -> list[LabelledFile]:
+    """Reads a CSV with columns file and label, and perhaps speaker or group.
+
+    Relative paths are relative to the CSV's folder. Whether the recordings exist is not looked at.
+
+    Args:
+        source: The CSV, UTF-8, with a header.
+
+    Raises:
+        AnalysisError: It is no such CSV; says in which line.
+        OSError: It cannot be opened.
+    """
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as stream:
+            return _rows(source, csv.DictReader(stream, skipinitialspace=True))
+    except UnicodeDecodeError as error:
+        raise AnalysisError(f"{source} is not UTF-8: save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise AnalysisError(f"{source} is no CSV ({error}): save it as CSV in UTF-8") from error
+
+
+def _rows(source: Path, reader: csv.DictReader[str]) -> list[LabelledFile]:
+    columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    reader.fieldnames = columns
+    for name in ("file", "label"):
+        if name not in columns:
+            raise AnalysisError(
+                f"{source} has no column {name!r} but {', '.join(columns) or 'nothing at all'}: "
+                "give it the header 'file,label', and a comma between columns"
+            )
+    groups = [name for name in GROUPS if name in columns]
+    if len(groups) > 1:
+        raise AnalysisError(f"{source} has both 'speaker' and 'group': keep one of these columns")
+    rows: list[LabelledFile] = []
+    lines: dict[Path, int] = {}
+    for row in reader:
+        where = f"{source}, line {reader.line_num}"
+        if None in row:
+            raise AnalysisError(
+                f"{where} has more than {len(columns)} columns: quote a value that holds a comma"
+            )
+        cells = {name: (row[name] or "").strip() for name in ["file", "label", *groups]}
+        for name, value in cells.items():
+            if not value:
+                raise AnalysisError(f"{where} has no {name}: fill it in, or leave the row out")
+        path = source.parent / cells["file"]
+        # A recording in two folds of a cross-validation would be in training and test at once.
+        first = lines.setdefault(path.resolve(), reader.line_num)
+        if first != reader.line_num:
+            raise AnalysisError(
+                f"{where} names {cells['file']} again, as line {first} did: keep one of them"
+            )
+        rows.append(LabelledFile(path, cells["label"], cells[groups[0]] if groups else None))
+    if not rows:
+        raise AnalysisError(f"{source} has a header and no rows: add one row per recording")
+    return rows

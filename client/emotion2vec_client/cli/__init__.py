@@ -1,0 +1,62 @@
+"""The command ``emotion2vec``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from emotion2vec_client.cli.display import describe
+
+if TYPE_CHECKING:
+    import typer
+
+__all__ = ["describe", "main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0 all good, 1 something failed, 2 wrong usage, 130 interrupted.
+    """
+    try:
+        import typer  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "typer":
+            raise
+        print(
+            "emotion2vec: the command needs typer: pip install 'emotion2vec-client[cli]'",
+            file=sys.stderr,
+        )
+        return 1
+    from emotion2vec_client.cli.common import run
+
+    return run(_app(), argv)
+
+
+def _app() -> typer.Typer:
+    """All commands; imported only here, so that the library does without typer."""
+    import typer
+
+    from emotion2vec_client.cli import head
+    from emotion2vec_client.cli.cluster import cluster
+    from emotion2vec_client.cli.info import info
+    from emotion2vec_client.cli.map import map_
+    from emotion2vec_client.cli.predict import predict
+    from emotion2vec_client.cli.similarity import similarity
+
+    app = typer.Typer(
+        help="Speech emotion recognition with an emotion2vec-triton server. Example: emotion2vec "
+        "predict recordings/",
+        no_args_is_help=True,
+    )
+    app.command()(predict)
+    app.command()(info)
+    app.command()(similarity)
+    app.command("map")(map_)
+    app.command()(cluster)
+    app.add_typer(head.app, name="head")
+    return app

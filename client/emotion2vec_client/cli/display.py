@@ -1,0 +1,139 @@
+"""What people see: bars, tables and progress."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from emotion2vec_client.labels import LABELS
+from emotion2vec_client.result import Prediction
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from emotion2vec_client.cli.rows import HeadAnswer, Row
+
+BAR_WIDTH = 40
+TABLE_BAR_WIDTH = 16
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+RANDOM_WARNING = (
+    "⚠  RANDOM WEIGHTS: these scores mean nothing. Export a real checkpoint with 'make export'.\n"
+    "⚠  随机权重：以下分数没有任何意义。请用 'make export' 导出真实模型。"
+)
+
+
+def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
+    """A prediction for people: the emotion, and all nine scores as bars.
+
+    Args:
+        prediction: The answer of the server.
+        head: What a head of one's own says, to show its scores as well.
+    """
+    label = prediction.label
+    lines = [RANDOM_WARNING, ""] if prediction.weights == "random" else []
+    lines += [
+        f"{label.emoji}  {label.chinese} / {label.name}   {percent(prediction.confidence)}",
+        "",
+    ]
+    for each in sorted(LABELS, key=lambda label: -prediction.scores[label.name]):
+        score = prediction.scores[each.name]
+        # All emojis are two columns wide and all Chinese names four, so only English needs padding.
+        name = f"{each.emoji} {each.chinese} {each.name:<9}"
+        lines.append(f"{name} {percent(score):>7} {bar(score)}".rstrip())
+    if head is not None:
+        width = max(map(len, head.scores))
+        lines += ["", f"head: {head.label}", ""]
+        for name, score in sorted(head.scores.items(), key=lambda item: -item[1]):
+            lines.append(f"{name:<{width}} {percent(score):>7} {bar(score)}".rstrip())
+    return "\n".join(lines)
+
+
+def percent(score: float) -> str:
+    """A score from 0 to 1 as people read it, such as ``85.3 %``."""
+    return f"{100 * score:.1f} %"
+
+
+def bar(score: float, width: int = BAR_WIDTH) -> str:
+    """A bar of up to ``width`` columns for a score from 0 to 1."""
+    whole, eighths = divmod(round(score * width * 8), 8)
+    return ("█" * whole + EIGHTHS[eighths]).rstrip()
+
+
+def print_table(rows: Iterable[Row], weights: str) -> None:
+    """Prints one line per file on stdout.
+
+    Args:
+        rows: Predictions and failures.
+        weights: ``random`` puts the warning below the table.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("emotion", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    with_head = any(row.head for row in rows)
+    if with_head:
+        table.add_column("head", overflow="fold")
+    for row in rows:
+        # Text and not str, whose square brackets rich would read as markup.
+        cells = [Text(row.printable_file)]
+        if row.prediction is None:
+            cells += [Text("✗ failed", style="red"), Text(), Text(row.reason, style="red")]
+        else:
+            label, score = row.prediction.label, row.prediction.confidence
+            cells += [
+                Text(f"{label.emoji} {label.chinese} {label.name}"),
+                Text(percent(score)),
+                Text(bar(score, TABLE_BAR_WIDTH), style="cyan"),
+            ]
+        if row.head is not None:
+            cells.append(Text(f"{row.head.label} {percent(row.head.scores[row.head.label])}"))
+        table.add_row(*cells)
+    console = Console()
+    console.print(table)
+    if weights == "random":
+        console.print(Text(RANDOM_WARNING, style="bold red"))
+
+
+def survive_odd_terminals() -> None:
+    """Makes stdout print question marks where its encoding knows no Chinese, and no traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr that vanishes when it is done."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f} files/s")
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        transient=True,
+    )

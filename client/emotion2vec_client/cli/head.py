@@ -1,0 +1,110 @@
+"""The commands ``emotion2vec head …``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from emotion2vec_client.analysis.arrays import import_extra
+from emotion2vec_client.analysis.fit import Validation, fit_head
+from emotion2vec_client.analysis.label_file import read_labels
+from emotion2vec_client.cli import common
+from emotion2vec_client.errors import Emotion2VecError
+
+app = typer.Typer(
+    help="Make classifiers for your own labels. Example: emotion2vec head fit labels.csv -o "
+    "stress.json",
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def head() -> None:
+    """Keeps ``fit`` a command of its own, as long as it is the only one."""
+
+
+@app.command()
+def fit(
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with columns file,label and perhaps speaker or group; paths are relative "
+            "to the CSV."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The head to write, a .json.")],
+    url: common.UrlOption = common.DEFAULT_URL,
+    concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
+) -> None:
+    """Fit a classifier for your own labels on the embeddings.
+
+    Standardisation and logistic regression, cross-validated. With a column
+    speaker (or group) no speaker is in training and test at once, which
+    tells what to expect of new voices.
+
+    Example: emotion2vec head fit labels.csv -o stress.json
+    """
+    if output.suffix.lower() != ".json":
+        raise typer.BadParameter(f"{output} does not end in .json: name it head.json")
+    if not output.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {output.parent}: make it first")
+    # Before the files, which may take long.
+    import_extra("sklearn")
+    rows = {row.path: row for row in read_labels(labels)}
+    missing = [path for path in rows if not path.is_file()]
+    if missing:
+        raise Emotion2VecError(
+            f"{labels} names {missing[0]}, which is not there"
+            + (f", nor are {len(missing) - 1} more" if len(missing) > 1 else "")
+            + ": paths are relative to the CSV's folder"
+        )
+    with common.connect(url) as client:
+        card = client.model_info().card
+        embedded = common.embed(client, list(rows), concurrency)
+    used = [rows[path] for path in embedded.paths]
+    groups = [row.group for row in used if row.group is not None]
+    made, validation = fit_head(
+        embedded.embeddings, [row.label for row in used], card, groups or None
+    )
+    made.save(output)
+    console = Console()
+    show(validation, len(set(groups)), console)
+    console.print(f"wrote {output}", markup=False, highlight=False)
+    if embedded.failures:
+        raise typer.Exit(1)
+
+
+def show(validation: Validation, groups: int, console: Console) -> None:
+    """Prints the figures of the cross-validation, and what they hold for."""
+    files = int(validation.confusion.sum())
+    table = Table(title="Confusion")
+    table.add_column("true \\ predicted")
+    for name in validation.labels:
+        table.add_column(escape(name), justify="right")
+    table.add_column("recall", justify="right")
+    for name, row, recall in zip(validation.labels, validation.confusion, validation.recalls):
+        table.add_row(escape(name), *(str(count) for count in row), f"{100 * recall:.1f} %")
+    console.print(table)
+    console.print(
+        f"accuracy {100 * validation.accuracy:.1f} %, "
+        f"UAR {100 * validation.uar:.1f} % (guessing: {100 / len(validation.labels):.1f} %), "
+        f"{files} files in {validation.folds} folds",
+        highlight=False,
+    )
+    if validation.by == "group":
+        console.print(f"No speaker or group of {groups} was in training and test at once.")
+    else:
+        console.print(
+            "Files were divided without regard to speakers: the figures hold for the same voices, "
+            "and are too good for new ones. A column speaker with two and more changes that.",
+            style="yellow",
+        )
+    if validation.incomplete_folds:
+        console.print(
+            f"In {validation.incomplete_folds} of {validation.folds} folds a label was missing in "
+            "training, so its files counted as wrong: give every label several speakers.",
+            style="yellow",
+        )

@@ -1,0 +1,42 @@
+"""``emotion2vec info``: what the server runs."""
+
+import json
+from typing import Any
+
+from emotion2vec_client.cli.common import (
+    DEFAULT_URL,
+    JsonOption,
+    UrlOption,
+    connect,
+    warn_if_random,
+)
+from emotion2vec_client.labels import LABELS
+from emotion2vec_client.protocol import MODELS
+
+
+def info(url: UrlOption = DEFAULT_URL, json_: JsonOption = False) -> None:
+    """Tell which model a server runs.
+
+    Example: emotion2vec info --url server:8001
+    """
+    with connect(url) as client:
+        model = client.model_info()
+        server = client.url
+        warn_if_random(client)
+    facts: dict[str, Any] = {
+        "server": server,
+        "model": MODELS["utterance"],
+        "weights": model.weights,
+        "checkpoint": model.checkpoint,
+        "revision": model.revision,
+        "precision": model.precision,
+        "target": model.target,
+        "labels": list(model.labels),
+    }
+    if json_:
+        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        return
+    faces = {label.name: label.emoji for label in LABELS}
+    facts["labels"] = "  ".join(f"{faces.get(name, '')} {name}".strip() for name in model.labels)
+    for name, value in facts.items():
+        print(f"{name:<11} {'–' if value is None else value}")

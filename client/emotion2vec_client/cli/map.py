@@ -1,0 +1,109 @@
+"""The command ``emotion2vec map``."""
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from emotion2vec_client.analysis.arrays import import_extra
+from emotion2vec_client.analysis.errors import AnalysisError
+from emotion2vec_client.analysis.label_file import read_labels
+from emotion2vec_client.analysis.plots import UNLABELLED, Point, write_html, write_png
+from emotion2vec_client.analysis.projection import FEW, check_method, project
+from emotion2vec_client.cli import common
+
+RANDOM_NOTE = "⚠  RANDOM WEIGHTS: this map means nothing. Serve a real checkpoint."
+
+
+class Method(str, Enum):
+    """Ways into the plane."""
+
+    tsne = "tsne"
+    umap = "umap"
+
+
+def map_(
+    files: common.FilesArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="What to write: name.html or name.png.")
+    ],
+    method: Annotated[
+        Method, typer.Option(help="umap needs the package umap-learn.")
+    ] = Method.tsne,
+    labels: Annotated[
+        Optional[Path],
+        typer.Option(help="CSV with columns file,label, to colour by instead of the emotion."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one gives another map.")] = 0,
+    url: common.UrlOption = common.DEFAULT_URL,
+    concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
+) -> None:
+    """Draw recordings as points in the plane, similar ones near one another.
+
+    The HTML page shows file, emotion and confidence on hover; it is one
+    file that loads nothing.
+
+    Example: emotion2vec map recordings/ -o map.html
+    """
+    suffix = _check_output(output)
+    check_method(method.value)
+    if suffix == ".png":
+        import_extra("matplotlib")
+    paths = common.find_audio(files)
+    own = _labels_of(labels, paths) if labels is not None else None
+    with common.connect(url) as client:
+        embedded = common.embed(client, paths, concurrency)
+    places = project(embedded.embeddings, method.value, seed)
+    points = [
+        Point(
+            name=str(path),
+            emotion=prediction.emotion,
+            confidence=prediction.confidence,
+            label=None if own is None else own.get(path.resolve(), UNLABELLED),
+        )
+        for path, prediction in zip(embedded.paths, embedded.predictions)
+    ]
+    title = f"{len(points)} recordings, {'t-SNE' if method is Method.tsne else 'UMAP'}"
+    notes = _notes(len(points))
+    warned = any(prediction.weights == "random" for prediction in embedded.predictions)
+    shown = [RANDOM_NOTE, *notes] if warned else notes
+    if suffix == ".html":
+        write_html(output, places, points, title, shown)
+    else:
+        write_png(output, places, points, title, shown)
+    console = Console(stderr=True)
+    for note in notes:
+        console.print(note, markup=False, highlight=False, style="dim")
+    console.print(f"wrote {output}", markup=False, highlight=False)
+    if embedded.failures:
+        raise typer.Exit(1)
+
+
+def _check_output(output: Path) -> str:
+    """Refuses what cannot be written before the first file is sent."""
+    suffix = output.suffix.lower()
+    if suffix not in (".html", ".png"):
+        raise typer.BadParameter(f"{output} ends in neither .html nor .png: name it map.html")
+    if not output.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {output.parent}: make it first")
+    return suffix
+
+
+def _labels_of(source: Path, paths: Sequence[Path]) -> dict[Path, str]:
+    labels = {row.path.resolve(): row.label for row in read_labels(source)}
+    if not any(path.resolve() in labels for path in paths):
+        raise AnalysisError(
+            f"{source} names none of the {len(paths)} recordings: its paths are relative to its "
+            f"own folder, so {next(iter(labels))} is meant by the first"
+        )
+    return labels
+
+
+def _notes(count: int) -> list[str]:
+    notes = ["Near points are alike; axes, and how far apart groups lie, mean nothing."]
+    if count < FEW:
+        notes.append(f"{count} recordings are few: from about {FEW} on a map says something.")
+    return notes

@@ -1,0 +1,184 @@
+"""Rows as JSONL, CSV and Parquet; each row is on its way as soon as it is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from emotion2vec_client.cli.rows import Row, Shape, flat, nested, short, text_of
+from emotion2vec_client.errors import Emotion2VecError
+from emotion2vec_client.labels import LABELS
+
+PARQUET_GROUP = 4096
+"""Rows that are held until they go out together; Parquet is poor in smaller groups."""
+
+# File names may be any bytes. JSON takes the odd ones as escapes, CSV as they are; both read back.
+TEXT_ERRORS = {"jsonl": "backslashreplace", "csv": "surrogateescape"}
+
+
+class Writer(Protocol):
+    """Takes rows."""
+
+    def write(self, row: Row) -> None:
+        """Writes a row, so that it stays whatever comes."""
+
+
+@contextmanager
+def open_writer(format: str, path: Path | None, shape: Shape, append: bool) -> Iterator[Writer]:
+    """A writer of a format.
+
+    Args:
+        format: ``jsonl``, ``csv`` or ``parquet``.
+        path: The file, None for stdout.
+        shape: What rows hold.
+        append: Whether to go on with what the file has.
+
+    Raises:
+        OSError: The file cannot be written.
+        Emotion2VecError: pyarrow is missing.
+    """
+    if format == "parquet":
+        if path is None:
+            raise ValueError("Parquet needs a file")
+        with _replacing(path) as temporary, ParquetWriter(temporary, shape) as parquet:
+            yield parquet
+        return
+    with _open_text(format, path, append) as stream:
+        fresh = path is None or stream.tell() == 0
+        yield JsonlWriter(stream, shape) if format == "jsonl" else CsvWriter(stream, shape, fresh)
+
+
+@contextmanager
+def _open_text(format: str, path: Path | None, append: bool) -> Iterator[TextIO]:
+    errors = TEXT_ERRORS[format]
+    if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors=errors)
+        yield sys.stdout
+    else:
+        with open(
+            path, "a" if append else "w", encoding="utf-8", errors=errors, newline=""
+        ) as stream:
+            yield stream
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the path's place when all went well, and vanishes otherwise."""
+    path = path.resolve()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class JsonlWriter:
+    """A JSON object per line."""
+
+    def __init__(self, stream: TextIO, shape: Shape) -> None:
+        self._stream = stream
+        self._shape = shape
+
+    def write(self, row: Row) -> None:
+        """Writes a row; the whole line at once, so that no other can come in between."""
+        self._stream.write(json.dumps(nested(row, self._shape), ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+
+class CsvWriter:
+    """A line per file, or per frame; embeddings have a column per number."""
+
+    def __init__(self, stream: TextIO, shape: Shape, fresh: bool) -> None:
+        self._stream = stream
+        self._shape = shape
+        if fresh:
+            self._stream.write(csv_header(shape))
+            self._stream.flush()
+
+    def write(self, row: Row) -> None:
+        """Writes a file's lines at once."""
+        columns = self._shape.columns()
+        lines = []
+        for values in flat(row, self._shape):
+            cells = [text_of(values.get(name)) for name in columns]
+            if self._shape.embedding:
+                vector = cells.pop()
+                cells += [""] * self._shape.dimension if vector is None else short(vector)
+            lines.append(cells)
+        self._stream.write(_csv_text(lines))
+        self._stream.flush()
+
+
+def csv_header(shape: Shape) -> str:
+    """The first line of a CSV file."""
+    names = shape.columns()
+    if shape.embedding:
+        names[-1:] = [f"e{index}" for index in range(shape.dimension)]
+    return _csv_text([names])
+
+
+def _csv_text(lines: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+class ParquetWriter:
+    """A row per file, or per frame; embeddings are lists."""
+
+    def __init__(self, path: Path, shape: Shape) -> None:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError as error:
+            # Also raised by a pyarrow that does not go with the installed NumPy.
+            raise Emotion2VecError(
+                f"Parquet needs pyarrow: pip install 'emotion2vec-client[parquet]' ({error})"
+            ) from error
+        self._arrow = pyarrow
+        self._shape = shape
+        self._rows: list[dict[str, Any]] = []
+        self._schema = pyarrow.schema([(name, self._type(name)) for name in shape.columns()])
+        self._file = parquet.ParquetWriter(path, self._schema)
+
+    def __enter__(self) -> ParquetWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            if error[0] is None:
+                self._flush()
+        finally:
+            self._file.close()
+
+    def write(self, row: Row) -> None:
+        """Takes a row; it goes out with its group."""
+        for values in flat(row, self._shape):
+            self._rows.append({**values, "file": row.printable_file})
+            if len(self._rows) == PARQUET_GROUP:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_table(self._arrow.Table.from_pylist(self._rows, self._schema))
+            self._rows = []
+
+    def _type(self, name: str) -> Any:
+        if name == "embedding":
+            return self._arrow.list_(self._arrow.float32())
+        if name == "timestamp":
+            return self._arrow.timestamp("ms")
+        if name == "time":
+            return self._arrow.float64()
+        scores = {"confidence", *(label.name for label in LABELS)}
+        scores |= {f"head_{label}" for label in self._shape.head_labels or ()}
+        return self._arrow.float32() if name in scores else self._arrow.string()

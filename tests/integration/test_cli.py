@@ -1,0 +1,207 @@
+"""The command against the real server, as people and cron use it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from emotion2vec_client import LABELS, Client
+from emotion2vec_client.analysis.head import Head, Origin
+from emotion2vec_client.cli import describe, main
+from tests.conftest import SAMPLES, recordings
+
+HAPPY = SAMPLES / "happy.wav"
+COMMAND = [sys.executable, "-m", "emotion2vec_client", "predict"]
+
+
+def json_rows(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """What the command prints where stdout is a terminal and stderr is not."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "120", "PYTHONUTF8": "1"},
+    ) as process:
+        os.close(theirs)
+        text = b""
+        while block := read_block(ours):
+            text += block
+        os.close(ours)
+        assert process.wait() == 0, process.stderr.read()
+    return text.decode().replace("\r\n", "\n")
+
+
+def read_block(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        # Linux's way of saying that the other side is closed.
+        return b""
+
+
+def test_one_file_on_a_terminal_is_shown_with_nine_bars(url: str) -> None:
+    head, _, *bars = on_a_terminal(str(HAPPY), "--url", url).strip().split("\n")
+    best = next(label for label in LABELS if label.name in head)
+    assert head.startswith(f"{best.emoji}  {best.chinese} / {best.name} ")
+    assert len(bars) == 9
+    assert bars[0].startswith(f"{best.emoji} {best.chinese} {best.name}")
+    lengths = [line.count("█") for line in bars]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_several_files_on_a_terminal_are_a_table(url: str) -> None:
+    text = on_a_terminal(str(SAMPLES), "--url", url)
+    found = [path.name for path in recordings() if path.name in text]
+    assert found == [path.name for path in recordings()]
+    assert "█" in text
+
+
+def test_random_weights_cannot_be_overlooked(client: Client) -> None:
+    trained = client.predict(HAPPY)
+    assert "RANDOM" not in describe(trained)
+    assert describe(replace(trained, weights="random")).startswith("⚠  RANDOM WEIGHTS")
+
+
+def test_json_of_one_file(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--url", url, "--json", "--granularity", "frame"]
+    assert main(["predict", str(HAPPY), *options]) == 0
+    assert json.loads(capsys.readouterr().out)["granularity"] == "frame"
+
+
+def test_json_of_one_file_that_fails_is_one_sentence(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.wav").write_text("no audio " * 100)
+    for path in (tmp_path / "text.wav", tmp_path / "missing.wav"):
+        assert main(["predict", str(path), "--url", url, "--json"]) == 1
+        captured = capsys.readouterr()
+        assert captured.err.startswith("emotion2vec: ")
+        assert captured.err.count("\n") == 1
+        assert not captured.out
+
+
+def test_rows_come_in_order_with_the_clients_answers(
+    url: str, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.wav").write_text("no audio " * 100)
+    files = [*recordings(), tmp_path / "text.wav", tmp_path / "missing.wav", HAPPY]
+    assert main(["predict", *map(str, files), "--url", url, "--embedding"]) == 1
+    rows = json_rows(capsys.readouterr().out)
+    assert [row["file"] for row in rows] == [str(path) for path in files]
+    assert [row.get("error_type") for row in rows[-3:]] == [
+        *("InvalidAudioError", "FileNotFoundError", None)
+    ]
+    answer = client.predict(HAPPY, embedding=True)
+    assert rows[-1]["emotion"] == answer.emotion
+    assert rows[-1]["scores"] == pytest.approx(dict(answer.scores), abs=1e-5)
+    np.testing.assert_allclose(rows[-1]["embedding"], answer.embedding, atol=1e-4)
+
+
+def test_names_come_on_stdin(url: str) -> None:
+    names = "".join(f"{path}\n" for path in recordings())
+    answer = subprocess.run(
+        [*COMMAND, "-", "--url", url], input=names, capture_output=True, text=True, check=True
+    )
+    assert [row["file"] for row in json_rows(answer.stdout)] == names.splitlines()
+    assert not answer.stderr
+
+
+def test_csv_and_parquet_hold_the_same(url: str, tmp_path: Path) -> None:
+    options = ["--url", url, "--embedding", "--granularity", "frame"]
+    for name in ("x.csv", "x.parquet"):
+        output = str(tmp_path / name)
+        assert main(["predict", str(HAPPY), "missing.wav", "-o", output, *options]) == 1
+    table = parquet.read_table(tmp_path / "x.parquet")
+    flat = table.to_pylist()
+    with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(flat) > 100
+    assert (rows[-1]["file"], rows[-1]["emotion"]) == ("missing.wav", "")
+    assert "No such file" in flat[-1]["error"]
+    for row, other in zip(rows[:-1], flat[:-1], strict=True):
+        assert (row["file"], row["emotion"]) == (other["file"], other["emotion"])
+        assert float(row["time"]) == other["time"]
+        scores = [[float(row[label.name]), other[label.name]] for label in LABELS]
+        np.testing.assert_allclose(*np.transpose(scores), atol=1e-5)
+        embedding = [float(row[f"e{index}"]) for index in range(len(other["embedding"]))]
+        np.testing.assert_allclose(embedding, other["embedding"], atol=1e-4)
+
+
+def test_a_head_adds_its_labels(
+    url: str, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = client.model_info()
+    width = info.card["embed_dim"]
+    weights = np.random.default_rng(0).standard_normal((2, width))
+    head = Head(
+        ("calm", "tense"), np.zeros(width), np.ones(width), weights, np.zeros(2),
+        Origin.of_card(info.card),
+    )  # fmt: skip
+    head.save(tmp_path / "stress.json")
+    options = ["--url", url, "--head", str(tmp_path / "stress.json")]
+    assert main(["predict", str(SAMPLES), *options]) == 0
+    for row in json_rows(capsys.readouterr().out):
+        assert sum(row["head_scores"].values()) == pytest.approx(1)
+        assert row["head_label"] == max(row["head_scores"], key=row["head_scores"].get)
+        assert "embedding" not in row
+    assert main(["predict", str(HAPPY), *options, "--format", "csv"]) == 0
+    assert "head_label,head_calm,head_tense" in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for index in range(300):
+        (folder / f"{index:04}{HAPPY.suffix}").symlink_to(HAPPY)
+    output = tmp_path / "x.jsonl"
+    # The names come through a pipe that stays open, so that the command cannot be done too early.
+    arguments = ["-", "--url", url, "-o", str(output), "--concurrency", "4"]
+    files = [str(path) for path in sorted(folder.iterdir())]
+    with subprocess.Popen([*COMMAND, *arguments], stdin=subprocess.PIPE, text=True) as process:
+        for name in files[:200]:
+            process.stdin.write(name + "\n")
+        process.stdin.flush()
+        while not output.exists() or output.read_text().count("\n") < 20:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    before = json_rows(output.read_text())
+    assert 20 <= len(before) <= 200
+    arguments = [str(folder), "--url", url, "-o", str(output), "--resume"]
+    assert main(["predict", *arguments]) == 0
+    rows = json_rows(output.read_text())
+    assert rows[: len(before)] == before
+    assert sorted(row["file"] for row in rows) == files
+
+
+def test_info_tells_what_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--url", url, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["weights"], facts["precision"]) == ("pretrained", "fp32")
+
+
+def test_completion_is_offered() -> None:
+    script = subprocess.run(
+        [*COMMAND[:-1], "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert "_EMOTION2VEC_COMPLETE=complete_bash" in script.stdout

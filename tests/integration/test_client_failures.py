@@ -1,0 +1,112 @@
+"""The client against servers that are overloaded, hang or lose a part."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+from emotion2vec_client import (
+    Client,
+    OverloadedError,
+    PredictionTimeoutError,
+    ServerUnavailableError,
+)
+from server.triton import Triton
+from tests.conftest import READY_SECONDS, SAMPLES, settings_for, speech_like
+from tests.integration.test_process import descendants
+
+CLIP = (speech_like(160_000), 16_000)
+
+
+def address(triton: Triton, scheme: str) -> str:
+    ports = {"grpc": triton.settings.grpc_port, "http": triton.settings.http_port}
+    return f"{scheme}://127.0.0.1:{ports[scheme]}"
+
+
+@pytest.fixture
+def fragile(tiny_repository: Path, tmp_path: Path) -> Iterator[Triton]:
+    """A server of its own, to be mistreated, whose encoder queues no more than two requests."""
+    repository = copytree(tiny_repository, tmp_path / "model_repository")
+    config = repository / "encoder" / "config.pbtxt"
+    limited = "dynamic_batching { default_queue_policy { max_queue_size: 2 } }"
+    text = config.read_text("utf-8")
+    assert "dynamic_batching { }" in text
+    config.write_text(text.replace("dynamic_batching { }", limited), "utf-8")
+    with Triton(settings_for(repository)) as triton:
+        triton.wait_until_ready(READY_SECONDS)
+        yield triton
+
+
+def stub_of(triton: Triton, model: str) -> int:
+    """The process in which a model runs."""
+    for pid in descendants(triton.pid):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if any(f"/{model}/".encode() in part for part in command):
+            return pid
+    raise AssertionError(f"no process runs {model}")
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_full_queue_is_an_overload_and_is_tried_again(fragile: Triton, scheme: str) -> None:
+    url = address(fragile, scheme)
+
+    def attempt(client: Client) -> Exception | None:
+        try:
+            client.predict(CLIP)
+        except OverloadedError as error:
+            return error
+        return None
+
+    os.kill(stub_of(fragile, "encoder"), signal.SIGSTOP)
+    try:
+        with Client(url, retry_seconds=0) as client, ThreadPoolExecutor(24) as pool:
+            attempts = [pool.submit(attempt, client) for _ in range(24)]
+            # Refusals come while the encoder stands still, so the first is here before it goes on.
+            while not any(each.done() for each in attempts):
+                pass
+            os.kill(stub_of(fragile, "encoder"), signal.SIGCONT)
+            refused = [each.result() for each in attempts if each.result()]
+    finally:
+        os.kill(stub_of(fragile, "encoder"), signal.SIGCONT)
+    assert refused
+    assert "too much to do: try later" in str(refused[0])
+    with Client(url) as client:
+        outcomes = list(client.predict_many([CLIP] * 40, concurrency=20))
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_server_that_hangs_is_a_timeout_and_answers_when_it_goes_on(
+    fragile: Triton, scheme: str
+) -> None:
+    encoder = stub_of(fragile, "encoder")
+    with Client(address(fragile, scheme)) as client:
+        client.predict(CLIP)
+        os.kill(encoder, signal.SIGSTOP)
+        try:
+            with pytest.raises(PredictionTimeoutError, match=r"no answer .* in 0\.5 s"):
+                client.predict(CLIP, timeout=0.5)
+        finally:
+            os.kill(encoder, signal.SIGCONT)
+        assert client.predict(SAMPLES / "happy.wav").emotion
+
+
+@pytest.mark.parametrize("model", ["encoder", "preprocess"])
+def test_a_model_whose_process_died_is_unavailable(fragile: Triton, model: str) -> None:
+    with Client(address(fragile, "grpc"), retry_seconds=0) as client:
+        client.predict(CLIP)
+        for pid in descendants(fragile.pid):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if f"/{model}/".encode() in command:
+                os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ServerUnavailableError):
+            for _ in range(3):
+                client.predict(CLIP, timeout=20)
+    # Triton would wait for the dead one before it ends.
+    fragile.kill()
