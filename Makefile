@@ -16,7 +16,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 run: $(VENV)/.serve $(ENCODER) ## Set everything up, serve, and recognise a first sample
-	@$(TIED) -m server --on-ready "$(BIN)/emotion2vec predict samples/happy.wav"
+	@$(TIED) -m server --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table"
 
 serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
 	@$(TIED) -m server $(ARGS)
@@ -43,7 +43,7 @@ clean: ## Remove the virtual environment, caches and the exported model
 
 constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
 	@{ sed '/^[^#]/,$$d' constraints.txt; \
-	   $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
+	   $(BIN)/python -m pip freeze --all --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 # The first export, of `make run` only: without a network it goes on with random weights.

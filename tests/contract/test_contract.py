@@ -125,6 +125,7 @@ FORBIDDEN = {
     "client": {"export", "server", "gateway", "torch", "funasr"},
     "export": {"emotion2vec_client", "gateway"},
     "server": {"export", "gateway", "torch", "funasr", "emotion2vec_client"},
+    "benchmarks": {"export", "server", "gateway", "torch", "funasr"},
     "model_repository": {"export", "server", "gateway", "emotion2vec_client", "torch", "funasr"},
 }
 

@@ -65,6 +65,14 @@ def test_one_file_on_a_terminal_is_shown_with_nine_bars(url: str) -> None:
     assert lengths == sorted(lengths, reverse=True)
 
 
+def test_one_file_as_a_table_is_bars_in_a_pipe_too(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `make run` shows it, wherever its output goes."""
+    assert main(["predict", str(HAPPY), "--url", url, "--format", "table"]) == 0
+    assert capsys.readouterr().out.count("%") == 10
+
+
 def test_several_files_on_a_terminal_are_a_table(url: str) -> None:
     text = on_a_terminal(str(SAMPLES), "--url", url)
     found = [path.name for path in recordings() if path.name in text]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from emotion2vec_client import (
-    LABELS,
     Client,
     InvalidAudioError,
     PredictionTimeoutError,
     ServerUnavailableError,
 )
-from emotion2vec_client.cli import describe, main
 from export import contract
 from tests.conftest import SAMPLES, free_ports
 
@@ -79,42 +76,6 @@ def test_too_short_a_timeout_is_one_sentence(client: Client) -> None:
 
 def test_a_ready_server_is_not_waited_for(client: Client) -> None:
     client.wait_until_ready(5)
-
-
-def test_the_command_prints_the_emotion_and_nine_bars(
-    url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["predict", str(HAPPY), "--url", url]) == 0
-    head, _, *bars = capsys.readouterr().out.strip().split("\n")
-    best = next(label for label in LABELS if label.name in head)
-    assert head.startswith(f"{best.emoji}  {best.chinese} / {best.name} ")
-    assert len(bars) == 9
-    assert bars[0].startswith(f"{best.emoji} {best.chinese} {best.name}")
-    lengths = [line.count("█") for line in bars]
-    assert lengths == sorted(lengths, reverse=True)
-
-
-def test_the_command_prints_json(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", str(HAPPY), "--url", url, "--json", "--granularity", "frame"]) == 0
-    assert json.loads(capsys.readouterr().out)["granularity"] == "frame"
-
-
-def test_the_command_fails_in_one_sentence(
-    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "text.wav").write_text("no audio " * 100)
-    for path in (tmp_path / "text.wav", tmp_path / "missing.wav"):
-        assert main(["predict", str(path), "--url", url]) == 1
-        captured = capsys.readouterr()
-        assert captured.err.startswith("emotion2vec: ")
-        assert captured.err.count("\n") == 1
-        assert not captured.out
-
-
-def test_random_weights_cannot_be_overlooked(client: Client) -> None:
-    trained = client.predict(HAPPY)
-    assert "RANDOM" not in describe(trained)
-    assert describe(replace(trained, weights="random")).startswith("⚠  RANDOM WEIGHTS")
 
 
 def test_the_servers_sentence_comes_without_tritons_prefix(client: Client) -> None:

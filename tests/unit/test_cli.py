@@ -17,9 +17,9 @@ import pytest
 import typer
 
 from emotion2vec_client import LABELS, InvalidAudioError, Prediction, ServerUnavailableError
-from emotion2vec_client.cli import common, main
+from emotion2vec_client.cli import common, describe, main
 from emotion2vec_client.cli.resume import resume
-from emotion2vec_client.cli.rows import Row, Shape
+from emotion2vec_client.cli.rows import HeadAnswer, Row, Shape
 from emotion2vec_client.cli.writers import open_writer
 from emotion2vec_client.result import Frames, ModelInfo, Outcome
 
@@ -185,6 +185,12 @@ def test_a_table_shows_failures_and_names_as_they_are(capsys: pytest.CaptureFixt
     assert "this is no audio" in lines[2]
 
 
+def test_the_scores_of_a_head_are_shown_below() -> None:
+    head = HeadAnswer("tense", {"calm": 0.25, "tense": 0.75})
+    lines = describe(prediction(), head).splitlines()[-4:]
+    assert lines == ["head: tense", "", f"tense  75.0 % {'█' * 30}", f"calm   25.0 % {'█' * 10}"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -343,3 +349,13 @@ def test_embed_gives_what_worked_and_names_the_rest(capsys: pytest.CaptureFixtur
     assert len(embedded.predictions) == 2
     assert [failure.item for failure in embedded.failures] == [Path("bad.wav")]
     assert capsys.readouterr().err == "emotion2vec: bad.wav: this is no audio: send WAV\n"
+
+
+def test_embed_warns_once_however_often_it_is_called(
+    fake: type[FakeClient], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.weights = "random"
+    client = common.connect("localhost:8001")
+    for name in ("a.wav", "b.wav"):
+        common.embed(client, [Path(name)])
+    assert capsys.readouterr().err.count("RANDOM WEIGHTS") == 1

@@ -62,7 +62,8 @@ def predict(
         Optional[Format],
         typer.Option(
             "--format",
-            help="By default as -o ends; without -o a table on a terminal, and JSONL in a pipe.",
+            help="By default as -o ends; without -o a table on a terminal (bars for one file), and "
+            "JSONL in a pipe.",
             show_default=False,
         ),
     ] = None,
@@ -100,7 +101,8 @@ def predict(
     """Recognise the emotion of audio files of 25 ms to 30 s, up to 10 MB each.
 
     One row per file, in the order of the files; a file that fails is a row
-    with the reason. Ctrl-C leaves a file that --resume goes on with.
+    with the reason. Ctrl-C leaves a JSONL or CSV file that --resume goes on with;
+    a Parquet file is there only when it is complete.
     Exit codes: 0 all good, 1 some failed, 2 wrong usage.
 
     Example: emotion2vec predict recordings/ -o emotions.jsonl --resume
@@ -159,6 +161,8 @@ def _view(
             format_ = Format.jsonl
     if format_ is Format.table and output is not None:
         raise typer.BadParameter("a table is for the terminal: use jsonl, csv or parquet with -o")
+    if format_ is Format.table and total == 1:
+        return "bars"
     if format_ is Format.parquet and output is None:
         raise typer.BadParameter("Parquet needs a file: add -o emotions.parquet")
     if format_ is Format.parquet and resume:
