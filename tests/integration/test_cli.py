@@ -213,3 +213,51 @@ def test_completion_is_offered() -> None:
         env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
     )
     assert "_EMOTION2VEC_COMPLETE=complete_bash" in script.stdout
+
+
+def test_similarity_against_the_server(
+    url: str, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = recordings()[:3]
+    assert main(["similarity", *map(str, files), "--json", "--url", url]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    one, other = (client.predict(path, embedding=True).embedding for path in files[:2])
+    expected = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert answer["raw"][0][1] == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["html", "png"])
+def test_map_against_the_server(url: str, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"map.{suffix}"
+    assert main(["map", str(SAMPLES), "-o", str(target), "--url", url]) == 0
+    data = target.read_bytes()
+    if suffix == "png":
+        assert data.startswith(b"\x89PNG")
+    else:
+        assert all(path.name.encode() in data for path in recordings())
+
+
+def test_cluster_against_the_server(url: str, tmp_path: Path) -> None:
+    target = tmp_path / "clusters.csv"
+    assert main(["cluster", str(SAMPLES), "-k", "3", "-o", str(target), "--url", url]) == 0
+    with target.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {Path(row["file"]).name for row in rows} == {path.name for path in recordings()}
+    assert len({row["cluster"] for row in rows}) == 3
+
+
+def test_a_head_fitted_on_the_server_predicts_what_it_was_taught(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = {path: "long" if path.stat().st_size % 2 else "short" for path in recordings()}
+    table = tmp_path / "labels.csv"
+    rows = [f"{path},{label}" for path, label in labels.items()]
+    table.write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    head = tmp_path / "head.json"
+    assert main(["head", "fit", str(table), "-o", str(head), "--url", url]) == 0
+    capsys.readouterr()
+    options = ["--head", str(head), "--format", "jsonl", "--url", url]
+    assert main(["predict", *map(str, labels), *options]) == 0
+    answers = json_rows(capsys.readouterr().out)
+    # Ten recordings in 64 dimensions: a linear head can tell any two groups apart.
+    assert [answer["head_label"] for answer in answers] == list(labels.values())
