@@ -16,7 +16,6 @@ from emotion2vec_client.base import (
     POLL_TIMEOUT,
     BaseClient,
     Request,
-    check_concurrency,
 )
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
@@ -124,7 +123,7 @@ class AsyncClient(BaseClient):
 
         The items may come from an asynchronous iterable as well.
         """
-        request = self._request(granularity, embedding, timeout)
+        request = self._request_of_many(granularity, embedding, concurrency, timeout)
         outage = Outage(OUTAGE_SECONDS)
 
         async def attempt(item: Audio) -> Outcome[Audio]:
@@ -134,7 +133,7 @@ class AsyncClient(BaseClient):
             except (Emotion2VecError, OSError, TypeError, ValueError) as error:
                 return Outcome(item, None, error)
 
-        return many.stream_async(items, attempt, check_concurrency(concurrency), ordered)
+        return many.stream_async(items, attempt, concurrency, ordered)
 
     async def model_info(self) -> ModelInfo:
         """The model that the server runs; asked for once, then remembered."""

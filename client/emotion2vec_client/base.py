@@ -69,6 +69,19 @@ class BaseClient:
             self.timeout if timeout is None else protocol.check_timeout(timeout),
         )
 
+    def _request_of_many(
+        self,
+        granularity: Granularity,
+        embedding: bool,
+        concurrency: int,
+        timeout: float | None,
+    ) -> Request:
+        """As `_request`, with more time by default: each waits for those sent before it."""
+        check_concurrency(concurrency)
+        if timeout is None:
+            timeout = self.timeout * (1 + concurrency / 4)
+        return self._request(granularity, embedding, timeout)
+
     def _not_ready(self, timeout: float, obstacle: object) -> ServerUnavailableError:
         return ServerUnavailableError(
             f"the server at {self.url} was not ready after {timeout:g} s: check the address, or "

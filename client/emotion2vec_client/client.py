@@ -15,7 +15,6 @@ from emotion2vec_client.base import (
     POLL_TIMEOUT,
     BaseClient,
     Request,
-    check_concurrency,
 )
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
@@ -152,7 +151,8 @@ class Client(BaseClient):
             embedding: As for `predict`.
             concurrency: Requests in flight.
             ordered: Whether outcomes come in the order of the items, or as they are ready.
-            timeout: Seconds to wait for each answer.
+            timeout: Seconds to wait for each answer; by default the client's own and a quarter more
+                for each in flight, since an answer waits for those before it.
 
         Returns:
             An outcome for each item: its prediction, or the error that it met.
@@ -167,7 +167,7 @@ class Client(BaseClient):
             happy.wav answered
             missing.wav failed
         """
-        request = self._request(granularity, embedding, timeout)
+        request = self._request_of_many(granularity, embedding, concurrency, timeout)
         outage = Outage(OUTAGE_SECONDS)
 
         def attempt(item: Audio) -> Outcome[Audio]:
@@ -176,7 +176,7 @@ class Client(BaseClient):
             except (Emotion2VecError, OSError, TypeError, ValueError) as error:
                 return Outcome(item, None, error)
 
-        return many.stream(items, attempt, check_concurrency(concurrency), ordered)
+        return many.stream(items, attempt, concurrency, ordered)
 
     def model_info(self) -> ModelInfo:
         """The model that the server runs; asked for once, then remembered.
