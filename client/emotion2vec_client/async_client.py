@@ -18,7 +18,11 @@ from emotion2vec_client.base import (
     Request,
 )
 from emotion2vec_client.endpoint import TLS
-from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
+from emotion2vec_client.errors import (
+    Emotion2VecError,
+    PredictionTimeoutError,
+    ServerUnavailableError,
+)
 from emotion2vec_client.grpc_transport import AsyncGrpcTransport
 from emotion2vec_client.http_transport import AsyncHttpTransport
 from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
@@ -163,7 +167,11 @@ class AsyncClient(BaseClient):
             started = time.monotonic()
             info = await self._card(request.timeout)
             left = max(request.timeout - (time.monotonic() - started), 0.001)
-            tensors = await self._transport.infer(request.model, data, request.names, left)
+            try:
+                tensors = await self._transport.infer(request.model, data, request.names, left)
+            except PredictionTimeoutError as error:
+                # What was left of the time is not what the user asked for.
+                raise protocol.timed_out(self.url, request.timeout) from error
             return protocol.read_prediction(tensors, request.granularity, info)
 
         return await self._retried(attempt, outage)

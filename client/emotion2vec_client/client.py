@@ -17,7 +17,11 @@ from emotion2vec_client.base import (
     Request,
 )
 from emotion2vec_client.endpoint import TLS
-from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
+from emotion2vec_client.errors import (
+    Emotion2VecError,
+    PredictionTimeoutError,
+    ServerUnavailableError,
+)
 from emotion2vec_client.grpc_transport import GrpcTransport
 from emotion2vec_client.http_transport import HttpTransport
 from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
@@ -224,7 +228,11 @@ class Client(BaseClient):
             info = self._card(request.timeout)
             # The first call has spent part of its time on the model card.
             left = max(request.timeout - (time.monotonic() - started), 0.001)
-            tensors = self._transport.infer(request.model, data, request.names, left)
+            try:
+                tensors = self._transport.infer(request.model, data, request.names, left)
+            except PredictionTimeoutError as error:
+                # What was left of the time is not what the user asked for.
+                raise protocol.timed_out(self.url, request.timeout) from error
             return protocol.read_prediction(tensors, request.granularity, info)
 
         return self._retried(attempt, outage)

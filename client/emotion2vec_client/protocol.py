@@ -137,10 +137,7 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
     # gRPC's own reasons go on over several lines of where they come from in its source.
     reason = reason.partition("\n")[0]
     if status == "DEADLINE_EXCEEDED":
-        return PredictionTimeoutError(
-            f"no answer from {url} in {timeout:.3g} s: the server may be busy, or the timeout too "
-            "short"
-        )
+        return timed_out(url, timeout)
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return AccessDeniedError(f"{url} does not accept the API key: check api_key ({reason})")
     if status == "RESOURCE_EXHAUSTED" or "maximum queue size" in reason:
@@ -152,3 +149,10 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
             f"the address, which is host:port of its gRPC or http://host:port ({reason})"
         )
     return Emotion2VecError(f"the server at {url} failed: {reason}")
+
+
+def timed_out(url: str, timeout: float) -> PredictionTimeoutError:
+    """The error for an answer that did not come in ``timeout`` seconds."""
+    return PredictionTimeoutError(
+        f"no answer from {url} in {timeout:g} s: the server may be busy, or the timeout too short"
+    )
