@@ -91,21 +91,28 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     nan = speech_like(8_000)
     nan[100] = np.nan
     cases = {
-        b"": "the file is empty",
-        b"Dear Sir or Madam,\n" * 50: "not an audio file.*starts with b'Dear Sir'",
-        bytes(11 * 2**20): "11.0 MB and the limit is 10 MB",
-        wav(np.zeros(0, np.float32)): "a header but no samples",
-        wav(speech_like(160)): "lasts 10.0 ms and at least 25 ms",
-        wav(np.zeros(31 * 8_000, np.float32), 8_000): "at least 31.0 s and the limit is 30 s",
-        wav(nan): "not numbers",
-        truncated(encoded("mp3", tmp_path)): "MP3 file is truncated: its header says 3",
-        truncated(encoded("flac", tmp_path)): "damaged or truncated|truncated",
-        truncated(encoded("m4a", tmp_path)): "not an audio file|damaged",
-        wav(speech_like(8_000), rate=300_000): "300000 samples per second",
+        b"": ("empty", "the file is empty"),
+        b"Dear Sir or Madam,\n" * 50: ("not_audio", "not an audio file.*starts with b'Dear Sir'"),
+        bytes(11 * 2**20): ("too_large", "11.0 MB and the limit is 10 MB"),
+        wav(np.zeros(0, np.float32)): ("damaged", "a header but no samples"),
+        wav(speech_like(160)): ("too_short", "lasts 10.0 ms and at least 25 ms"),
+        wav(np.zeros(31 * 8_000, np.float32), 8_000): (
+            "too_long",
+            "at least 31.0 s and the limit is 30 s",
+        ),
+        wav(nan): ("damaged", "not numbers"),
+        truncated(encoded("mp3", tmp_path)): (
+            "damaged",
+            "MP3 file is truncated: its header says 3",
+        ),
+        truncated(encoded("flac", tmp_path)): ("damaged", "damaged or truncated|truncated"),
+        truncated(encoded("m4a", tmp_path)): ("not_audio", "not an audio file"),
+        wav(speech_like(8_000), rate=300_000): ("unsupported", "300000 samples per second"),
     }
-    for data, reason in cases.items():
-        with pytest.raises(audio.AudioError, match=reason) as caught:
+    for data, (reason, sentence) in cases.items():
+        with pytest.raises(audio.AudioError, match=sentence) as caught:
             audio.decode(data, LIMITS)
+        assert caught.value.reason == reason
         assert "\n" not in str(caught.value)
 
 

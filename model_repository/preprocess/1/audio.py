@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import av
 import numpy as np
@@ -28,8 +29,30 @@ TRUNCATED_SECONDS = 0.1
 SAMPLE_RATES = (4_000, 192_000)
 
 
+Reason = Literal[
+    "empty",  # 0 bytes
+    "too_large",  # more bytes than the limit
+    "not_audio",  # nothing that can be read, or no audio track
+    "damaged",  # truncated, a header without samples, samples that are not numbers
+    "too_short",
+    "too_long",
+    "unsupported",  # a sample rate, channel count, container or codec that is not accepted
+    "bad_request",  # the request's tensor, not the file in it
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+"""Why audio is refused, for programs: clients branch on these words, so they stay as they are."""
+
+
 class AudioError(ValueError):
-    """The user's audio cannot be used; the message says why and what to do, in one sentence."""
+    """The user's audio cannot be used; the message says why and what to do, in one sentence.
+
+    Attributes:
+        reason: One of `REASONS`.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -49,27 +72,32 @@ class Limits:
     def check_bytes(self, size: int) -> None:
         """Raises AudioError for a file that is empty or too large."""
         if not size:
-            raise AudioError("the file is empty (0 bytes): send the bytes of an audio file")
+            raise AudioError(
+                "empty", "the file is empty (0 bytes): send the bytes of an audio file"
+            )
         if size > self.max_bytes:
             raise AudioError(
+                "too_large",
                 f"the file has {size / 2**20:.1f} MB and the limit is "
-                f"{self.max_bytes / 2**20:.0f} MB: send a shorter clip or a compressed format"
+                f"{self.max_bytes / 2**20:.0f} MB: send a shorter clip or a compressed format",
             )
 
     def check_shortest(self, seconds: float) -> None:
         """Raises AudioError for a clip that is too short."""
         if seconds < self.min_seconds:
             raise AudioError(
+                "too_short",
                 f"the clip lasts {seconds * 1000:.1f} ms and at least "
-                f"{self.min_seconds * 1000:.0f} ms are needed: send a longer clip"
+                f"{self.min_seconds * 1000:.0f} ms are needed: send a longer clip",
             )
 
     def check_longest(self, seconds: float) -> None:
         """Raises AudioError for a clip that is too long."""
         if seconds > self.max_seconds + CODEC_PADDING_SECONDS:
             raise AudioError(
+                "too_long",
                 f"the clip lasts at least {seconds:.1f} s and the limit is "
-                f"{self.max_seconds:g} s: send a shorter clip or cut it into pieces"
+                f"{self.max_seconds:g} s: send a shorter clip or cut it into pieces",
             )
 
     def max_samples(self, rate: int) -> int:
@@ -102,11 +130,12 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
     low, high = SAMPLE_RATES
     if not low <= rate <= high:
         raise AudioError(
-            f"the file says it has {rate} samples per second: {low} to {high} are supported"
+            "unsupported",
+            f"the file says it has {rate} samples per second: {low} to {high} are supported",
         )
     limits.check_longest(len(samples) / rate)
     if not np.isfinite(samples).all():
-        raise AudioError("the file holds samples that are not numbers (NaN or infinite)")
+        raise AudioError("damaged", "the file holds samples that are not numbers (NaN or infinite)")
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
     limits.check_shortest(len(samples) / SAMPLE_RATE)
@@ -121,11 +150,12 @@ def _read_soundfile(file: soundfile.SoundFile, data: bytes, limits: Limits) -> n
     samples = file.read(limits.max_samples(rate), dtype="float32", always_2d=True)
     if length_known and (file.frames - len(samples)) / rate > TRUNCATED_SECONDS:
         raise AudioError(
+            "damaged",
             f"the {file.format} file is truncated: its header says {file.frames / rate:.1f} s, "
-            f"but it holds {len(samples) / rate:.1f} s; send the complete file"
+            f"but it holds {len(samples) / rate:.1f} s; send the complete file",
         )
     if not len(samples):
-        raise AudioError(f"the {file.format} file has a header but no samples")
+        raise AudioError("damaged", f"the {file.format} file has a header but no samples")
     return samples.mean(axis=1)
 
 
@@ -148,7 +178,7 @@ def _read_ffmpeg(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
     try:
         with av.open(io.BytesIO(data)) as container:
             if not container.streams.audio:
-                raise AudioError("the file holds no audio track")
+                raise AudioError("not_audio", "the file holds no audio track")
             stream = container.streams.audio[0]
             planar = av.AudioResampler(format="fltp")
             count = 0
@@ -161,13 +191,16 @@ def _read_ffmpeg(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
             rate = stream.rate
     except av.FFmpegError as error:
         if blocks:
-            raise AudioError("the file is damaged or truncated: send the complete file") from error
+            raise AudioError(
+                "damaged", "the file is damaged or truncated: send the complete file"
+            ) from error
         raise AudioError(
+            "not_audio",
             f"this is not an audio file that can be read (it starts with {data[:8]!r}): "
-            "send WAV, MP3, M4A, FLAC or OGG"
+            "send WAV, MP3, M4A, FLAC or OGG",
         ) from error
     if not blocks:
-        raise AudioError("the file's audio track holds no samples")
+        raise AudioError("damaged", "the file's audio track holds no samples")
     return np.concatenate(blocks), rate
 
 

@@ -32,13 +32,16 @@ class TritonPythonModel:
         try:
             if files.shape != (1, 1):
                 raise audio.AudioError(
+                    "bad_request",
                     f"the request holds {files.size} files: send one per request, with shape "
-                    "[1, 1]; the server batches requests by itself"
+                    "[1, 1]; the server batches requests by itself",
                 )
             samples = audio.decode(files[0, 0], self.limits)
         except audio.AudioError as error:
-            reason = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-            return pb_utils.InferenceResponse(error=reason)
+            # The reason first, for clients that branch on it; the sentence after it is for people.
+            text = f"{error.reason}: {error}"
+            refusal = pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=refusal)
         waveform, frames = audio.lay_out(samples)
         return pb_utils.InferenceResponse(
             [
