@@ -15,8 +15,8 @@ TIED := exec setpriv --pdeathsig TERM $(BIN)/python
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-run: $(VENV)/.serve $(ENCODER) ## Set everything up, serve, and recognise a first sample
-	@$(TIED) -m server --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table"
+run: $(VENV)/.run $(ENCODER) ## Set everything up, serve, and open the page on port 7860
+	@$(TIED) -m server --gateway --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table"
 
 serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
 	@$(TIED) -m server $(ARGS)
@@ -56,11 +56,12 @@ endif
 
 # What of the client each dependency set needs.
 client-serve := ./client[cli]
+client-run := ./client[cli]
 client-export := ./client[cli]
 client-dev := ./client[cli,parquet,analysis]
 
 # One mark per dependency set, renewed when a pin changes.
-$(VENV)/.serve $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml | $(BIN)/python
+$(VENV)/.serve $(VENV)/.run $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml | $(BIN)/python
 	@echo "installing the packages to $* (once; a few minutes) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group $* -e "$(client-$*)"
 	@touch $@

@@ -80,5 +80,11 @@ EMBEDDING = Tensor("embedding", "TYPE_FP32", (-1,))
 FRAME_SCORES = Tensor("frame_scores", "TYPE_FP32", (-1, len(LABELS)), scattered_by=FRAMES.name)
 FRAME_EMBEDDING = Tensor("frame_embedding", "TYPE_FP32", (-1, -1), scattered_by=FRAMES.name)
 
+SAMPLES = Tensor("samples", "TYPE_FP32", (-1,))
+"""Only of preprocess: the clip as it is heard, 16 kHz mono, before it is normalised."""
+
+SOURCE_RATE = Tensor("source_rate", "TYPE_INT32", (1,))
+"""Only of preprocess: samples per second in the file."""
+
 ENCODER_INPUTS = (WAVEFORM, NUM_SAMPLES, FRAMES)
 ENCODER_OUTPUTS = (SCORES, EMBEDDING, FRAME_SCORES, FRAME_EMBEDDING)

@@ -7,9 +7,11 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from server.errors import ServerError
+from server.process import Gateway, wait_for_any
 from server.triton import Settings, Triton
 
 READY_SECONDS = 120
@@ -26,18 +28,29 @@ def main() -> int:
         parser.add_argument(f"--{name}-port", type=int, default=port, help="(%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show Triton's information lines")
     parser.add_argument(
+        "--gateway",
+        action="store_true",
+        help="start the web page and REST endpoint with it (E2V_ variables, docs/gateway.md)",
+    )
+    parser.add_argument(
         "--on-ready", metavar="COMMAND", help="run this once when every model answers"
     )
     options = vars(parser.parse_args())
-    command = options.pop("on_ready")
+    command, gateway_too = options.pop("on_ready"), options.pop("gateway")
     settings = Settings(**options)
 
     # SIGTERM ends us like Ctrl-C does: by leaving the with block below.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Triton(settings) as triton:
+        with ExitStack() as stack:
             print("server: starting Triton ...", flush=True)
-            triton.wait_until_ready(READY_SECONDS)
+            triton = stack.enter_context(Triton(settings))
+            parts = {"Triton": triton.process}
+            if gateway_too:
+                # At once, so that both get ready together.
+                url = f"{settings.host}:{settings.grpc_port}"
+                parts["the gateway"] = stack.enter_context(Gateway(url)).process
+            triton.wait_until_ready(READY_SECONDS, parts)
             print(
                 f"server: ready on gRPC {settings.host}:{settings.grpc_port}, "
                 f"HTTP {settings.host}:{settings.http_port}, "
@@ -47,14 +60,13 @@ def main() -> int:
             if command:
                 print(f"$ {command}", flush=True)
                 subprocess.run(shlex.split(command), check=False)
-            triton.wait()
+            raise wait_for_any(parts)
     except ServerError as error:
         print(f"server: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("server: stopped", flush=True)
         return 0
-    return 0
 
 
 if __name__ == "__main__":

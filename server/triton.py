@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,10 +15,10 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO
 
-from server import wheel
+from server import process, wheel
 from server.errors import ServerError
 
 SHM = Path("/dev/shm")
@@ -28,7 +26,6 @@ OWNED_PREFIX = "emotion2vec-{pid}-"
 """Starts the name of all that a server leaves outside its memory, if it is killed."""
 
 STOP_SECONDS = 20
-PR_SET_PDEATHSIG = 1
 
 NO_GPU_NOISE = (
     b"CudaDriverHelper has not been initialized",
@@ -36,6 +33,9 @@ NO_GPU_NOISE = (
     b"no pinned memory pool",
 )
 """Lines that Triton writes as errors on every machine without a GPU, where nothing is wrong."""
+
+
+NOTHING: Mapping[str, subprocess.Popen[bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Triton:
     Example:
         with Triton(Settings()) as triton:
             triton.wait_until_ready(timeout=60)
-            triton.wait()
+            triton.process.wait()
     """
 
     def __init__(self, settings: Settings):
@@ -92,7 +92,7 @@ class Triton:
                 env=_environment(installed, os.environ),
                 # Its own session: Ctrl-C reaches us alone, and ending it is up to us.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=process.die_with_parent,
                 stderr=subprocess.PIPE,
             )
             threading.Thread(target=_relay, args=[self._process.stderr], daemon=True).start()
@@ -112,10 +112,11 @@ class Triton:
     @property
     def pid(self) -> int:
         """Process id of tritonserver."""
-        return self._running.pid
+        return self.process.pid
 
     @property
-    def _running(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running tritonserver."""
         if self._process is None:
             raise ServerError("Triton has not been started: use `with Triton(settings)`")
         return self._process
@@ -129,19 +130,24 @@ class Triton:
         except (urllib.error.URLError, OSError):
             return False
 
-    def wait_until_ready(self, timeout: float) -> None:
+    def wait_until_ready(
+        self, timeout: float, beside: Mapping[str, subprocess.Popen[bytes]] = NOTHING
+    ) -> None:
         """Blocks until every model answers.
 
+        Args:
+            timeout: Seconds to wait at most.
+            beside: Other parts of the service, by name, that must live as well.
+
         Raises:
-            ServerError: Triton ended, or was not ready in ``timeout`` seconds.
+            ServerError: A part ended, or Triton was not ready in time.
         """
         deadline = time.monotonic() + timeout
+        parts = {"Triton": self.process, **beside}
         while not self.is_ready():
-            if self._running.poll() is not None:
-                raise ServerError(
-                    f"Triton ended while starting ({_describe(self._running.returncode)}): "
-                    "its own lines above say why"
-                )
+            for name, part in parts.items():
+                if part.poll() is not None:
+                    raise process.ended(name, part, "while starting")
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"Triton was not ready after {timeout:.0f} s: its own lines above may say "
@@ -149,34 +155,15 @@ class Triton:
                 )
             time.sleep(0.1)
 
-    def wait(self) -> None:
-        """Blocks until Triton ends by itself.
-
-        Raises:
-            ServerError: Always, since nothing of ours ends it from outside.
-        """
-        code = self._running.wait()
-        raise ServerError(f"Triton ended unexpectedly ({_describe(code)})")
-
     def kill(self) -> None:
         """Ends Triton at once, as a crash would; `stop` still has to clean up."""
-        _kill_group(self.pid)
-        self._running.wait()
+        process.kill(self.process)
 
     def stop(self) -> None:
         """Ends Triton and every process it started, and removes its shared memory."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                print(
-                    f"server: Triton did not end in {STOP_SECONDS} s and is killed",
-                    file=sys.stderr,
-                )
-            _kill_group(process.pid)
-            process.wait()
+        running, self._process = self._process, None
+        if running is not None:
+            process.end(running, "Triton", STOP_SECONDS)
         for region in SHM.glob(f"{self._prefix}*"):
             region.unlink(missing_ok=True)
         if self._backends is not None:
@@ -240,24 +227,12 @@ def _environment(installed: wheel.TritonWheel, base: Mapping[str, str]) -> dict[
     return environment
 
 
-def _die_with_parent() -> None:
-    # Also when we are killed with SIGKILL, and can end nothing ourselves.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def _relay(stream: IO[bytes]) -> None:
     """Passes Triton's lines on, without those that only alarm."""
     for line in stream:
         if not any(noise in line for noise in NO_GPU_NOISE):
             sys.stderr.buffer.write(line)
             sys.stderr.flush()
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _remove_stale_files() -> None:
@@ -272,7 +247,3 @@ def _remove_stale_files() -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _describe(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

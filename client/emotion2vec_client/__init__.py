@@ -12,7 +12,14 @@ from emotion2vec_client.errors import (
     ServerUnavailableError,
 )
 from emotion2vec_client.labels import LABELS, Label
-from emotion2vec_client.result import Frames, ModelInfo, Outcome, Prediction
+from emotion2vec_client.result import (
+    Frames,
+    Granularity,
+    ModelInfo,
+    Outcome,
+    Prediction,
+    Waveform,
+)
 
 __all__ = [
     "LABELS",
@@ -22,6 +29,7 @@ __all__ = [
     "Client",
     "Emotion2VecError",
     "Frames",
+    "Granularity",
     "InvalidAudioError",
     "Label",
     "ModelInfo",
@@ -30,4 +38,5 @@ __all__ = [
     "Prediction",
     "PredictionTimeoutError",
     "ServerUnavailableError",
+    "Waveform",
 ]

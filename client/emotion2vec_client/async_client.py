@@ -25,7 +25,7 @@ from emotion2vec_client.errors import (
 )
 from emotion2vec_client.grpc_transport import AsyncGrpcTransport
 from emotion2vec_client.http_transport import AsyncHttpTransport
-from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
+from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction, Waveform
 from emotion2vec_client.retry import Outage
 
 Value = TypeVar("Value")
@@ -112,6 +112,20 @@ class AsyncClient(BaseClient):
         request = self._request(granularity, embedding, timeout)
         data = await _read(audio)
         return await self._predict(data, request, Outage(self.retry_seconds))
+
+    async def decode(self, audio: Audio, *, timeout: float | None = None) -> Waveform:
+        """The clip as the model hears it; arguments and errors as for `Client.decode`."""
+        seconds = self._seconds(timeout)
+        data = await _read(audio)
+
+        async def attempt() -> Waveform:
+            return protocol.read_waveform(
+                await self._transport.infer(
+                    protocol.PREPROCESS, data, protocol.WAVEFORM_NAMES, seconds
+                )
+            )
+
+        return await self._retried(attempt, Outage(self.retry_seconds))
 
     def predict_many(
         self,

@@ -66,8 +66,11 @@ class BaseClient:
         return Request(
             granularity,
             protocol.output_names(granularity, embedding),
-            self.timeout if timeout is None else protocol.check_timeout(timeout),
+            self._seconds(timeout),
         )
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else protocol.check_timeout(timeout)
 
     def _request_of_many(
         self,

@@ -24,7 +24,7 @@ from emotion2vec_client.errors import (
 )
 from emotion2vec_client.grpc_transport import GrpcTransport
 from emotion2vec_client.http_transport import HttpTransport
-from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
+from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction, Waveform
 from emotion2vec_client.retry import Outage
 
 Value = TypeVar("Value")
@@ -132,6 +132,25 @@ class Client(BaseClient):
         """
         request = self._request(granularity, embedding, timeout)
         return self._predict(file_bytes(audio), request, Outage(self.retry_seconds))
+
+    def decode(self, audio: Audio, *, timeout: float | None = None) -> Waveform:
+        """The clip as the model hears it: decoded and resampled, mono at 16 kHz.
+
+        ``predict((waveform.samples, 16_000))`` gives the same answer as the file itself.
+
+        Args:
+            audio: As for `predict`, and so are the errors.
+            timeout: Seconds to wait for the answer; the client's own by default.
+        """
+        seconds = self._seconds(timeout)
+        data = file_bytes(audio)
+
+        def attempt() -> Waveform:
+            return protocol.read_waveform(
+                self._transport.infer(protocol.PREPROCESS, data, protocol.WAVEFORM_NAMES, seconds)
+            )
+
+        return self._retried(attempt, Outage(self.retry_seconds))
 
     def predict_many(
         self,

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+REASONS = (
+    "empty",
+    "too_large",
+    "not_audio",
+    "damaged",
+    "too_short",
+    "too_long",
+    "unsupported",
+    "bad_request",
+)
+"""Why audio is refused."""
+
 
 class Emotion2VecError(Exception):
     """Base of all below, and any other failure of the server; the message is one sentence."""
 
 
 class InvalidAudioError(Emotion2VecError):
-    """The audio cannot be used; the server's sentence says why and what to do."""
+    """The audio cannot be used; the server's sentence says why and what to do.
+
+    Attributes:
+        reason: One of `REASONS` for programs to branch on, or None where the server gave none.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AccessDeniedError(Emotion2VecError):

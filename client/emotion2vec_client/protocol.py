@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emotion2vec_client.errors import (
+    REASONS,
     AccessDeniedError,
     Emotion2VecError,
     InvalidAudioError,
@@ -23,10 +24,12 @@ from emotion2vec_client.errors import (
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import (
     FRAME_HOP,
+    SAMPLE_RATE,
     Frames,
     Granularity,
     ModelInfo,
     Prediction,
+    Waveform,
     read_only_scores,
 )
 
@@ -34,7 +37,8 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 MODELS: dict[Granularity, str] = {"utterance": "emotion2vec", "frame": "emotion2vec_frame"}
 ENCODER = "encoder"
-SAMPLE_RATE = 16_000
+PREPROCESS = "preprocess"
+WAVEFORM_NAMES = ["samples", "source_rate"]
 
 
 def check_timeout(timeout: float) -> float:
@@ -97,6 +101,11 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
     )
 
 
+def read_waveform(tensors: Tensors) -> Waveform:
+    """Makes a waveform of the outputs `WAVEFORM_NAMES`, each with a batch dimension of 1."""
+    return Waveform(tensors["samples"][0], int(tensors["source_rate"][0, 0]))
+
+
 def read_card(text: str, url: str) -> ModelInfo:
     """Reads a model card; ``url`` is for the error.
 
@@ -133,7 +142,10 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
     # Triton names the model in front of the reason that our backend gives.
     reason = re.sub(r"^in ensemble '\w+', ", "", reason)
     if status == "INVALID_ARGUMENT":
-        return InvalidAudioError(reason)
+        # The server's reason for programs stands in front of its sentence for people.
+        word, _, sentence = reason.partition(": ")
+        known = word in REASONS
+        return InvalidAudioError(sentence if known else reason, word if known else None)
     # gRPC's own reasons go on over several lines of where they come from in its source.
     reason = reason.partition("\n")[0]
     if status == "DEADLINE_EXCEEDED":

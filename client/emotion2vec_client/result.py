@@ -14,10 +14,14 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from emotion2vec_client.audio import wav_bytes
 from emotion2vec_client.labels import LABELS, Label
 
 FloatArray = npt.NDArray[np.float32]
 Granularity = Literal["utterance", "frame"]
+
+SAMPLE_RATE = 16_000
+"""Samples per second that the model hears."""
 
 FRAME_HOP = 0.02
 """Seconds from one frame's start to the next one's; each frame sees 25 ms."""
@@ -44,6 +48,28 @@ class ModelInfo:
     target: str
     labels: tuple[str, ...]
     card: dict[str, Any] = field(repr=False, hash=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """A clip as the model hears it.
+
+    Attributes:
+        samples: float32 [n] at 16 kHz, mono, in -1..1 for audio that is not clipped; read-only.
+        source_rate: Samples per second in the file that it was made of.
+    """
+
+    samples: FloatArray
+    source_rate: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+    def wav_bytes(self) -> bytes:
+        """The samples as a WAV file of 32-bit floats, without loss."""
+        return wav_bytes(self.samples, SAMPLE_RATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +131,11 @@ class Prediction:
         """Score of the strongest emotion, 0 to 1."""
         return self.scores[self.emotion]
 
+    @property
+    def file_embedding(self) -> FloatArray | None:
+        """What embedding.npy holds: float32 [D], in frame granularity [T, D]; None without."""
+        return self.embedding if self.frames is None else self.frames.embedding
+
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types, without the embeddings.
 
@@ -142,9 +173,8 @@ class Prediction:
         target.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
         (target / "result.json").write_text(text + "\n", encoding="utf-8")
-        embedding = self.embedding if self.frames is None else self.frames.embedding
-        if embedding is not None:
-            np.save(target / "embedding.npy", embedding)
+        if self.file_embedding is not None:
+            np.save(target / "embedding.npy", self.file_embedding)
 
 
 Item = TypeVar("Item")

@@ -105,7 +105,20 @@ class Limits:
         return int((self.max_seconds + CODEC_PADDING_SECONDS) * rate) + 1
 
 
-def decode(data: bytes, limits: Limits) -> np.ndarray:
+@dataclass(frozen=True)
+class Decoded:
+    """A clip as the encoder hears it, before normalisation.
+
+    Attributes:
+        samples: float32 [n] at 16 kHz, in -1..1 for audio that is not clipped.
+        source_rate: Samples per second in the file.
+    """
+
+    samples: np.ndarray
+    source_rate: int
+
+
+def decode(data: bytes, limits: Limits) -> Decoded:
     """Decodes an audio file to 16 kHz mono.
 
     libsndfile reads WAV, FLAC, OGG (Vorbis, Opus) and MP3; FFmpeg's libraries read what it does
@@ -114,9 +127,6 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
     Args:
         data: The whole file.
         limits: What is accepted.
-
-    Returns:
-        Samples, float32 [n], in -1..1 for audio that is not clipped.
 
     Raises:
         AudioError: The file is empty, too large, no audio, damaged, too short or too long.
@@ -139,7 +149,7 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
     limits.check_shortest(len(samples) / SAMPLE_RATE)
-    return samples
+    return Decoded(samples, rate)
 
 
 def _read_soundfile(file: soundfile.SoundFile, data: bytes, limits: Limits) -> np.ndarray:

@@ -36,17 +36,21 @@ class TritonPythonModel:
                     f"the request holds {files.size} files: send one per request, with shape "
                     "[1, 1]; the server batches requests by itself",
                 )
-            samples = audio.decode(files[0, 0], self.limits)
+            decoded = audio.decode(files[0, 0], self.limits)
         except audio.AudioError as error:
             # The reason first, for clients that branch on it; the sentence after it is for people.
             text = f"{error.reason}: {error}"
             refusal = pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
-        waveform, frames = audio.lay_out(samples)
+        waveform, frames = audio.lay_out(decoded.samples)
+        tensors = {
+            "waveform": waveform[np.newaxis],
+            "num_samples": np.array([[len(decoded.samples)]], np.int32),
+            "frames": frames[np.newaxis],
+            "samples": decoded.samples[np.newaxis],
+            "source_rate": np.array([[decoded.source_rate]], np.int32),
+        }
+        # The ensembles do not ask for the last two, and so do not pay for their way.
         return pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor("waveform", waveform[np.newaxis]),
-                pb_utils.Tensor("num_samples", np.array([[len(samples)]], np.int32)),
-                pb_utils.Tensor("frames", frames[np.newaxis]),
-            ]
+            [pb_utils.Tensor(name, tensors[name]) for name in request.requested_output_names()]
         )

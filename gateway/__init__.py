@@ -1,0 +1,1 @@
+"""The web page and the REST endpoint on port 7860, in front of Triton."""

@@ -1,0 +1,98 @@
+"""``python -m gateway``: the page and the REST endpoint, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from emotion2vec_client import Emotion2VecError
+from gateway.app import create_app
+from gateway.settings import Settings
+
+GRACE_SECONDS = 10
+READY_SECONDS = 600
+
+
+def main() -> int:
+    """Serves until told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
+    parser.add_argument(
+        "--openapi", action="store_true", help="print the OpenAPI description and end"
+    )
+    options = parser.parse_args()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            name = "E2V_" + "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"gateway: {name} is of no use: {problem['msg']}", file=sys.stderr)
+        return 2
+    if options.openapi:
+        print(json.dumps(create_app(settings).openapi(), ensure_ascii=False, indent=2))
+        return 0
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        print(
+            f"gateway: cannot listen on {settings.host}:{settings.port} ({error.strerror}): end "
+            "what uses it, or choose another with E2V_PORT",
+            file=sys.stderr,
+        )
+        return 1
+    with listener:
+        return asyncio.run(_serve(settings, listener))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    app = create_app(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    announcing = asyncio.create_task(_announce(app.state.recogniser.client, listener))
+    try:
+        await server.serve([listener])
+    finally:
+        announcing.cancel()
+    return 0
+
+
+async def _announce(client: object, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    address = f"http://{'localhost' if host in ('127.0.0.1', '::1', '0.0.0.0', '::') else host}"
+    try:
+        await client.wait_until_ready(READY_SECONDS)  # type: ignore[attr-defined]
+    except Emotion2VecError as error:
+        print(f"gateway: {error}", file=sys.stderr, flush=True)
+    print(
+        f"gateway: open {address}:{port} in a browser, or POST a file to "
+        f"{address}:{port}/api/predict/ (described at {address}:{port}/docs)",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""What stands before every route: API keys, the size of uploads, and headers of the answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Sequence
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.metrics import Metrics
+from gateway.problems import Problem, too_large
+
+OPEN_PATHS = ("/health", "/ready")
+"""Asked for by what keeps the service running, which has no key."""
+
+API = "/api/"
+
+ENVELOPE_BYTES = 16 * 1024
+"""What a multipart body may have around its file."""
+
+# Gradio's page evaluates templates and draws from blobs; nothing may come from elsewhere.
+CONTENT_POLICY = (
+    "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
+)
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": CONTENT_POLICY,
+}
+
+
+def response_of(problem: Problem) -> JSONResponse:
+    """The JSON answer for a problem."""
+    return JSONResponse(problem.body(), problem.status_code, problem.headers)
+
+
+class SecurityHeaders:
+    """Adds headers that keep browsers from doing more than the page needs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class Keys:
+    """Lets requests in that have one of the keys; without keys, all.
+
+    A key comes as ``Authorization: Bearer KEY``, as ``X-API-Key: KEY``, or as the password of
+    HTTP Basic authentication, which browsers ask for by themselves when they open the page.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[SecretStr]) -> None:
+        self._app = app
+        self._keys = [key.get_secret_value().encode() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            not self._keys
+            or scope["type"] not in ("http", "websocket")
+            or scope["path"] in OPEN_PATHS
+            or self._accepts(Headers(scope=scope))
+        ):
+            await self._app(scope, receive, send)
+            return
+        problem = Problem(
+            401,
+            "key_needed",
+            "this service needs an API key: send it as 'Authorization: Bearer KEY'; in a browser, "
+            "any user name and the key as the password",
+            {"WWW-Authenticate": 'Basic realm="emotion2vec"'},
+        )
+        await response_of(problem)(scope, receive, send)
+
+    def _accepts(self, headers: Headers) -> bool:
+        given = headers.get("x-api-key", "")
+        scheme, _, value = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given = value.strip()
+        elif scheme.lower() == "basic":
+            try:
+                given = base64.b64decode(value, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                return False
+        # Every key is compared, each in constant time: how long it takes says nothing.
+        matches = [hmac.compare_digest(key, given.encode()) for key in self._keys]
+        return any(matches)
+
+
+class Uploads:
+    """Refuses an upload to the API as soon as it is too large, and counts what became of each.
+
+    Args:
+        app: What comes next.
+        limit: Bytes of a file.
+        metrics: Told of every request to the API.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, metrics: Metrics) -> None:
+        self._app = app
+        self._limit = limit
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        posted = scope["type"] == "http" and scope["method"] == "POST"
+        if not posted or not scope["path"].startswith(API):
+            await self._app(scope, receive, send)
+            return
+        most = self._limit + ENVELOPE_BYTES
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > most:
+                # FastAPI answers with it, as with every HTTPException while it reads a body.
+                raise too_large(self._limit)
+            return message
+
+        with self._metrics.request("api") as observed:
+            scope.setdefault("state", {})["observed"] = observed
+            stated = Headers(scope=scope).get("content-length", "")
+            if stated.isdigit() and int(stated) > most:
+                problem = too_large(self._limit)
+                observed.outcome = problem.code
+                await response_of(problem)(scope, receive, send)
+            else:
+                await self._app(scope, counted, send)
+
+
+def observe(request: Request, problem: Problem) -> None:
+    """Puts a problem into the metrics of its request, if that is counted."""
+    observed = request.scope.get("state", {}).get("observed")
+    if observed is not None:
+        observed.outcome = problem.code

@@ -1,0 +1,150 @@
+"""The results on disk: written whole, kept for a while, found again by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+AUDIO, RESULT, EMBEDDING = "processed_audio.wav", "result.json", "embedding.npy"
+FILES = (AUDIO, RESULT, EMBEDDING)
+
+FOLDER = re.compile(r"outputs_\d{8}_\d{6}(_\d+)?")
+"""Name of a result's folder; nothing else under outputs/ is ever read or removed."""
+
+UNFINISHED = ".unfinished-"
+UNFINISHED_SECONDS = 3600
+"""Older than this, an unfinished folder is what a crash left."""
+
+
+class Store:
+    """Folders ``outputs_YYYYMMDD_HHMMSS`` under one root; safe to use from several threads.
+
+    Args:
+        root: Made when the first result is saved.
+        keep_results: How many results are kept.
+        keep_hours: For how long.
+    """
+
+    def __init__(self, root: Path, keep_results: int, keep_hours: float) -> None:
+        self.root = root
+        self._keep_results = keep_results
+        self._keep_seconds = keep_hours * 3600
+        self._lock = threading.Lock()
+        self._last = ("", 0)
+
+    def save(
+        self,
+        result: dict[str, Any],
+        audio: bytes,
+        embedding: npt.NDArray[np.float32] | None,
+        when: datetime,
+    ) -> dict[str, Any]:
+        """Writes a result; it appears with all its files or not at all.
+
+        Args:
+            result: Plain JSON types.
+            audio: processed_audio.wav, the whole file.
+            embedding: float32 [D] or [T, D], or None.
+            when: Gives the folder its name; two of one second get ``_2``, ``_3`` … behind it.
+
+        Returns:
+            The result with ``output_dir`` and ``files`` added, as result.json has it.
+
+        Raises:
+            OSError: It cannot be written; nothing is left of it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
+        try:
+            folder.chmod(0o755)
+            (folder / AUDIO).write_bytes(audio)
+            if embedding is not None:
+                np.save(folder / EMBEDDING, embedding)
+            while True:
+                name = self._next_name(when)
+                complete = {
+                    **result,
+                    "output_dir": str(self.root / name),
+                    "files": {
+                        file: f"/outputs/{name}/{file}"
+                        for file in FILES
+                        if file != EMBEDDING or embedding is not None
+                    },
+                }
+                text = json.dumps(complete, ensure_ascii=False, indent=2)
+                (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+                try:
+                    # Fails for a folder that is not empty, and so never mixes two results.
+                    folder.rename(self.root / name)
+                except FileExistsError:
+                    continue
+                except OSError as error:
+                    if not (self.root / name).exists():
+                        raise OSError(f"cannot make {self.root / name}: {error}") from error
+                    continue
+                return complete
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _next_name(self, when: datetime) -> str:
+        stamp = f"outputs_{when:%Y%m%d_%H%M%S}"
+        with self._lock:
+            last, count = self._last
+            count = count + 1 if last == stamp else 1
+            self._last = (stamp, count)
+        return stamp if count == 1 else f"{stamp}_{count}"
+
+    def find(self, folder: str, file: str) -> Path:
+        """A file of a result.
+
+        Raises:
+            FileNotFoundError: There is none of that name, or it is not a result's.
+        """
+        path = self.root / folder / file
+        known = FOLDER.fullmatch(folder) and file in FILES
+        if not known or path.parent.is_symlink() or path.is_symlink() or not path.is_file():
+            raise FileNotFoundError(f"there is no result file {folder}/{file}: it may be too old")
+        return path
+
+    def read(self, folder: str) -> dict[str, Any]:
+        """The result of a folder, as `save` returned it.
+
+        Raises:
+            FileNotFoundError: There is none of that name.
+        """
+        result: dict[str, Any] = json.loads(self.find(folder, RESULT).read_text(encoding="utf-8"))
+        return result
+
+    def prune(self) -> None:
+        """Removes what is too old or too many, and what a crash left unfinished."""
+        if not self.root.is_dir():
+            return
+        now = time.time()
+        results: list[tuple[float, str]] = []
+        for entry in os.scandir(self.root):
+            try:
+                age = now - entry.stat(follow_symlinks=False).st_mtime
+            except FileNotFoundError:
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.name.startswith(UNFINISHED) and age > UNFINISHED_SECONDS:
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif FOLDER.fullmatch(entry.name):
+                results.append((age, entry.path))
+        results.sort()
+        for rank, (age, path) in enumerate(results):
+            if rank >= self._keep_results or age > self._keep_seconds:
+                shutil.rmtree(path, ignore_errors=True)

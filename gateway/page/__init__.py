@@ -1,0 +1,61 @@
+"""The web page, once in English and once in Chinese."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from gateway.metrics import Metrics
+from gateway.page.build import build
+from gateway.page.language import Localised
+from gateway.page.text import TEXTS
+from gateway.recognition import Recogniser
+from gateway.settings import Settings
+
+STATIC = Path(__file__).parent / "static"
+SAMPLES = STATIC.parents[2] / "samples"
+EXAMPLES = ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg", "fearful.m4a", "story.ogg")
+
+UPLOADS_TOO_LARGE = 4
+"""The page takes files this many times too large, to say in its own words what is wrong."""
+
+
+def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Settings) -> None:
+    """Adds the page to an application: / leads to /zh/ or /en/, as the browser prefers."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+    @app.get("/", include_in_schema=False)
+    async def home(request: Request) -> RedirectResponse:
+        preferred = request.headers.get("accept-language", "").strip().lower()
+        return RedirectResponse("/zh/" if preferred.startswith("zh") else "/en/")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
+    app.mount("/page", StaticFiles(directory=STATIC))
+    app.add_middleware(Localised)
+    theme = gr.themes.Soft(
+        font=["system-ui", "Noto Sans CJK SC", "sans-serif"], font_mono=["monospace"]
+    )
+    examples = [SAMPLES / name for name in EXAMPLES if (SAMPLES / name).is_file()]
+    for language, text in TEXTS.items():
+        gr.mount_gradio_app(
+            app,
+            build(text, recogniser, metrics, settings, examples),
+            path=f"/{language}",
+            theme=theme,
+            css_paths=STATIC / "page.css",
+            footer_links=[],
+            run_history=False,
+            show_error=False,
+            max_file_size=settings.max_upload_bytes * UPLOADS_TOO_LARGE,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+        )

@@ -1,0 +1,204 @@
+"""The Gradio page of one language, and what its buttons do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from emotion2vec_client import Emotion2VecError, Granularity
+from gateway.metrics import Metrics
+from gateway.page import render
+from gateway.page.text import Text
+from gateway.problems import Problem
+from gateway.recognition import Recogniser
+from gateway.settings import Settings
+
+HISTORY = 10
+TICK_SECONDS = 0.25
+UPLOADS_CHECKED_SECONDS, UPLOADS_KEPT_SECONDS = 600, 3600
+
+Update = Any
+
+
+def build(
+    text: Text,
+    recogniser: Recogniser,
+    metrics: Metrics,
+    settings: Settings,
+    examples: Sequence[Path],
+) -> gr.Blocks:
+    """Lays the page out.
+
+    Args:
+        text: Its language.
+        recogniser: Shared with the REST endpoint.
+        metrics: Shared as well.
+        settings: For the limits that the page states.
+        examples: Recordings to try.
+    """
+    handlers = _Handlers(text, recogniser, metrics, settings)
+    with gr.Blocks(
+        title=text.title,
+        analytics_enabled=False,
+        delete_cache=(UPLOADS_CHECKED_SECONDS, UPLOADS_KEPT_SECONDS),
+    ) as blocks:
+        # Folders of results, newest first; both languages of the page read the same.
+        history = gr.BrowserState([], storage_key="e2v-history", secret="e2v-history")
+        gr.HTML(render.header(text))
+        banner = gr.HTML()
+        with gr.Row():
+            with gr.Column(min_width=320):
+                audio = gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label=text.audio,
+                    buttons=[],
+                    elem_id="e2v-audio",
+                )
+                gr.HTML(f'<p class="e2v-limits">{_limits(text, settings)}</p>')
+                granularity = gr.Radio(
+                    [(text.utterance, "utterance"), (text.frame, "frame")],
+                    value="utterance",
+                    label=text.granularity,
+                )
+                embedding = gr.Checkbox(label=text.embedding)
+                button = gr.Button(text.recognise, variant="primary", elem_id="e2v-recognise")
+                if examples:
+                    gr.Examples(
+                        [[str(path)] for path in examples],
+                        inputs=[audio],
+                        example_labels=[path.name for path in examples],
+                        label=text.examples,
+                    )
+            with gr.Column(min_width=320):
+                panel = gr.HTML(render.empty(text), elem_id="e2v-panel")
+                with gr.Accordion(text.json, open=False):
+                    answer = gr.Code(language="json", show_label=False, interactive=False)
+                chosen = gr.Radio([], label=text.history, info=text.history_empty)
+        shown = [panel, answer, history, chosen]
+        button.click(
+            handlers.recognise,
+            [audio, granularity, embedding, history],
+            shown,
+            concurrency_limit=None,
+            show_progress="hidden",
+            trigger_mode="once",
+            api_visibility="private",
+        )
+        chosen.input(
+            handlers.show, [chosen], [panel, answer], api_visibility="private", queue=False
+        )
+        blocks.load(
+            handlers.load,
+            [history],
+            [banner, *shown],
+            api_visibility="private",
+            show_progress="hidden",
+        )
+    return blocks
+
+
+def _limits(text: Text, settings: Settings) -> str:
+    return text.limits.format(megabytes=render.megabytes(settings))
+
+
+class _Handlers:
+    def __init__(
+        self, text: Text, recogniser: Recogniser, metrics: Metrics, settings: Settings
+    ) -> None:
+        self._text = text
+        self._recogniser = recogniser
+        self._metrics = metrics
+        self._settings = settings
+
+    async def recognise(
+        self,
+        path: str | None,
+        granularity: Granularity,
+        embedding: bool,
+        history: list[str],
+    ) -> AsyncIterator[tuple[Update, ...]]:
+        """Shows the stages as they come, then the result or the problem."""
+        skip = gr.skip()
+        if path is None:
+            # Not counted: nothing was asked of the model.
+            problem = Problem(400, "no_file", self._text.no_file)
+            yield render.problem(self._text, problem, self._settings), "", skip, skip
+            return
+        stage, began = "decode", time.monotonic()
+
+        def on_stage(name: str) -> None:
+            nonlocal stage
+            stage = name
+
+        data = await asyncio.to_thread(Path(path).read_bytes)
+        with self._metrics.request("page") as observed:
+            work = asyncio.create_task(
+                self._recogniser.recognise(data, Path(path).name, granularity, embedding, on_stage)
+            )
+            try:
+                while not work.done():
+                    busy = render.busy(self._text, stage, time.monotonic() - began)
+                    yield busy, "", skip, skip
+                    await asyncio.wait([work], timeout=TICK_SECONDS)
+                result = await work
+            except Problem as problem:
+                observed.outcome = problem.code
+                yield render.problem(self._text, problem, self._settings), "", skip, skip
+                return
+            finally:
+                work.cancel()
+        folder = render.folder_of(result)
+        history, choices = await asyncio.to_thread(self._listed, [folder, *history], folder)
+        yield *self._rendered(result), history, choices
+
+    async def show(self, folder: str) -> tuple[Update, Update]:
+        """Shows an earlier result again."""
+        try:
+            result = await asyncio.to_thread(self._recogniser.store.read, folder)
+        except FileNotFoundError as error:
+            problem = Problem(404, "not_found", str(error))
+            return render.problem(self._text, problem, self._settings), ""
+        return self._rendered(result)
+
+    async def load(self, history: list[str], request: gr.Request) -> tuple[Update, ...]:
+        """Says what the server is worth, and shows the result that the address names."""
+        banner = render.banner(await self._warning())
+        folder = request.query_params.get("show")
+        panel, answer = await self.show(folder) if folder else (gr.skip(), gr.skip())
+        history, choices = await asyncio.to_thread(self._listed, history, folder)
+        return banner, panel, answer, history, choices
+
+    def _listed(self, folders: list[str], chosen: str | None = None) -> tuple[list[str], Update]:
+        """The history without what is gone, and the list that shows it."""
+        lines = []
+        for folder in folders[:HISTORY]:
+            with suppress(FileNotFoundError):
+                answer = self._recogniser.store.read(folder)
+                lines.append((render.summary(self._text, answer), folder))
+        known = [folder for _, folder in lines]
+        chosen = chosen if chosen in known else None
+        info = "" if lines else self._text.history_empty
+        return known, gr.update(choices=lines, value=chosen, info=info)
+
+    async def _warning(self) -> str:
+        try:
+            info = await self._recogniser.client.model_info()
+        except Emotion2VecError:
+            return self._text.not_ready_banner
+        return self._text.random_banner if info.weights == "random" else ""
+
+    def _rendered(self, result: dict[str, Any]) -> tuple[str, str]:
+        # Thousands of numbers help nobody who reads; result.json has them.
+        short = {
+            name: value if name != "frame_scores" else "… result.json"
+            for name, value in result.items()
+        }
+        return render.result(self._text, result), json.dumps(short, ensure_ascii=False, indent=2)

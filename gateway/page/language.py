@@ -1,0 +1,51 @@
+"""Makes Gradio's own HTML speak the language of the page, which it takes from the browser."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.page.text import TEXTS
+
+# Before any script of Gradio's, so that its own words come in the page's language as well.
+SCRIPTS = """<head>
+<script>
+Object.defineProperty(navigator, "language", {{ get: () => "{language}" }});
+Object.defineProperty(navigator, "languages", {{ get: () => ["{language}"] }});
+</script>
+<link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
+<script src="/page/switch.js" defer></script>
+<script src="/page/timeline.js" defer></script>"""
+
+
+class Localised:
+    """Sets the language of /en/ and /zh/, and adds the page's scripts."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._pages = {f"/{key}/": text.html_language for key, text in TEXTS.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        language = self._pages.get(scope.get("path", ""))
+        if scope["type"] != "http" or scope["method"] != "GET" or language is None:
+            await self._app(scope, receive, send)
+            return
+        start: Message = {}
+        body = b""
+
+        async def collect(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            html = body.decode()
+            html = html.replace('lang="en"', f'lang="{language}"', 1)
+            html = html.replace("<head>", SCRIPTS.format(language=language), 1)
+            MutableHeaders(scope=start)["content-length"] = str(len(html.encode()))
+            await send(start)
+            await send({"type": "http.response.body", "body": html.encode()})
+
+        await self._app(scope, receive, collect)

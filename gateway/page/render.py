@@ -1,0 +1,154 @@
+"""Results as HTML; what comes from users is escaped here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+from emotion2vec_client.labels import LABELS, Label
+from gateway.page.text import WEIGHTS_CHINESE, Text
+from gateway.problems import Problem
+from gateway.settings import Settings
+
+BY_NAME = {label.name: label for label in LABELS}
+
+
+def names(label: Label, text: Text) -> tuple[str, str]:
+    """The page's own name of an emotion first, then the other one."""
+    english, chinese = label.name, label.chinese
+    return (chinese, english) if text.language == "zh" else (english, chinese)
+
+
+def header(text: Text) -> str:
+    """Title and language switch."""
+    return (
+        '<header class="e2v-header"><div><h1><span class="e2v-icon" aria-hidden="true">🎙</span> '
+        f"{escape(text.title)}</h1>"
+        f"<p>{escape(text.subtitle)}</p></div>"
+        f'<a class="e2v-switch" href="{text.other_path}" hreflang="{text.other_path.strip("/")}" '
+        f'lang="{text.other_path.strip("/")}">{escape(text.other_name)}</a></header>'
+    )
+
+
+def banner(sentence: str) -> str:
+    """A warning across the page."""
+    return f'<p class="e2v-banner" role="alert">{escape(sentence)}</p>' if sentence else ""
+
+
+def empty(text: Text) -> str:
+    """The panel before the first result."""
+    return f'<div class="e2v-empty"><span aria-hidden="true">🎧</span>{escape(text.empty)}</div>'
+
+
+def busy(text: Text, stage: str, seconds: float) -> str:
+    """The panel while something is being recognised."""
+    sentence = text.busy.format(stage=text.stages[stage], seconds=seconds)
+    return (
+        '<div class="e2v-busy" role="status">'
+        f'<div class="e2v-spin" aria-hidden="true"></div>{escape(sentence)}</div>'
+    )
+
+
+def problem(text: Text, error: Problem, settings: Settings) -> str:
+    """The panel when it did not work: the sentence, and in Chinese the server's own below it."""
+    own = text.problems.get(error.code, "").format(megabytes=megabytes(settings))
+    detail = escape(error.detail)
+    sentences = f'<p>{escape(own)}</p><p class="e2v-detail" lang="en">{detail}</p>'
+    return (
+        f'<div class="e2v-error" role="alert"><h2>⚠ {escape(text.error)}</h2>'
+        f"{sentences if own else f'<p>{detail}</p>'}</div>"
+    )
+
+
+def megabytes(settings: Settings) -> str:
+    """The largest upload, as people say it."""
+    return f"{settings.max_upload_bytes / 2**20:g}"
+
+
+def result(text: Text, answer: dict[str, Any]) -> str:
+    """The panel with a result."""
+    first = BY_NAME[answer["emotion"]]
+    own, other = names(first, text)
+    random = f'<span class="e2v-chip">⚠ {escape(text.random_chip)}</span>'
+    confidence = f"{answer['confidence'] * 100:.1f} %"
+    return (
+        f'<article class="e2v-result" data-folder="{escape(folder_of(answer))}">'
+        f'<div class="e2v-top" role="status"><span class="e2v-emoji e2v-icon" aria-hidden="true">'
+        f'{first.emoji}</span><div><strong class="e2v-emotion">{own}</strong> '
+        f'<span class="e2v-other">{other}</span>'
+        f'<div class="e2v-confidence">{escape(text.confidence)} {confidence}</div>'
+        f"{random if answer['weights'] == 'random' else ''}</div></div>"
+        f"{_bars(text, answer['scores'])}{_course(text, answer)}"
+        f"{_downloads(text, answer)}{_log(text, answer)}</article>"
+    )
+
+
+def folder_of(answer: dict[str, Any]) -> str:
+    """Name of the folder that a result is saved in."""
+    return str(answer["files"]["result.json"]).split("/")[2]
+
+
+def summary(text: Text, answer: dict[str, Any]) -> str:
+    """A result in one line, for the history."""
+    label = BY_NAME[answer["emotion"]]
+    percent = f"{answer['confidence'] * 100:.1f} %"
+    return (
+        f"{answer['timestamp']} · {answer['filename']} · "
+        f"{label.emoji} {names(label, text)[0]} {percent}"
+    )
+
+
+def _bars(text: Text, scores: dict[str, float]) -> str:
+    rows = []
+    for name, score in sorted(scores.items(), key=lambda item: -item[1]):
+        own, other = names(BY_NAME[name], text)
+        percent = f"{score * 100:.1f}"
+        rows.append(
+            f'<li><span class="e2v-name"><span class="e2v-icon" aria-hidden="true">'
+            f"{BY_NAME[name].emoji}</span> "
+            f"{own} <small>{other}</small></span>"
+            f'<span class="e2v-track" role="meter" aria-label="{own}" aria-valuemin="0" '
+            f'aria-valuemax="100" aria-valuenow="{percent}">'
+            f'<span style="width:{percent}%;background:var(--e2v-{name})"></span></span>'
+            f'<span class="e2v-percent">{percent} %</span></li>'
+        )
+    return f'<h2>{escape(text.scores)}</h2><ol class="e2v-bars">{"".join(rows)}</ol>'
+
+
+def _course(text: Text, answer: dict[str, Any]) -> str:
+    if "frame_scores" not in answer:
+        return ""
+    words = {
+        **text.timeline,
+        "labels": {label.name: [label.emoji, names(label, text)[0]] for label in LABELS},
+    }
+    files = answer["files"]
+    return (
+        f"<h2>{escape(text.course)}</h2>"
+        f'<emotion-timeline result="{escape(files["result.json"])}" '
+        f'audio="{escape(files["processed_audio.wav"])}" '
+        f'words="{escape(json.dumps(words, ensure_ascii=False))}"></emotion-timeline>'
+    )
+
+
+def _downloads(text: Text, answer: dict[str, Any]) -> str:
+    links = "".join(
+        f'<li><a href="{escape(url)}" download="{escape(file)}">⬇ {escape(text.files[file])}</a>'
+        "</li>"
+        for file, url in answer["files"].items()
+    )
+    return f'<h2>{escape(text.downloads)}</h2><ul class="e2v-downloads">{links}</ul>'
+
+
+def _log(text: Text, answer: dict[str, Any]) -> str:
+    values = {**answer, **answer["milliseconds"]}
+    if text.language == "zh":
+        values["weights"] = WEIGHTS_CHINESE.get(answer["weights"], answer["weights"])
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(line.format(**values))}</dd>"
+        for name, line in text.log_lines
+    )
+    return f'<details class="e2v-log" open><summary>{escape(text.log)}</summary><dl>{rows}</dl>' + (
+        "</details>"
+    )

@@ -1,0 +1,83 @@
+"""What can go wrong for a user: an HTTP status, a code for programs and one helpful sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+
+from emotion2vec_client import (
+    AccessDeniedError,
+    Emotion2VecError,
+    InvalidAudioError,
+    OverloadedError,
+    PredictionTimeoutError,
+    ServerUnavailableError,
+)
+
+RETRY_SECONDS = 1
+"""When a client that was refused may try again."""
+
+STATUS_OF_REASON = {"too_large": 413, "empty": 400, "not_audio": 415, "unsupported": 415}
+"""HTTP status of each reason why the server refuses audio; the others are 422."""
+
+
+class Problem(HTTPException):
+    """An answer that is not a result.
+
+    Args:
+        status: HTTP status.
+        code: Never changes, for programs to branch on.
+        sentence: What was wrong, with which value, and what to do; English.
+        headers: Sent with the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, sentence: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, sentence, headers)
+        self.code = code
+
+    def body(self) -> dict[str, str]:
+        """The JSON of the answer."""
+        return {"code": self.code, "detail": self.detail}
+
+
+def too_large(limit: int) -> Problem:
+    """For an upload of more than ``limit`` bytes."""
+    return Problem(
+        413,
+        "too_large",
+        f"the upload has more than {limit / 2**20:g} MB: send a shorter clip or a compressed "
+        "format such as MP3 or OGG",
+    )
+
+
+def overloaded(sentence: str) -> Problem:
+    """For a request that there is no room for now."""
+    return Problem(429, "overloaded", sentence, {"Retry-After": str(RETRY_SECONDS)})
+
+
+def problem_of(error: Exception) -> Problem:
+    """Translates what the client library or the disk reports.
+
+    Args:
+        error: An `Emotion2VecError`, or an OSError from saving the result.
+    """
+    sentence = str(error)
+    if isinstance(error, InvalidAudioError):
+        reason = error.reason or "invalid_audio"
+        return Problem(STATUS_OF_REASON.get(reason, 422), reason, sentence)
+    if isinstance(error, OverloadedError):
+        return overloaded(sentence)
+    if isinstance(error, (ServerUnavailableError, AccessDeniedError)):
+        return Problem(503, "not_ready", sentence, {"Retry-After": str(RETRY_SECONDS)})
+    if isinstance(error, PredictionTimeoutError):
+        return Problem(504, "timeout", sentence)
+    if isinstance(error, Emotion2VecError):
+        return Problem(502, "failed", sentence)
+    return Problem(
+        507,
+        "not_saved",
+        f"the result could not be saved ({error}): free space in the gateway's outputs folder",
+    )

@@ -1,0 +1,137 @@
+"""One recognition: decoded by Triton, recognised by Triton, saved here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import PurePath
+from typing import Any
+
+from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity
+from gateway.outputs import Store
+from gateway.problems import overloaded, problem_of, too_large
+from gateway.settings import Settings
+
+MODEL_RATE = 16_000
+MAX_NAME = 200
+READY_SECONDS = 2.0
+
+
+class Recogniser:
+    """What the page and the REST endpoint have in common.
+
+    Args:
+        client: Connected to Triton.
+        store: Where results go.
+        settings: Limits.
+    """
+
+    def __init__(self, client: AsyncClient, store: Store, settings: Settings) -> None:
+        self.client = client
+        self.store = store
+        self._settings = settings
+        self._in_flight = 0
+
+    async def recognise(
+        self,
+        data: bytes,
+        filename: str,
+        granularity: Granularity,
+        embedding: bool,
+        on_stage: Callable[[str], None] = lambda stage: None,
+    ) -> dict[str, Any]:
+        """Recognises one file and saves the result.
+
+        Args:
+            data: The whole file.
+            filename: What its owner calls it.
+            granularity: ``utterance`` or ``frame``.
+            embedding: Whether embedding.npy is wanted.
+            on_stage: Told of ``decode``, ``recognise`` and ``save`` as each begins.
+
+        Returns:
+            The answer of the REST endpoint, which is also result.json.
+
+        Raises:
+            Problem: It could not be done.
+        """
+        settings = self._settings
+        if len(data) > settings.max_upload_bytes:
+            raise too_large(settings.max_upload_bytes)
+        async with self._room():
+            try:
+                clock = _Clock(settings.timeout, on_stage)
+                clock.begin("decode")
+                heard = await self.client.decode(data, timeout=clock.left())
+                # What was decoded is what is recognised: the file is decoded once, and
+                # processed_audio.wav is what the model heard, bit for bit.
+                clock.begin("recognise")
+                prediction = await self.client.predict(
+                    (heard.samples, MODEL_RATE),
+                    granularity=granularity,
+                    embedding=embedding,
+                    timeout=clock.left(),
+                )
+                info = await self.client.model_info()
+                clock.begin("save")
+                result = {
+                    **prediction.to_dict(),
+                    "model": info.checkpoint,
+                    "precision": info.precision,
+                    "filename": PurePath(filename).name[:MAX_NAME],
+                    "sample_rate": heard.source_rate,
+                    "milliseconds": clock.milliseconds,
+                }
+                return await asyncio.to_thread(
+                    self.store.save,
+                    result,
+                    heard.wav_bytes(),
+                    prediction.file_embedding,
+                    prediction.timestamp,
+                )
+            except (Emotion2VecError, OSError) as error:
+                raise problem_of(error) from error
+
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        limit = self._settings.max_in_flight
+        if self._in_flight >= limit:
+            raise overloaded(
+                f"{limit} recognitions are being worked on, and there is no room for more: try "
+                "again in a second"
+            )
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    async def check_ready(self) -> None:
+        """Raises Problem unless the models can answer."""
+        try:
+            await self.client.wait_until_ready(READY_SECONDS)
+        except Emotion2VecError as error:
+            raise problem_of(error) from error
+
+
+class _Clock:
+    """Measures stages, and what is left of the time for all of them."""
+
+    def __init__(self, timeout: float, on_stage: Callable[[str], None]) -> None:
+        self._deadline = time.monotonic() + timeout
+        self._on_stage = on_stage
+        self._stage: str | None = None
+        self._began = 0.0
+        self.milliseconds: dict[str, float] = {}
+
+    def begin(self, stage: str) -> None:
+        now = time.monotonic()
+        if self._stage is not None:
+            self.milliseconds[self._stage] = round((now - self._began) * 1000, 1)
+        self._stage, self._began = stage, now
+        self._on_stage(stage)
+
+    def left(self) -> float:
+        return max(self._deadline - time.monotonic(), 0.001)

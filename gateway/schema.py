@@ -1,0 +1,85 @@
+"""What the REST endpoint answers, for its OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+EXAMPLE_SCORES: JsonDict = {
+    "angry": 0.012,
+    "disgusted": 0.008,
+    "fearful": 0.015,
+    "happy": 0.853,
+    "neutral": 0.045,
+    "other": 0.023,
+    "sad": 0.018,
+    "surprised": 0.021,
+    "unknown": 0.005,
+}
+EXAMPLE: JsonDict = {
+    "emotion": "happy",
+    "confidence": 0.853,
+    "scores": EXAMPLE_SCORES,
+    "granularity": "utterance",
+    "timestamp": "2026-01-04 22:30:00",
+    "duration": 3.292,
+    "weights": "pretrained",
+    "model": "iic/emotion2vec_plus_large",
+    "precision": "fp32",
+    "filename": "happy.wav",
+    "sample_rate": 44100,
+    "milliseconds": {"decode": 21.4, "recognise": 410.0},
+    "output_dir": "outputs/outputs_20260104_223000",
+    "files": {
+        "processed_audio.wav": "/outputs/outputs_20260104_223000/processed_audio.wav",
+        "result.json": "/outputs/outputs_20260104_223000/result.json",
+    },
+}
+
+
+EXAMPLE_PROBLEM: JsonDict = {
+    "code": "too_short",
+    "detail": "the clip lasts 10.0 ms and at least 25 ms are needed: send a longer clip",
+}
+
+
+class Result(BaseModel):
+    """A recognition."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
+
+    emotion: str = Field(description="the strongest emotion")
+    confidence: float = Field(description="its score, 0 to 1")
+    scores: dict[str, float] = Field(description="nine scores that sum to 1")
+    granularity: Literal["utterance", "frame"]
+    timestamp: str = Field(description="local time, YYYY-MM-DD HH:MM:SS")
+    duration: float = Field(description="seconds")
+    weights: str = Field(description="pretrained, or random where the scores mean nothing")
+    model: str = Field(description="the checkpoint")
+    precision: str = Field(description="in which the model computes")
+    filename: str = Field(description="of the upload")
+    sample_rate: int = Field(description="of the upload, in Hz; the model hears 16000 Hz")
+    milliseconds: dict[str, float] = Field(description="spent in each stage")
+    output_dir: str = Field(description="folder of the files on the server")
+    files: dict[str, str] = Field(description="where to GET each file")
+    frame_hop: float | None = Field(None, description="seconds between frames; frame only")
+    frame_scores: dict[str, list[float]] | None = Field(
+        None, description="for each emotion one score per frame; frame only"
+    )
+
+
+class ProblemBody(BaseModel):
+    """Why there is no result."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_PROBLEM})
+
+    code: str = Field(description="never changes, for programs to branch on")
+    detail: str = Field(description="what was wrong, with which value, and what to do")
+
+
+class Status(BaseModel):
+    """Whether the service is alive or ready."""
+
+    status: Literal["ok"]

@@ -1,0 +1,40 @@
+"""Everything about the gateway that can be set, from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One field per variable: ``E2V_`` and the name in capitals. docs/gateway.md has the table."""
+
+    model_config = SettingsConfigDict(env_prefix="E2V_")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=7860, ge=0, le=65535, description="port to listen on")
+    triton_url: str = Field(default="localhost:8001", description="gRPC or HTTP address of Triton")
+    triton_api_key: SecretStr | None = Field(
+        default=None, description="key for a proxy before Triton"
+    )
+    timeout: float = Field(default=30.0, gt=0, description="seconds that a recognition may take")
+    max_in_flight: int = Field(default=256, ge=1, description="recognitions at once; more get 429")
+    max_upload_bytes: int = Field(
+        default=10 * 2**20, ge=1, description="largest file; larger get 413"
+    )
+    outputs: Path = Field(default=Path("outputs"), description="folder of the results")
+    keep_results: int = Field(default=1000, ge=1, description="results kept; the oldest go first")
+    keep_hours: float = Field(default=168.0, gt=0, description="hours that a result is kept")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="keys, separated by commas; none: no key is asked for"
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(key.strip() for key in value.split(",") if key.strip())
+        return value
