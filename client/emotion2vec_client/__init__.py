@@ -4,6 +4,7 @@ from emotion2vec_client.async_client import AsyncClient
 from emotion2vec_client.client import Client
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import (
+    REASONS,
     AccessDeniedError,
     Emotion2VecError,
     InvalidAudioError,
@@ -23,6 +24,7 @@ from emotion2vec_client.result import (
 
 __all__ = [
     "LABELS",
+    "REASONS",
     "TLS",
     "AccessDeniedError",
     "AsyncClient",

@@ -56,6 +56,40 @@ def any_url(request: pytest.FixtureRequest, url: str, http_url: str) -> str:
     return url if request.param == "grpc" else http_url
 
 
+@pytest.mark.parametrize("name", ["happy.wav", "sad.mp3", "fearful.m4a"])
+def test_decode_gives_what_the_model_hears(any_url: str, name: str) -> None:
+    with Client(any_url) as client:
+        heard = client.decode(SAMPLES / name)
+        direct = client.predict(SAMPLES / name, granularity="frame", embedding=True)
+        again = client.predict((heard.samples, 16_000), granularity="frame", embedding=True)
+    assert_same(again, direct)
+    assert heard.duration == direct.duration
+    assert heard.source_rate == 44_100
+    samples, rate = soundfile.read(io.BytesIO(heard.wav_bytes()), dtype="float32")
+    assert rate == 16_000
+    np.testing.assert_array_equal(samples, heard.samples)
+
+    async def decode() -> np.ndarray:
+        async with AsyncClient(any_url) as asynchronous:
+            return (await asynchronous.decode(SAMPLES / name)).samples
+
+    np.testing.assert_array_equal(asyncio.run(decode()), heard.samples)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "empty"), (b"words", "not_audio"), (wav(np.zeros(160)), "too_short")],
+)
+@pytest.mark.parametrize("call", ["predict", "decode"])
+def test_refused_audio_has_a_reason_beside_its_sentence(
+    any_url: str, call: str, data: bytes, reason: str
+) -> None:
+    with Client(any_url) as client, pytest.raises(InvalidAudioError) as refused:
+        getattr(client, call)(data)
+    assert refused.value.reason == reason
+    assert reason not in str(refused.value)
+
+
 def test_grpc_and_http_give_identical_arrays(url: str, http_url: str) -> None:
     with Client(url) as grpc, Client(http_url) as http:
         for granularity in ("utterance", "frame"):

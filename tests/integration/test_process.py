@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
@@ -23,7 +24,7 @@ END_SECONDS = 30
 class Server:
     """``python -m server`` with the tiny model, ended with the ``with`` block."""
 
-    def __init__(self, repository: Path, *extra: str):
+    def __init__(self, repository: Path, *extra: str, **environment: str):
         self.settings = settings_for(repository)
         self.process = subprocess.Popen(
             [
@@ -34,6 +35,7 @@ class Server:
                 *extra,
             ],
             cwd=ROOT,
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -160,3 +162,69 @@ def test_on_ready_runs_a_command_against_the_server(tiny_repository: Path) -> No
     extra = (f"--grpc-port={port}", f"--on-ready={command} 127.0.0.1:{port}")
     with Server(tiny_repository, *extra) as server:
         assert '"emotion":' in server.read_until('"granularity": "utterance"')
+
+
+class Service(Server):
+    """The same with the gateway, as `make run` starts it."""
+
+    def __init__(self, repository: Path, outputs: Path):
+        self.port = free_ports(1)[0]
+        super().__init__(repository, "--gateway", E2V_PORT=str(self.port), E2V_OUTPUTS=str(outputs))
+
+    def gateway_pid(self) -> int:
+        """Process id of the gateway."""
+        [pid] = [pid for pid in children(self.process.pid) if b"gateway" in command_line(pid)]
+        return pid
+
+
+@pytest.fixture
+def service(tiny_repository: Path, tmp_path: Path) -> Iterator[Service]:
+    with Service(tiny_repository, tmp_path) as running:
+        yield running
+
+
+def command_line(pid: int) -> bytes:
+    """What a process was started with."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_the_gateway_starts_with_triton_and_both_end_together(service: Service) -> None:
+    assert f"http://localhost:{service.port}" in service.read_until("in a browser")
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/ready") as answer:
+        assert answer.status == 200
+    pids = descendants(service.process.pid)
+    service.process.terminate()
+    assert service.process.wait(END_SECONDS) == 0
+    wait_until_gone(pids)
+    assert not service.leftovers()
+
+
+@pytest.mark.parametrize("part", ["Triton", "the gateway"])
+def test_a_part_that_dies_ends_the_other_and_is_named(service: Service, part: str) -> None:
+    service.read_until("in a browser")
+    pids = descendants(service.process.pid)
+    gateway = service.gateway_pid()
+    [triton] = set(children(service.process.pid)) - {gateway}
+    os.kill(gateway if part == "the gateway" else triton, signal.SIGKILL)
+    output, _ = service.process.communicate(timeout=END_SECONDS)
+    assert service.process.returncode == 1
+    assert f"{part} ended unexpectedly (signal SIGKILL)" in output
+    wait_until_gone(pids)
+
+
+def test_a_gateway_that_cannot_start_ends_it_all(tiny_repository: Path, tmp_path: Path) -> None:
+    with Service(tiny_repository, tmp_path) as first:
+        first.read_until("in a browser")
+        with Server(tiny_repository, "--gateway", E2V_PORT=str(first.port)) as second:
+            output, _ = second.process.communicate(timeout=READY_SECONDS)
+    assert second.process.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{first.port}" in output
+    assert "the gateway ended" in output
+
+
+def test_a_killed_launcher_takes_the_gateway_with_it(service: Service) -> None:
+    service.read_until("in a browser")
+    pids = descendants(service.process.pid)
+    service.process.kill()
+    service.process.wait()
+    wait_until_gone(pids)

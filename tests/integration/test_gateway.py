@@ -1,0 +1,316 @@
+"""The REST endpoint in front of the real Triton."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import hypothesis
+import numpy as np
+import pytest
+import schemathesis
+import soundfile
+from hypothesis import HealthCheck
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from emotion2vec_client import LABELS, Client
+from tests.conftest import ROOT, SAMPLES, recordings, speech_like
+from tests.integration.gateways import Gateway
+
+HAPPY = SAMPLES / "happy.wav"
+
+
+@pytest.fixture(scope="module")
+def gateway(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(url, tmp_path_factory.mktemp("outputs")) as running:
+        yield running
+
+
+def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV")
+    return file.getvalue()
+
+
+USERS_NOTES = """
+import requests
+url = "{url}/api/predict/"
+files = {{"audio": open("{file}", "rb")}}
+data = {{"granularity": "utterance", "extract_embedding": False}}
+response = requests.post(url, files=files, {keyword}=data)
+result = response.json()
+print(f"情感: {{result['emotion']}}")
+print(f"置信度: {{result['confidence']:.2%}}")
+"""
+
+
+@pytest.mark.parametrize("keyword", ["json", "data"])
+def test_the_example_in_users_notes_runs_unchanged(
+    gateway: Gateway, client: Client, keyword: str
+) -> None:
+    script = USERS_NOTES.format(url=gateway.url, file=HAPPY, keyword=keyword)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    expected = client.predict(HAPPY)
+    first, second = ended.stdout.splitlines()
+    assert first == f"情感: {expected.emotion}"
+    assert second == f"置信度: {expected.confidence:.2%}"
+
+
+def test_a_file_alone_is_enough_and_the_fixed_keys_are_there(gateway: Gateway) -> None:
+    answer = gateway.predict(HAPPY)
+    result = answer.json()
+    assert answer.status_code == 200
+    assert list(result)[:5] == ["emotion", "confidence", "scores", "granularity", "timestamp"]
+    assert list(result["scores"]) == [label.name for label in LABELS]
+    assert sum(result["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert result["confidence"] == max(result["scores"].values())
+    assert result["granularity"] == "utterance"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", result["timestamp"])
+    assert (result["weights"], result["filename"]) == ("pretrained", "happy.wav")
+    assert result["sample_rate"] == 44_100
+    assert "frame_scores" not in result
+    # Without the slash as well, and without being sent elsewhere.
+    bare = gateway.http.post("/api/predict", files={"audio": HAPPY.read_bytes()})
+    assert bare.status_code == 200
+
+
+@pytest.mark.parametrize("path", recordings(), ids=lambda path: path.name)
+def test_scores_are_those_of_the_file_sent_straight_to_triton(
+    gateway: Gateway, client: Client, path: Path
+) -> None:
+    result = gateway.predict(path, granularity="frame").json()
+    expected = client.predict(path, granularity="frame")
+    assert expected.frames is not None
+    for name, score in expected.scores.items():
+        assert result["scores"][name] == pytest.approx(score, abs=1e-5)
+    frames = np.array([result["frame_scores"][label.name] for label in LABELS]).T
+    np.testing.assert_allclose(frames, expected.frames.scores, atol=1e-5)
+    assert result["frame_hop"] == 0.02
+    assert result["duration"] == expected.duration
+
+
+@pytest.mark.parametrize("granularity", ["utterance", "frame"])
+def test_each_recognition_leaves_its_files(
+    gateway: Gateway, client: Client, granularity: str
+) -> None:
+    result = gateway.predict(HAPPY, granularity=granularity, extract_embedding="true").json()
+    folder = Path(result["output_dir"])
+    assert folder.parent == gateway.outputs
+    stamp = result["timestamp"].replace("-", "").replace(":", "").replace(" ", "_")
+    assert folder.name.startswith(f"outputs_{stamp}")
+    assert {path.name for path in folder.iterdir()} == set(result["files"])
+    assert json.loads((folder / "result.json").read_text("utf-8")) == result
+
+    heard = gateway.http.get(result["files"]["processed_audio.wav"]).content
+    samples, rate = soundfile.read(io.BytesIO(heard))
+    assert (rate, samples.ndim) == (16_000, 1)
+    assert len(samples) / rate == pytest.approx(result["duration"])
+    # It is what the model heard: heard again, it says the same.
+    again = client.predict(heard)
+    assert again.scores == pytest.approx(result["scores"], abs=1e-6)
+
+    embedding = np.load(io.BytesIO(gateway.http.get(result["files"]["embedding.npy"]).content))
+    expected = client.predict(HAPPY, granularity=granularity, embedding=True).file_embedding  # type: ignore[arg-type]
+    assert expected is not None
+    assert embedding.dtype == np.float32
+    np.testing.assert_allclose(embedding, expected, atol=1e-4)
+
+
+BAD = {
+    "missing": ({"data": {"granularity": "frame"}}, 400, "missing_file"),
+    "text in its place": ({"data": {"audio": "happy.wav"}}, 400, "missing_file"),
+    "not a form": ({"json": {"audio": "happy.wav"}}, 400, "missing_file"),
+    "empty": ({"files": {"audio": ("a.wav", b"")}}, 400, "empty"),
+    "too large": ({"files": {"audio": b"\0" * (11 * 2**20)}}, 413, "too_large"),
+    "text": ({"files": {"audio": ("a.wav", b"these are words")}}, 415, "not_audio"),
+    "too short": ({"files": {"audio": wav(np.zeros(160))}}, 422, "too_short"),
+    "too long": ({"files": {"audio": wav(np.zeros(31 * 16_000))}}, 422, "too_long"),
+    "truncated": (
+        {"files": {"audio": (SAMPLES / "angry.flac").read_bytes()[:30_000]}},
+        422,
+        "damaged",
+    ),
+    "granularity": (
+        {"files": {"audio": HAPPY.read_bytes()}, "data": {"granularity": "word"}},
+        422,
+        "bad_option",
+    ),
+    "embedding": (
+        {"files": {"audio": HAPPY.read_bytes()}, "data": {"extract_embedding": "perhaps"}},
+        422,
+        "bad_option",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_its_status_and_one_sentence(gateway: Gateway, name: str) -> None:
+    options, status, code = BAD[name]
+    before = len(list(gateway.outputs.iterdir()))
+    answer = gateway.http.post("/api/predict/", **options)  # type: ignore[arg-type]
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (status, code), problem
+    assert set(problem) == {"code", "detail"}
+    assert len(problem["detail"]) > 30
+    assert "\n" not in problem["detail"]
+    assert len(list(gateway.outputs.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    "path", ["/outputs/", "/outputs/%2e%2e/pyproject.toml", "/outputs/..%2f..%2fetc/passwd", "/no"]
+)
+def test_nothing_but_results_is_served(gateway: Gateway, path: str) -> None:
+    answer = gateway.http.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_found"
+
+
+def test_metrics_count_what_became_of_requests(gateway: Gateway) -> None:
+    def count(outcome: str) -> float:
+        line = f'emotion2vec_requests_total{{outcome="{outcome}",source="api"}} '
+        found = re.search(re.escape(line) + r"([\d.e+]+)", gateway.http.get("/metrics").text)
+        return float(found[1]) if found else 0
+
+    before = {outcome: count(outcome) for outcome in ("ok", "not_audio")}
+    gateway.predict(HAPPY)
+    gateway.predict(b"no audio")
+    assert count("ok") == before["ok"] + 1
+    assert count("not_audio") == before["not_audio"] + 1
+    text = gateway.http.get("/metrics").text
+    assert "emotion2vec_requests_in_flight 0.0" in text
+    assert 'emotion2vec_request_seconds_bucket{le="2.0",source="api"}' in text
+
+
+def test_two_hundred_uploads_at_once_each_get_their_own_answer(
+    gateway: Gateway, client: Client
+) -> None:
+    """Mixed good and bad ones, with the page and the health check asked for in between."""
+    good = {f"{seed}.wav": wav(speech_like(8000 + 1600 * seed, seed)) for seed in range(10)}
+    expected = {name: client.predict(data) for name, data in good.items()}
+    bad = {
+        "text": (b"these are words", 415),
+        "short": (wav(np.zeros(160)), 422),
+        "long": (wav(np.zeros(31 * 16_000)), 422),
+        "large": (b"\0" * (11 * 2**20), 413),
+        "empty": (b"", 400),
+    }
+    work = [(name, data, 200) for name, data in good.items()] * 10
+    work += [(name, data, status) for name, (data, status) in bad.items()] * 20
+    assert len(work) == 200
+
+    async def send_all() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=300, limits=limits) as http:
+            uploads = [
+                http.post("/api/predict/", files={"audio": (name, data)}) for name, data, _ in work
+            ]
+            # Sent along with them, answered among them.
+            others = [http.get(path) for path in ("/health", "/en/", "/metrics", "/ready") * 5]
+            answers = await asyncio.gather(*uploads, *others)
+        assert {answer.status_code for answer in answers[len(work) :]} == {200}
+        return list(answers[: len(work)])
+
+    # Once before it is measured: pools and caches fill at the first.
+    asyncio.run(send_all())
+    before = gateway.resident_megabytes()
+    answers = asyncio.run(send_all())
+    for (name, _, status), answer in zip(work, answers, strict=True):
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            result = answer.json()
+            assert result["filename"] == name
+            assert result["scores"] == pytest.approx(expected[name].scores, abs=1e-5)
+            saved = json.loads((Path(result["output_dir"]) / "result.json").read_text("utf-8"))
+            assert saved == result
+    good_answers = [answer.json() for answer in answers if answer.status_code == 200]
+    assert len({result["output_dir"] for result in good_answers}) == 100
+    assert not list(gateway.outputs.glob(".unfinished-*"))
+    assert gateway.resident_megabytes() - before < 50
+
+
+@pytest.fixture(scope="module")
+def described(gateway: Gateway) -> BaseSchema:
+    return schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
+
+
+DESCRIBED = json.loads((ROOT / "gateway" / "openapi.json").read_text(encoding="utf-8"))["paths"]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [(path, method) for path in DESCRIBED for method in DESCRIBED[path]]
+)
+def test_whatever_the_description_allows_is_answered_as_it_says(
+    described: BaseSchema, path: str, method: str
+) -> None:
+    @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.given(case=described[path][method].as_strategy())
+    def check(case: Case) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+def test_without_room_a_request_is_refused_at_once(url: str, tmp_path: Path) -> None:
+    with Gateway(url, tmp_path, E2V_MAX_IN_FLIGHT="1") as gateway:
+
+        async def send_all() -> list[httpx.Response]:
+            async with httpx.AsyncClient(base_url=gateway.url, timeout=120) as http:
+                data = wav(speech_like(160_000))
+                posts = [http.post("/api/predict/", files={"audio": data}) for _ in range(20)]
+                return list(await asyncio.gather(*posts))
+
+        answers = asyncio.run(send_all())
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 429}
+        refused = answers[statuses.index(429)]
+        assert refused.json()["code"] == "overloaded"
+        assert refused.headers["retry-after"] == "1"
+        assert gateway.predict(HAPPY).status_code == 200
+
+
+def test_an_answer_that_takes_too_long_is_a_timeout(url: str, tmp_path: Path) -> None:
+    with Gateway(url, tmp_path, E2V_TIMEOUT="0.001") as gateway:
+        answer = gateway.predict(HAPPY)
+    assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+
+
+def test_a_disk_that_takes_nothing_is_said_and_ends_nothing(url: str, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.write_text("not a folder")
+    with Gateway(url, outputs) as gateway:
+        answer = gateway.predict(HAPPY)
+        assert (answer.status_code, answer.json()["code"]) == (507, "not_saved")
+        outputs.unlink()
+        assert gateway.predict(HAPPY).status_code == 200
+
+
+def test_with_keys_results_are_for_those_who_have_one(url: str, tmp_path: Path) -> None:
+    with Gateway(url, tmp_path, E2V_API_KEYS="one,two") as gateway:
+        assert gateway.predict(HAPPY).status_code == 401
+        gateway.http.headers["Authorization"] = "Bearer two"
+        result = gateway.predict(HAPPY).json()
+        assert gateway.http.get(result["files"]["result.json"]).json() == result
+        del gateway.http.headers["Authorization"]
+        assert gateway.http.get(result["files"]["result.json"]).status_code == 401

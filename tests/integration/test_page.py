@@ -1,0 +1,288 @@
+"""The page in a real browser, in front of the real Triton."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import soundfile
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from emotion2vec_client import LABELS
+from tests.conftest import SAMPLES
+from tests.integration.gateways import Gateway
+
+FILES = ["happy.wav", "sad.mp3", "fearful.m4a", "angry.flac", "mandarin.ogg"]
+PATIENCE = 30_000
+PHONE = {"width": 390, "height": 844}
+WIDE = {"width": 1280, "height": 1000}
+
+
+@pytest.fixture(scope="module")
+def gateway(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(url, tmp_path_factory.mktemp("outputs")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    assert chromium, "the tests of the page need a browser: install Debian's package chromium"
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """A visitor: a page, what it asked for, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, gateway: Gateway, locale: str, size: dict[str, int]):
+        self.gateway = gateway
+        self.context = browser.new_context(locale=locale, viewport=size)  # type: ignore[arg-type]
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(gateway.url)
+        self.button = self.page.locator("#e2v-recognise")
+        self.panel = self.page.locator("#e2v-panel")
+        expect(self.button).to_be_visible(timeout=PATIENCE)
+
+    def choose(self, file: Path) -> None:
+        """With the file picker."""
+        clear = self.page.locator("#e2v-audio button[aria-label='Clear']")
+        if clear.count():
+            clear.click()
+        self.page.set_input_files("#e2v-audio input[type=file]", str(file))
+        self.loaded()
+
+    def drop(self, name: str, data: bytes) -> None:
+        """Onto the drop zone."""
+        transfer = self.page.evaluate_handle(
+            """([name, text]) => {
+                const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([bytes], name, { type: "audio/" + name.slice(-3) }));
+                return transfer;
+            }""",
+            [name, base64.b64encode(data).decode()],
+        )
+        zone = self.page.locator("#e2v-audio input[type=file]").locator("xpath=..")
+        zone.dispatch_event("drop", {"dataTransfer": transfer})
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Waits until the player has a file."""
+        expect(self.page.locator("#e2v-audio #waveform, #e2v-audio audio").first).to_be_attached()
+
+    def recognise(self) -> Locator:
+        """Presses the button; returns the new result."""
+        old = self.page.locator(".e2v-result")
+        folder = old.get_attribute("data-folder") if old.count() else ""
+        self.button.click()
+        new = self.page.locator(f".e2v-result:not([data-folder='{folder}'])")
+        expect(new).to_be_visible(timeout=PATIENCE)
+        return new
+
+    def close(self) -> None:
+        """No script failed, and nothing was asked of any other machine."""
+        self.context.close()
+        assert not self.errors
+        own = urlsplit(self.gateway.url).netloc
+        foreign = [
+            url
+            for url in self.requests
+            if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != own
+        ]
+        assert len(self.requests) > 10
+        assert not foreign
+
+
+@pytest.fixture
+def visit(browser: Browser, gateway: Gateway) -> Iterator[Visit]:
+    visitor = Visit(browser, gateway, "en-US", WIDE)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def chinese_visit(browser: Browser, gateway: Gateway) -> Iterator[Visit]:
+    visitor = Visit(browser, gateway, "zh-CN", WIDE)
+    yield visitor
+    visitor.close()
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("way", ["picker", "drop"])
+def test_a_file_of_each_format_is_recognised(
+    visit: Visit, gateway: Gateway, name: str, way: str
+) -> None:
+    path = SAMPLES / name
+    visit.choose(path) if way == "picker" else visit.drop(name, path.read_bytes())
+    result = visit.recognise()
+    expected = gateway.predict(path).json()
+    label = next(label for label in LABELS if label.name == expected["emotion"])
+    expect(result.locator(".e2v-emoji")).to_have_text(label.emoji)
+    expect(result.locator(".e2v-emotion")).to_have_text(label.name)
+    expect(result.locator(".e2v-other")).to_have_text(label.chinese)
+    percent = f"{expected['confidence'] * 100:.1f} %"
+    expect(result.locator(".e2v-confidence")).to_contain_text(percent)
+    meters = result.get_by_role("meter").all()
+    values = [float(str(meter.get_attribute("aria-valuenow"))) for meter in meters]
+    assert len(values) == 9
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(100, abs=0.5)
+    assert name in result.locator(".e2v-log").inner_text()
+
+
+def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
+    visit.choose(SAMPLES / "happy.wav")
+    visit.page.get_by_label("Frame:", exact=False).check()
+    result = visit.recognise()
+    timeline = result.locator("emotion-timeline")
+    expect(timeline.locator("polygon")).to_have_count(9)
+    expect(timeline.locator(".e2v-wave path")).to_have_count(1)
+    plot = timeline.locator(".e2v-plot")
+
+    plot.hover(position={"x": 100, "y": 150})
+    expect(timeline.locator(".e2v-values")).to_be_visible()
+    expect(timeline.locator(".e2v-values div")).to_have_count(4)
+
+    smooth = timeline.locator(".e2v-chart").inner_html()
+    slider = timeline.locator("input[type=range]")
+    slider.fill("0")
+    assert timeline.locator(".e2v-chart").inner_html() != smooth
+    timeline.locator("select").select_option("lines")
+    expect(timeline.locator("polyline")).to_have_count(9)
+
+    # The place that is clicked is the place that is heard.
+    box = plot.bounding_box()
+    assert box
+    duration = float(str(plot.get_attribute("aria-valuemax")))
+    plot.click(position={"x": box["width"] / 2, "y": 100})
+    audio = timeline.locator("audio")
+    visit.page.wait_for_function("audio => audio.currentTime > 0", arg=audio.element_handle())
+    assert audio.evaluate("audio => audio.currentTime") >= duration / 2 - 0.05
+    # And with the keyboard.
+    audio.evaluate("audio => audio.pause()")
+    plot.focus()
+    before = audio.evaluate("audio => audio.currentTime")
+    visit.page.keyboard.press("ArrowLeft")
+    moved = audio.evaluate("audio => audio.currentTime")
+    assert moved == pytest.approx(max(before - 0.1, 0), abs=0.02)
+
+
+@pytest.mark.parametrize("granularity", ["Utterance", "Frame"])
+def test_the_embedding_can_be_downloaded(visit: Visit, granularity: str) -> None:
+    visit.choose(SAMPLES / "short.wav")
+    visit.page.get_by_label(f"{granularity}:", exact=False).check()
+    visit.page.get_by_label("Also give the embedding", exact=False).check()
+    result = visit.recognise()
+    with visit.page.expect_download() as download:
+        result.get_by_text("Embedding (NumPy)").click()
+    assert download.value.suggested_filename == "embedding.npy"
+    embedding = np.load(download.value.path())
+    frames = (18_218 - 400) // 320 + 1
+    assert embedding.shape == ((64,) if granularity == "Utterance" else (frames, 64))
+    with visit.page.expect_download() as download:
+        result.get_by_text("Audio as the model heard it").click()
+    assert soundfile.info(str(download.value.path())).samplerate == 16_000
+
+
+def test_everything_is_there_in_chinese(chinese_visit: Visit) -> None:
+    page = chinese_visit.page
+    assert urlsplit(page.url).path == "/zh/"
+    assert page.locator("html").get_attribute("lang") == "zh-CN"
+    # Gradio's own words too.
+    expect(page.locator("#e2v-audio")).to_contain_text("点击上传")
+    expect(chinese_visit.button).to_have_text("🎯 开始识别")
+    chinese_visit.choose(SAMPLES / "happy.wav")
+    page.get_by_label("逐帧", exact=False).check()
+    result = chinese_visit.recognise()
+    expect(result).to_contain_text("置信度")
+    expect(result.locator("emotion-timeline")).to_contain_text("平滑")
+    expect(result.locator(".e2v-emotion")).to_have_text(
+        next(
+            label.chinese
+            for label in LABELS
+            if label.name == result.locator(".e2v-other").inner_text()
+        )
+    )
+
+
+def test_the_language_switch_keeps_the_result_and_the_history(visit: Visit) -> None:
+    visit.choose(SAMPLES / "happy.wav")
+    visit.recognise()
+    visit.choose(SAMPLES / "sad.mp3")
+    folder = visit.recognise().get_attribute("data-folder")
+    visit.page.locator("a.e2v-switch").click()
+    result = visit.page.locator(".e2v-result")
+    expect(result).to_have_attribute("data-folder", str(folder))
+    expect(result).to_contain_text("置信度")
+    visit.page.get_by_label("happy.wav", exact=False).check()
+    expect(visit.page.locator(".e2v-log")).to_contain_text("happy.wav")
+
+
+def silence(seconds: float) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(int(seconds * 16_000)), 16_000, format="WAV")
+    return file.getvalue()
+
+
+def test_a_mistake_is_explained_where_one_looks(chinese_visit: Visit, visit: Visit) -> None:
+    for visitor, sentence in ((visit, "Choose or record"), (chinese_visit, "请先选择")):
+        visitor.button.click()
+        expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence)
+    for visitor, sentence in ((visit, "the limit is 30 s"), (chinese_visit, "录音太长")):
+        visitor.drop("long.wav", silence(40))
+        visitor.button.click()
+        expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence, timeout=PATIENCE)
+    # And one can go on.
+    visit.choose(SAMPLES / "happy.wav")
+    visit.recognise()
+
+
+def test_a_file_of_more_than_ten_megabytes_is_explained_too(visit: Visit) -> None:
+    visit.drop("large.wav", silence(340))
+    visit.button.click()
+    expect(visit.panel.get_by_role("alert")).to_contain_text("more than 10 MB", timeout=PATIENCE)
+
+
+def test_an_example_is_one_click_away(visit: Visit) -> None:
+    visit.page.get_by_text("angry.flac").click()
+    visit.loaded()
+    result = visit.recognise()
+    expect(result.locator(".e2v-log")).to_contain_text("angry.flac")
+
+
+def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
+    visitor = Visit(browser, gateway, "en-US", PHONE)
+    visitor.choose(SAMPLES / "happy.wav")
+    visitor.page.get_by_label("Frame:", exact=False).check()
+    result = visitor.recognise()
+    expect(result.locator("polygon")).to_have_count(9)
+    width = visitor.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"]
+    visitor.close()
+
+
+def test_the_keyboard_is_enough(visit: Visit) -> None:
+    visit.choose(SAMPLES / "happy.wav")
+    visit.button.focus()
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.locator(".e2v-result")).to_be_visible(timeout=PATIENCE)
+
+
+def test_the_description_loads_nothing_from_elsewhere_either(visit: Visit) -> None:
+    visit.page.goto(f"{visit.gateway.url}/docs")
+    expect(visit.page.get_by_text("Recognise the emotion of one recording")).to_be_visible()

@@ -1,0 +1,240 @@
+"""The gateway without Triton: doors, limits, settings and its description."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from google.protobuf import text_format
+from pydantic import SecretStr
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+import audio
+from emotion2vec_client import errors
+from gateway.app import create_app
+from gateway.page.text import CHINESE, ENGLISH
+from gateway.problems import STATUS_OF_REASON
+from gateway.settings import Settings
+from tests.conftest import ROOT, free_ports
+
+KEY = "correct horse"
+DOCS = ROOT / "docs" / "gateway.md"
+
+
+def make(tmp_path: Path, **options: object) -> FastAPI:
+    """A gateway whose Triton is not there."""
+    nowhere = f"127.0.0.1:{free_ports(1)[0]}"
+    return create_app(Settings(triton_url=nowhere, outputs=tmp_path, **options))  # type: ignore[arg-type]
+
+
+# Each call has an event loop of its own, and a client of Triton belongs to one: what talks to
+# Triton has its app for itself.
+def ask(app: FastAPI, method: str, path: str, **options: object) -> httpx.Response:
+    async def call() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.request(method, path, **options)  # type: ignore[arg-type]
+
+    return asyncio.run(call())
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    return make(tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    return make(tmp_path_factory.mktemp("outputs"), api_keys=(SecretStr("another"), SecretStr(KEY)))
+
+
+def test_it_is_alive_without_triton_but_not_ready(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    assert ask(app, "GET", "/health").json() == {"status": "ok"}
+    answer = ask(app, "GET", "/ready")
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "not_ready"
+
+
+def test_a_file_that_cannot_be_recognised_now_gets_503(tmp_path: Path) -> None:
+    answer = ask(make(tmp_path), "POST", "/api/predict/", files={"audio": b"RIFF"})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert "start it with 'make run'" in answer.json()["detail"]
+
+
+def test_an_upload_without_a_stated_length_is_refused_while_it_comes(app: FastAPI) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        yield b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
+        while True:
+            taken += 1
+            yield b"\0" * 2**20
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = ask(app, "POST", "/api/predict/", content=endless(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert taken <= 12
+
+
+def test_an_upload_that_states_its_length_is_refused_unread(app: FastAPI) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    headers = {"content-type": "multipart/form-data; boundary=x", "content-length": "20000000"}
+    answer = ask(app, "POST", "/api/predict", content=unread(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert 'outcome="too_large",source="api"}' in ask(app, "GET", "/metrics").text
+
+
+def basic(password: str) -> dict[str, str]:
+    code = base64.b64encode(f"anyone:{password}".encode()).decode()
+    return {"Authorization": f"Basic {code}"}
+
+
+CLOSED = ["/", "/en/", "/zh/", "/metrics", "/docs", "/openapi.json", "/page/timeline.js"]
+CLOSED += ["/outputs/outputs_20260104_120000/result.json", "/en/gradio_api/info"]
+
+
+@pytest.mark.parametrize("path", CLOSED)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-API-Key": ""},
+        {"X-API-Key": "wrong"},
+        {"Authorization": f"Bearer {KEY}x"},
+        {"Authorization": f"Digest {KEY}"},
+        {"Authorization": "Basic ???"},
+        basic("wrong"),
+    ],
+)
+def test_without_a_key_every_door_is_closed(
+    locked: FastAPI, path: str, headers: dict[str, str]
+) -> None:
+    answer = ask(locked, "GET", path, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "key_needed"
+    assert answer.headers["www-authenticate"].startswith("Basic")
+
+
+def test_without_a_key_nothing_is_recognised(locked: FastAPI) -> None:
+    answer = ask(locked, "POST", "/api/predict/", files={"audio": b"RIFF"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}, basic(KEY)]
+)
+def test_each_way_to_send_a_key_opens(locked: FastAPI, headers: dict[str, str]) -> None:
+    assert ask(locked, "GET", "/metrics", headers=headers).status_code == 200
+
+
+def test_what_watches_the_service_needs_no_key(locked: FastAPI) -> None:
+    assert ask(locked, "GET", "/health").status_code == 200
+    assert ask(locked, "GET", "/ready").status_code == 503
+
+
+def test_keys_come_from_the_environment_and_are_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("E2V_API_KEYS", f"one, {KEY} ,")
+    settings = Settings()
+    assert [key.get_secret_value() for key in settings.api_keys] == ["one", KEY]
+    assert KEY not in repr(settings)
+
+
+def test_every_answer_carries_the_security_headers(app: FastAPI) -> None:
+    for path in ("/health", "/en/", "/nothing"):
+        headers = ask(app, "GET", path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    ("language", "page"), [("zh-CN,zh;q=0.9,en;q=0.8", "/zh/"), ("en-GB", "/en/"), ("", "/en/")]
+)
+def test_the_address_leads_to_the_language_of_the_browser(
+    app: FastAPI, language: str, page: str
+) -> None:
+    answer = ask(app, "GET", "/", headers={"accept-language": language})
+    assert answer.is_redirect
+    assert answer.headers["location"] == page
+    expected = CHINESE if page == "/zh/" else ENGLISH
+    html = ask(app, "GET", page).text
+    assert f'lang="{expected.html_language}"' in html
+    assert expected.title in html
+
+
+def test_the_committed_description_is_what_the_app_says(app: FastAPI) -> None:
+    committed = json.loads((ROOT / "gateway" / "openapi.json").read_text(encoding="utf-8"))
+    assert committed == app.openapi(), "run `make openapi`"
+
+
+def test_the_documented_settings_are_all_there_are() -> None:
+    rows = re.findall(r"^\| `(E2V_\w+)` \| ([^|]*) \|", DOCS.read_text("utf-8"), re.MULTILINE)
+    assert [name for name, _ in rows] == [f"E2V_{name.upper()}" for name in Settings.model_fields]
+    for name, shown in rows:
+        default = Settings.model_fields[name.removeprefix("E2V_").lower()].default
+        assert shown.strip().strip("`") == ("" if default in (None, ()) else str(default)), name
+
+
+def test_limits_and_reasons_agree_with_those_of_preprocess() -> None:
+    text = (ROOT / "model_repository" / "preprocess" / "config.pbtxt").read_text("utf-8")
+    parameters = text_format.Parse(text, ModelConfig()).parameters
+    assert Settings().max_upload_bytes == int(parameters["max_bytes"].string_value)
+    assert parameters["max_seconds"].string_value == "30"  # said in text.py and api.py
+    assert audio.REASONS == errors.REASONS
+    assert set(STATUS_OF_REASON) <= set(audio.REASONS)
+    # A person who reads no English gets a sentence for each.
+    assert set(audio.REASONS) - {"bad_request"} <= set(CHINESE.problems)
+
+
+def run(**variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway"],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_setting_of_no_use_is_named() -> None:
+    ended = run(E2V_PORT="many", E2V_KEEP_HOURS="-1")
+    assert ended.returncode == 2
+    assert "E2V_PORT is of no use" in ended.stderr
+    assert "E2V_KEEP_HOURS is of no use" in ended.stderr
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_named(taken_port: int) -> None:
+    ended = run(E2V_PORT=str(taken_port))
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{taken_port}" in ended.stderr
+    assert "E2V_PORT" in ended.stderr
