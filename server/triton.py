@@ -25,7 +25,10 @@ SHM = Path("/dev/shm")
 OWNED_PREFIX = "emotion2vec-{pid}-"
 """Starts the name of all that a server leaves outside its memory, if it is killed."""
 
-STOP_SECONDS = 20
+DRAIN_SECONDS = 30
+"""How long requests that were accepted may take when Triton is told to stop."""
+
+STOP_SECONDS = DRAIN_SECONDS + 5
 
 NO_GPU_NOISE = (
     b"CudaDriverHelper has not been initialized",
@@ -75,6 +78,10 @@ class Triton:
         self._prefix = OWNED_PREFIX.format(pid=os.getpid())
 
     def __enter__(self) -> Triton:
+        self.start()
+        return self
+
+    def start(self) -> None:
         """Starts the process.
 
         Raises:
@@ -99,7 +106,6 @@ class Triton:
         except BaseException:
             self._backends.cleanup()
             raise
-        return self
 
     def __exit__(
         self,
@@ -157,7 +163,8 @@ class Triton:
 
     def kill(self) -> None:
         """Ends Triton at once, as a crash would; `stop` still has to clean up."""
-        process.kill(self.process)
+        if self._process is not None:
+            process.kill(self._process)
 
     def stop(self) -> None:
         """Ends Triton and every process it started, and removes its shared memory."""
@@ -185,6 +192,7 @@ class Triton:
             f"--metrics-port={settings.metrics_port}",
             f"--log-info={str(settings.verbose).lower()}",
             "--allow-gpu-metrics=false",
+            f"--exit-timeout-secs={DRAIN_SECONDS}",
             *(
                 f"--backend-config={path.name},shm-region-prefix-name={self._prefix}"
                 for path in sorted(backends.iterdir())

@@ -288,7 +288,9 @@ def test_the_microphone_works(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Record", exact=True).click()
     expect(visit.page.locator("#e2v-audio time.duration")).to_have_text("0:01")
     visit.page.get_by_role("button", name="Stop", exact=True).first.click()
-    expect(visit.page.locator("#e2v-audio button[aria-label='Trim audio to selection']")).to_be_visible()
+    expect(
+        visit.page.locator("#e2v-audio button[aria-label='Trim audio to selection']")
+    ).to_be_visible()
     result = visit.recognise()
     expect(result.locator(".e2v-log")).to_contain_text("→ 16000 Hz")
 
