@@ -134,10 +134,9 @@ def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(server: Serve
 
         client.predict(HAPPY)
         senders = [threading.Thread(target=send) for _ in range(40)]
-        done = executions(server)
         for sender in senders:
             sender.start()
-        wait_for(lambda: executions(server) > done, BACK_SECONDS, "at work")
+        wait_for(lambda: len(outcomes) > 0, BACK_SECONDS, "at work")
         server.process.terminate()
         for sender in senders:
             sender.join(BACK_SECONDS)
@@ -145,7 +144,8 @@ def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(server: Serve
         with pytest.raises(Emotion2VecError, match="no emotion2vec-triton server is ready"):
             client.predict(HAPPY)
     assert len(outcomes) == 40
-    assert any(not isinstance(outcome, Exception) for outcome in outcomes)
+    # More than the one that was waited for: those in the queue were answered as well.
+    assert sum(not isinstance(outcome, Exception) for outcome in outcomes) > 4
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             assert "no emotion2vec-triton server is ready" in str(outcome)
