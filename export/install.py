@@ -126,7 +126,13 @@ batch_output [
 {_scatter(outputs)}
 ]
 
-dynamic_batching {{ }}
+dynamic_batching {{
+  default_queue_policy {{
+    max_queue_size: {contract.QUEUE_SIZE}
+    timeout_action: REJECT
+    default_timeout_microseconds: {contract.QUEUE_SECONDS * 1_000_000}
+  }}
+}}
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 optimization {{
   execution_accelerators {{

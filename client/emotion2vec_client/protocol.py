@@ -38,6 +38,9 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 MODELS: dict[Granularity, str] = {"utterance": "emotion2vec", "frame": "emotion2vec_frame"}
 ENCODER = "encoder"
 PREPROCESS = "preprocess"
+QUEUE_FULL = ("maximum queue size", "Request timeout expired")
+"""How Triton says that a queue is full, or that a request has waited in it for too long."""
+
 WAVEFORM_NAMES = ["samples", "source_rate"]
 
 
@@ -152,7 +155,7 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
         return timed_out(url, timeout)
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return AccessDeniedError(f"{url} does not accept the API key: check api_key ({reason})")
-    if status == "RESOURCE_EXHAUSTED" or "maximum queue size" in reason:
+    if status == "RESOURCE_EXHAUSTED" or any(words in reason for words in QUEUE_FULL):
         return OverloadedError(f"the server at {url} has too much to do: try later ({reason})")
     # A stub that has died is replaced by restarting the server, as a server that has gone.
     if status in ("UNAVAILABLE", "NOT_FOUND") or "is not healthy" in reason:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
 
 import audio
 import emotion2vec_client.labels
 from export import contract
 from export.install import encoder_config
 from export.random_checkpoint import TOKENS
+from gateway.settings import Settings
 from tests.conftest import ROOT
 
 REPOSITORY = ROOT / "model_repository"
@@ -78,6 +79,15 @@ def test_the_encoder_batches_clips_of_different_length() -> None:
     assert [list(item.target_name) for item in config.batch_input] == [[contract.LONGEST]]
     assert config.HasField("dynamic_batching")
     assert config.model_warmup
+
+
+@pytest.mark.parametrize("name", ["preprocess", "encoder"])
+def test_every_queue_is_bounded_in_size_and_in_time(name: str) -> None:
+    policy = read_config(name).dynamic_batching.default_queue_policy
+    assert policy.max_queue_size == contract.QUEUE_SIZE == Settings().max_in_flight
+    assert policy.default_timeout_microseconds == contract.QUEUE_SECONDS * 1_000_000
+    assert not policy.allow_timeout_override
+    assert ModelQueuePolicy.TimeoutAction.Name(policy.timeout_action) == "REJECT"
 
 
 @pytest.mark.parametrize("name", ["emotion2vec", "emotion2vec_frame"])
