@@ -14,7 +14,6 @@ from gateway.outputs import Store
 from gateway.problems import problem_of, too_large
 from gateway.settings import Settings
 
-MODEL_RATE = 16_000
 MAX_NAME = 200
 READY_SECONDS = 2.0
 
@@ -69,7 +68,7 @@ class Recogniser:
                 # processed_audio.wav is what the model heard, bit for bit.
                 clock.begin("recognise")
                 prediction = await self.client.predict(
-                    (heard.samples, MODEL_RATE),
+                    heard,
                     granularity=granularity,
                     embedding=embedding,
                     timeout=clock.left(),

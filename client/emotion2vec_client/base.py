@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emotion2vec_client import endpoint, protocol
+from emotion2vec_client.audio import Waveform
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import ServerUnavailableError
 from emotion2vec_client.result import Granularity, ModelInfo
@@ -34,6 +35,32 @@ class Request:
     def model(self) -> str:
         """The model that answers it."""
         return protocol.MODELS[self.granularity]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is sent for one prediction.
+
+    Attributes:
+        model: The model asked.
+        inputs: Its inputs.
+        names: Outputs to ask for.
+        known: Outputs that need not be asked for.
+    """
+
+    model: str
+    inputs: protocol.Tensors
+    names: list[str]
+    known: protocol.Tensors
+
+
+def question(audio: bytes | Waveform, request: Request) -> Question:
+    """A file goes to the ensemble; what has been decoded before goes on to the encoder."""
+    if isinstance(audio, bytes):
+        return Question(request.model, protocol.file_inputs(audio), request.names, {})
+    names = [name for name in request.names if name not in audio.inputs]
+    known = {name: audio.inputs[name] for name in request.names if name in audio.inputs}
+    return Question(protocol.ENCODER, audio.inputs, names, known)
 
 
 class BaseClient:

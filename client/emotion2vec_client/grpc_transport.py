@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tritonclient.grpc as blocking
 import tritonclient.grpc.aio as asynchronous
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from emotion2vec_client.endpoint import Endpoint
 from emotion2vec_client.errors import Emotion2VecError
@@ -40,11 +39,14 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _request(data: bytes, names: list[str]) -> dict[str, Any]:
-    file = blocking.InferInput("audio", [1, 1], "BYTES")
-    file.set_data_from_numpy(np.array([[data]], dtype=np.object_))
+def _request(inputs: Tensors, names: list[str]) -> dict[str, Any]:
+    tensors = []
+    for name, array in inputs.items():
+        tensor = blocking.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        tensors.append(tensor)
     outputs = [blocking.InferRequestedOutput(name) for name in names]
-    return {"inputs": [file], "outputs": outputs}
+    return {"inputs": tensors, "outputs": outputs}
 
 
 def _card(answer: Any) -> str:
@@ -68,11 +70,11 @@ class GrpcTransport(_Shared):
         super().__init__(endpoint)
         self._server = blocking.InferenceServerClient(**_settings(endpoint))
 
-    def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+    def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+        """Runs a model; returns the named outputs."""
         try:
             answer = self._server.infer(
-                model, **_request(data, names), client_timeout=timeout, headers=self.headers
+                model, **_request(inputs, names), client_timeout=timeout, headers=self.headers
             )
         except InferenceServerException as error:
             raise self._error(error, timeout) from error
@@ -109,11 +111,11 @@ class AsyncGrpcTransport(_Shared):
         super().__init__(endpoint)
         self._server = asynchronous.InferenceServerClient(**_settings(endpoint))
 
-    async def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+    async def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+        """Runs a model; returns the named outputs."""
         try:
             answer = await self._server.infer(
-                model, **_request(data, names), client_timeout=timeout, headers=self.headers
+                model, **_request(inputs, names), client_timeout=timeout, headers=self.headers
             )
         except InferenceServerException as error:
             raise self._error(error, timeout) from error

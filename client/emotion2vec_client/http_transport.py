@@ -50,28 +50,37 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _request(data: bytes, names: list[str]) -> dict[str, Any]:
-    tensor = struct.pack("<I", len(data)) + data
-    header = json.dumps(
-        {
-            "inputs": [
-                {
-                    "name": "audio",
-                    "shape": [1, 1],
-                    "datatype": "BYTES",
-                    "parameters": {"binary_data_size": len(tensor)},
-                }
-            ],
-            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in names],
-        }
-    ).encode()
+def _request(inputs: Tensors, names: list[str]) -> dict[str, Any]:
+    described, blocks = [], []
+    for name, array in inputs.items():
+        block, datatype = _block(array)
+        blocks.append(block)
+        described.append(
+            {
+                "name": name,
+                "shape": array.shape,
+                "datatype": datatype,
+                "parameters": {"binary_data_size": len(block)},
+            }
+        )
+    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in names]
+    header = json.dumps({"inputs": described, "outputs": outputs}).encode()
     return {
-        "content": header + tensor,
+        "content": b"".join([header, *blocks]),
         "headers": {
             JSON_LENGTH: str(len(header)),
             "Content-Type": "application/octet-stream",
         },
     }
+
+
+def _block(array: npt.NDArray[Any]) -> tuple[bytes, str]:
+    """The bytes of a tensor, and KServe's name of its type."""
+    if array.dtype == np.object_:
+        items = (struct.pack("<I", len(item)) + item for item in array.flat)
+        return b"".join(items), "BYTES"
+    datatype = next(name for name, kind in DTYPES.items() if array.dtype == np.dtype(kind))
+    return array.tobytes(), datatype
 
 
 def _infer_path(model: str) -> str:
@@ -130,11 +139,11 @@ class HttpTransport(_Shared):
         super().__init__(endpoint)
         self._server = httpx.Client(**_settings(endpoint))
 
-    def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+    def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+        """Runs a model; returns the named outputs."""
         try:
             response = self._server.post(
-                _infer_path(model), **_request(data, names), timeout=timeout
+                _infer_path(model), **_request(inputs, names), timeout=timeout
             )
         except httpx.HTTPError as error:
             raise self._failure(error, timeout) from error
@@ -167,11 +176,11 @@ class AsyncHttpTransport(_Shared):
         super().__init__(endpoint)
         self._server = httpx.AsyncClient(**_settings(endpoint))
 
-    async def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+    async def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+        """Runs a model; returns the named outputs."""
         try:
             response = await self._server.post(
-                _infer_path(model), **_request(data, names), timeout=timeout
+                _infer_path(model), **_request(inputs, names), timeout=timeout
             )
         except httpx.HTTPError as error:
             raise self._failure(error, timeout) from error

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emotion2vec_client.audio import SAMPLE_RATE, Waveform
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -24,12 +25,10 @@ from emotion2vec_client.errors import (
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import (
     FRAME_HOP,
-    SAMPLE_RATE,
     Frames,
     Granularity,
     ModelInfo,
     Prediction,
-    Waveform,
     read_only_scores,
 )
 
@@ -41,7 +40,8 @@ PREPROCESS = "preprocess"
 QUEUE_FULL = ("maximum queue size", "Request timeout expired")
 """How Triton says that a queue is full, or that a request has waited in it for too long."""
 
-WAVEFORM_NAMES = ["samples", "source_rate"]
+ENCODER_INPUTS = ["waveform", "num_samples", "frames"]
+WAVEFORM_NAMES = ["samples", "source_rate", *ENCODER_INPUTS]
 
 
 def check_timeout(timeout: float) -> float:
@@ -106,7 +106,13 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
 
 def read_waveform(tensors: Tensors) -> Waveform:
     """Makes a waveform of the outputs `WAVEFORM_NAMES`, each with a batch dimension of 1."""
-    return Waveform(tensors["samples"][0], int(tensors["source_rate"][0, 0]))
+    inputs = {name: tensors[name] for name in ENCODER_INPUTS}
+    return Waveform(tensors["samples"][0], int(tensors["source_rate"][0, 0]), inputs)
+
+
+def file_inputs(data: bytes) -> Tensors:
+    """The inputs of every model that takes a file."""
+    return {"audio": np.array([[data]], np.object_)}
 
 
 def read_card(text: str, url: str) -> ModelInfo:
