@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from server.errors import ServerError
+from server.production import check
+from server.settings import Settings
 from server.supervisor import Supervisor
-from server.triton import Settings
 
 
 def main() -> int:
@@ -23,6 +24,17 @@ def main() -> int:
     for name in ("http", "grpc", "metrics"):
         port = getattr(default, f"{name}_port")
         parser.add_argument(f"--{name}-port", type=int, default=port, help="(%(default)s)")
+    for name, what in (
+        ("cert", "certificate of gRPC (PEM); HTTP and metrics then stay on loopback"),
+        ("key", "its key"),
+        ("ca", "authority whose certificates clients must show"),
+    ):
+        parser.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=what)
+    parser.add_argument(
+        "--production",
+        action="store_true",
+        help="refuse random weights, and doors that would stand open to a network",
+    )
     parser.add_argument("--verbose", action="store_true", help="show Triton's information lines")
     parser.add_argument(
         "--gateway",
@@ -39,14 +51,17 @@ def main() -> int:
         "--on-ready", metavar="COMMAND", help="run this once when every model answers"
     )
     options = vars(parser.parse_args())
-    command, gateway, restart = (options.pop(name) for name in ("on_ready", "gateway", "restart"))
+    command, gateway, restart, production = (
+        options.pop(name) for name in ("on_ready", "gateway", "restart", "production")
+    )
     settings = Settings(**options)
 
     def on_ready() -> None:
         print(
-            f"server: ready on gRPC {settings.host}:{settings.grpc_port}, "
-            f"HTTP {settings.host}:{settings.http_port}, "
-            f"metrics {settings.host}:{settings.metrics_port}; Ctrl-C ends it",
+            f"server: ready on gRPC {settings.host}:{settings.grpc_port}"
+            f"{' (TLS)' if settings.tls_cert else ''}, "
+            f"HTTP {settings.http_host}:{settings.http_port}, "
+            f"metrics {settings.http_host}:{settings.metrics_port}; Ctrl-C ends it",
             flush=True,
         )
         if command:
@@ -56,6 +71,8 @@ def main() -> int:
     # SIGTERM ends us like Ctrl-C does: by leaving the with block below.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if production:
+            check(settings, gateway)
         print("server: starting Triton ...", flush=True)
         Supervisor(settings, gateway=gateway, restart=restart).run(on_ready)
     except ServerError as error:

@@ -35,7 +35,7 @@ class Health:
 
     def __init__(self, triton: Triton) -> None:
         self.stubs = _stubs_of(triton.pid)
-        self._canary = _Canary(f"http://{triton.settings.host}:{triton.settings.http_port}")
+        self._canary = _Canary(triton.settings.http_url)
         self._stopped_before: set[int] = set()
         self._idle_since = time.monotonic()
         self._cpu = 0.0

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from server.errors import ServerError
 from server.health import Health
 from server.process import Gateway, ended
-from server.triton import Settings, Triton
+from server.settings import Settings
+from server.triton import Triton
 
 READY_SECONDS = 120
 TICK_SECONDS = 0.5
@@ -36,7 +37,7 @@ class Supervisor:
         self._settings = settings
         self._restart = restart
         self._triton = Triton(settings)
-        self._gateway = Gateway(f"{settings.host}:{settings.grpc_port}") if gateway else None
+        self._gateway = Gateway(settings.local_url) if gateway else None
         self._health: Health | None = None
         self._reload = False
         self._restarts: deque[float] = deque()
