@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export test lint format openapi constraints clean
+.PHONY: help run serve export test lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,9 @@ lint: $(VENV)/.dev ## Check style and types
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: $(VENV)/.dev ## Report known holes in the pinned packages (asks PyPI)
+	@$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 openapi: $(VENV)/.dev ## Write gateway/openapi.json from the code
 	@$(BIN)/python -m gateway --openapi > openapi.new && mv openapi.new gateway/openapi.json
