@@ -12,8 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them."""
+OPENVINO_PRECISIONS = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
+"""Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them; the fastest
+and then the most exact first."""
+
+NEEDED = {"fp16": {"amx_fp16"}, "bf16": {"amx_bf16", "avx512_bf16"}}
+"""Any of these instructions computes a precision. OpenVINO would take others as well, but quietly
+computes an fp16 graph in bf16 where they are missing, which is less exact than it looks."""
 
 
 class Session(Protocol):
@@ -30,6 +35,13 @@ class Session(Protocol):
         ...
 
 
+def native_precisions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """The precisions that this CPU computes itself, the fastest and then the most exact first."""
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    found = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    return [name for name in OPENVINO_PRECISIONS if name not in NEEDED or NEEDED[name] & found]
+
+
 class OpenVinoSession:
     """OpenVINO on the CPU, in the precision that the configuration names."""
 
@@ -39,14 +51,13 @@ class OpenVinoSession:
         if precision not in OPENVINO_PRECISIONS:
             known = ", ".join(OPENVINO_PRECISIONS)
             raise ValueError(f"unknown openvino precision {precision!r}: use one of {known}")
-        core = openvino.Core()
-        native = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and "BF16" not in native:
+        native = native_precisions()
+        if precision == "bf16" and precision not in native:
             raise ValueError("this CPU cannot compute in bf16: export with --precision fp32")
-        if precision == "fp16" and "FP16" not in native:
-            # OpenVINO would quietly compute in bf16, which is less exact than the fp16 graph:
-            # keep its half-size weights and compute in fp32.
+        if precision == "fp16" and precision not in native:
+            # Its half-size weights are still of use.
             precision = "fp32"
+        core = openvino.Core()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
