@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from server.backends.onnxruntime.runtime import Session
 
 ROOT = Path(__file__).resolve().parent.parent
+TOOLS = (
+    *("torch", "funasr", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
+    *("openvino", "tensorrt", "numpy"),
+)
+"""Packages whose versions the model card names, where they are installed."""
 RANDOM_WARNING = """
   ############################################################################
   ##  RANDOM WEIGHTS: no model hub can be reached from here, so the service ##
@@ -177,9 +182,6 @@ def _card(checkpoint: Any, target: str, precision: str) -> dict[str, Any]:
     from export.contract import LABELS
     from export.onnx import OPSET
 
-    packages = ["torch", "funasr", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy"]
-    if target == "tensorrt":
-        packages.append("tensorrt")
     return {
         "checkpoint": checkpoint.source,
         "revision": checkpoint.revision,
@@ -191,7 +193,11 @@ def _card(checkpoint: Any, target: str, precision: str) -> dict[str, Any]:
         "precision": precision,
         "opset": OPSET,
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tools": {name: importlib.metadata.version(name) for name in packages},
+        "tools": {
+            package.name: package.version
+            for package in importlib.metadata.distributions()
+            if package.name in TOOLS
+        },
     }
 
 
