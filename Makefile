@@ -1,12 +1,12 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export test lint format openapi audit constraints clean
+.PHONY: help run serve export bench-encoder test lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENCODER := model_repository/encoder/config.pbtxt
-# Options for `make export` and `make serve`, for example ARGS="--checkpoint my-checkpoint".
+# Options for `make export`, `make serve` and `make bench-encoder`, for example ARGS="--checkpoint my-checkpoint".
 ARGS ?=
 
 # Ends the command with make, also when make itself is killed.
@@ -23,6 +23,9 @@ serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
 
 export: $(VENV)/.export ## Download, export, verify and install the model (ARGS="--help")
 	@$(TIED) -m export $(ARGS)
+
+bench-encoder: $(VENV)/.export ## Time the encoder against FunASR (ARGS="--help")
+	@$(TIED) benchmarks/encoder.py $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests
 	@$(TIED) -m pytest $(ARGS)

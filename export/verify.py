@@ -35,7 +35,13 @@ class Tolerance:
     embedding: float
 
 
-TOLERANCES = {"fp32": Tolerance(1e-5, 1e-4, 1e-4), "fp16": Tolerance(2e-3, 2e-2, 1e-2)}
+TOLERANCES = {
+    "fp32": Tolerance(1e-5, 1e-4, 1e-4),
+    "fp16": Tolerance(2e-3, 2e-2, 1e-2),
+    # Twice what was measured on full-size random weights: 2.0e-2 on clips of one or two frames,
+    # 3.5e-3 from one second on.
+    "bf16": Tolerance(4e-2, 1e-1, 3e-2),
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,19 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
             recording, rate = soundfile.read(path, dtype="float32", always_2d=True)
             clips[path.name] = soxr.resample(recording.mean(axis=1), rate, SAMPLE_RATE)
     return clips
+
+
+def remembered(reference: Callable[[np.ndarray], Answer]) -> Callable[[np.ndarray], Answer]:
+    """A reference that computes each clip once, however many precisions are held to it."""
+    answers: dict[bytes, Answer] = {}
+
+    def run(clip: np.ndarray) -> Answer:
+        key = clip.tobytes()
+        if key not in answers:
+            answers[key] = reference(clip)
+        return answers[key]
+
+    return run
 
 
 def compare(
