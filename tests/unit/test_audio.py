@@ -95,16 +95,26 @@ def test_other_rates_are_refused(rate: int) -> None:
     assert caught.value.reason == "unsupported"
 
 
-@pytest.mark.parametrize("channels", [1, 3, 8, 9])
-def test_up_to_eight_channels_are_mixed(channels: int) -> None:
-    clips = np.stack([speech_like(8_000, seed) for seed in range(channels)], axis=1)
-    if channels > LIMITS.max_channels:
-        with pytest.raises(audio.AudioError, match="9 channels and 1 to 8") as caught:
-            audio.decode(wav(clips), LIMITS)
-        assert caught.value.reason == "unsupported"
-    else:
-        mixed = audio.decode(wav(clips), LIMITS).samples
-        np.testing.assert_allclose(mixed, clips.mean(axis=1), atol=1e-6)
+@pytest.mark.parametrize("channels", [1, 2, 7, 8])
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [("WAV", "FLOAT"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("OGG", "OPUS")],
+)
+def test_up_to_eight_channels_are_mixed(container: str, subtype: str, channels: int) -> None:
+    clips = np.stack([speech_like(96_000, i).clip(-1, 1) for i in range(channels)], axis=1)
+    data = with_soundfile(container, subtype, clips, 48_000)
+    columns, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    expected = soxr.resample(columns.mean(axis=1), rate, 16_000)
+    samples = audio.decode(data, LIMITS).samples
+    np.testing.assert_allclose(samples[: len(expected)], expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("channels", [9, 64])
+def test_more_channels_are_refused(channels: int) -> None:
+    data = wav(np.zeros((8_000, channels), np.float32))
+    with pytest.raises(audio.AudioError, match=f"{channels} channels and 1 to 8") as caught:
+        audio.decode(data, LIMITS)
+    assert caught.value.reason == "unsupported"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
