@@ -115,8 +115,8 @@ def _build(checkpoint: Any, options: argparse.Namespace) -> None:
     from export.targets import TARGETS
 
     automatic = options.precision == "auto"
-    offered = TARGETS[options.target].precisions
-    precisions = offered() if automatic else [options.precision]
+    target = TARGETS[options.target]
+    precisions = target.precisions() if automatic else [options.precision]
     seed = options.seed if options.seed is not None else secrets.randbits(32)
     clips = verify.test_clips(options.samples, seed)
     # A build of its own: exporting changes a model.
@@ -127,7 +127,7 @@ def _build(checkpoint: Any, options: argparse.Namespace) -> None:
             session = _write(checkpoint, stage, card)
             _say(f"comparing with FunASR, on the runtime that will serve it (--seed {seed}) ...")
             started = time.monotonic()
-            rows = verify.compare(session.run, reference, clips)
+            rows = verify.compare(session.run, reference, clips, target.max_batch_size)
             tolerance = verify.TOLERANCES[precision]
             print(verify.table(rows, tolerance))
             if all(row.within(tolerance) for row in rows):

@@ -118,11 +118,19 @@ def remembered(reference: Callable[[np.ndarray], Answer]) -> Callable[[np.ndarra
 
 
 def compare(
-    run: Run, reference: Callable[[np.ndarray], Answer], clips: dict[str, np.ndarray]
+    run: Run,
+    reference: Callable[[np.ndarray], Answer],
+    clips: dict[str, np.ndarray],
+    batch_size: int = 32,
 ) -> list[Row]:
-    """Runs all clips through both, alone and in one batch."""
-    alone = [_answers(run, [clip])[0] for clip in clips.values()]
-    batched = _answers(run, list(clips.values()))
+    """Runs all clips through both, alone and in batches of so many at most."""
+    packed = list(clips.values())
+    alone = [_answers(run, [clip])[0] for clip in packed]
+    batched = [
+        answer
+        for start in range(0, len(packed), batch_size)
+        for answer in _answers(run, packed[start : start + batch_size])
+    ]
     rows = []
     for (name, clip), *answers in zip(clips.items(), alone, batched, strict=True):
         truth = reference(clip)

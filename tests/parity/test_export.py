@@ -87,14 +87,14 @@ def test_a_loaded_graph_keeps_no_second_copy_of_its_weights_in_memory(
     # A copy, since other tests have the original loaded.
     path = copytree(graphs["fp32"].parent, tmp_path / "own").resolve() / "model.onnx"
     session = open_session(path, openvino("fp32"))
+    good = pack([speech_like(4_000)]).inputs()
+    before = session.run(good, ["scores"])["scores"]
     data = f"{path}.data"
     blocks = Path("/proc/self/smaps").read_text().split("VmFlags:")
     mapped = [block for block in blocks if data in block]
     resident = [int(block.split("\nRss:")[1].split()[0]) for block in mapped]
     assert sum(resident) * 1024 < Path(data).stat().st_size / 10
     # And it still answers, also after a failure, which makes it read them again.
-    good = pack([speech_like(4_000)]).inputs()
-    before = session.run(good, ["scores"])["scores"]
     with pytest.raises(RuntimeError):
         session.run({**good, "waveform": good["waveform"][:-1]}, ["scores"])
     np.testing.assert_array_equal(session.run(good, ["scores"])["scores"], before)

@@ -72,7 +72,7 @@ class OpenVinoSession:
             model, "CPU", settings
         ).create_infer_request()
         self._request = self._compile()
-        _release_mapped_pages(path)
+        self._data, self._packed = Path(f"{path.resolve()}.data"), False
         self._outputs = {port.get_any_name(): index for index, port in enumerate(model.outputs)}
 
     def run(
@@ -82,8 +82,12 @@ class OpenVinoSession:
             self._request.infer(dict(inputs), share_inputs=True)
         except RuntimeError:
             # An inference that fails half-way leaves shapes behind at which later, good ones fail.
-            self._request = self._compile()
+            self._request, self._packed = self._compile(), False
             raise
+        if not self._packed:
+            # OpenVINO packs the weights at the first inference, and then reads its own copy.
+            _release_mapped_pages(self._data)
+            self._packed = True
         # Copied, because the next inference overwrites the request's own output buffers.
         return {
             name: self._request.get_output_tensor(self._outputs[name]).data.copy()
@@ -92,16 +96,12 @@ class OpenVinoSession:
 
 
 def _release_mapped_pages(path: Path) -> None:
-    """Takes the weights on disk out of resident memory: the runtime has its own, packed copy.
-
-    They stay mapped, and come back from the disk if the graph must be compiled again.
-    """
+    """Takes a mapped file out of resident memory; what is read of it later comes back from disk."""
     libc = ctypes.CDLL(None)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    data = f"{path.resolve()}.data"
     for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         addresses, permissions, _, _, _, *name = line.split(maxsplit=5)
-        if name == [data] and "w" not in permissions:
+        if name == [str(path)] and "w" not in permissions:
             start, end = (int(address, 16) for address in addresses.split("-"))
             libc.madvise(start, end - start, mmap.MADV_DONTNEED)
 
