@@ -59,7 +59,7 @@ class Deck:
     """Hands out clips so that every load, also a short one, gets the same mix of lengths.
 
     Lengths come in shuffled rounds, each once in a round; the format is drawn. After `close` the
-    round is finished and no other begins.
+    round is finished and no other begins; the first one is always dealt.
 
     Args:
         clips: What to choose from.
@@ -73,8 +73,11 @@ class Deck:
         self._clips: dict[int, list[Clip]] = {}
         for clip in clips:
             self._clips.setdefault(clip.seconds, []).append(clip)
-        self._round: list[int] = []
+        self._round = self._shuffled()
         self._closed = False
+
+    def _shuffled(self) -> list[int]:
+        return self._random.sample(list(self._clips), len(self._clips))
 
     def close(self) -> None:
         """No more rounds."""
@@ -85,8 +88,7 @@ class Deck:
         if not self._round:
             if self._closed:
                 return None
-            self._round = list(self._clips)
-            self._random.shuffle(self._round)
+            self._round = self._shuffled()
         return self._random.choice(self._clips[self._round.pop()])
 
 

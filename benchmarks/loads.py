@@ -10,7 +10,7 @@ import psutil
 from locust.env import Environment
 
 from benchmarks.corpus import Deck
-from benchmarks.locustfile import GrpcUser, RestUser, SpeechUser
+from benchmarks.locustfile import TIMEOUT_SECONDS, GrpcUser, RestUser, SpeechUser
 from benchmarks.measurement import Load, Measurement, Request
 from benchmarks.triton_stats import Statistics, difference
 
@@ -62,6 +62,8 @@ def run(
     environment = Environment(
         user_classes=[USERS[load.protocol]],
         host=hosts[load.protocol],
+        # Long enough for the last answers.
+        stop_timeout=TIMEOUT_SECONDS + 10,
     )
     environment.events.request.add_listener(on_request)  # type: ignore[no-untyped-call]
     environment.events.user_error.add_listener(on_surprise)  # type: ignore[no-untyped-call]
@@ -76,13 +78,18 @@ def run(
     assert runner.spawning_greenlet is not None
     runner.spawning_greenlet.join()
     closing = gevent.spawn_later(load.seconds, deck.close)
-    while runner.user_count and not surprises:
-        gevent.sleep(TICK_SECONDS)
-        on_progress(load, requests, time.perf_counter() - began)
-    closing.kill()
-    runner.quit()
-    if surprises:
-        raise surprises[0]
+    try:
+        while runner.user_count:
+            gevent.sleep(TICK_SECONDS)
+            on_progress(load, requests, time.perf_counter() - began)
+            if surprises:
+                raise surprises[0]
+    except BaseException:
+        environment.stop_timeout = 0.0
+        raise
+    finally:
+        closing.kill()
+        runner.quit()
     wall = max((request.due + request.latency for request in requests), default=load.seconds)
     return Measurement(
         load,

@@ -84,9 +84,13 @@ class SpeechUser(User):
         )
 
     def on_stop(self) -> None:
-        """Waits for the answers that are still to come."""
-        self._flying.join()
-        self.disconnect()
+        """Waits for the answers that are still to come, for as long as Locust lets it."""
+        try:
+            self._flying.join(self.environment.stop_timeout)
+        finally:
+            self._flying.kill()
+            # A channel that is left open hangs the process at its end.
+            self.disconnect()
 
     def _send(self, clip: Clip, due: float) -> None:
         error: Exception | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.measurement import Measurement
 from benchmarks.plan import MIXED_CLIENTS, Results
@@ -34,33 +35,12 @@ STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
-SHADES = {0.5: "#7fb3d5", 0.95: "#2471a3", 0.99: "#1b2631"}
+LINES = {0.99: ("#1b2631", "^:"), 0.95: ("#2471a3", "o-"), 0.5: ("#7fb3d5", "o-")}
+"""Colour and style of each percentile; those drawn later lie on top where they are equal."""
+
+DARK, LIGHT = LINES[0.95][0], LINES[0.5][0]
 SHORT = "#d35400"
 TARGET = "#c0392b"
-
-
-def draw(results: Results, target: float, folder: Path) -> list[str]:
-    """Writes all plots as PNG.
-
-    Args:
-        results: What was measured.
-        target: Seconds, drawn as a line.
-        folder: Where to.
-
-    Returns:
-        The file names.
-    """
-    with plt.rc_context(STYLE):
-        plots = {
-            "latency.png": _latency(results, target),
-            "percentiles.png": _percentiles(results, target),
-            "throughput.png": _throughput(results),
-            "batches.png": _batches(results),
-        }
-        for name, figure in plots.items():
-            figure.savefig(folder / name, bbox_inches="tight")
-            plt.close(figure)
-    return list(plots)
 
 
 def _pair() -> tuple[plt.Figure, Axes, Axes]:
@@ -79,9 +59,15 @@ def _latency(results: Results, target: float) -> plt.Figure:
     right.set_xlabel("clips per second, arriving at random")
     right.set_xlim(left=0)
     left.set_ylabel("seconds")
-    top = max(left.get_ylim()[1], right.get_ylim()[1])
+    bottom = 0.8 * min(axes.dataLim.ymin for axes in (left, right))
+    top = 1.25 * max(axes.dataLim.ymax for axes in (left, right))
     for axes in (left, right):
-        axes.set_ylim(0, top)
+        # So that the target is seen also where times are many times as long.
+        axes.set_yscale("log")
+        axes.set_ylim(bottom, top)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
@@ -90,9 +76,9 @@ def _latency(results: Results, target: float) -> plt.Figure:
 def _latency_lines(
     axes: Axes, places: Sequence[float], measured: Sequence[Measurement], target: float
 ) -> None:
-    for share, colour in SHADES.items():
+    for share, (colour, style) in LINES.items():
         values = [percentile(latencies(each.requests), share) for each in measured]
-        axes.plot(places, _drawn(values), "o-", color=colour, label=f"p{share * 100:.0f}")
+        axes.plot(places, _drawn(values), style, color=colour, label=f"p{share * 100:.0f}")
     short = [percentile(latencies(each.requests, SHORT_SECONDS), 0.95) for each in measured]
     axes.plot(
         places, _drawn(short), "s--", color=SHORT, label=f"p95 of clips up to {SHORT_SECONDS} s"
@@ -110,8 +96,9 @@ def _percentiles(results: Results, target: float) -> plt.Figure:
     axes.set_title("Time to the answer by percentile")
     for each in (*results.target.values(), results.steady):
         waits = sorted(latencies(each.requests))
-        ranks = [100 * (rank + 1) / len(waits) for rank in range(len(waits))]
-        axes.step(ranks, waits, where="pre", label=f"{each.load.name} (n = {len(waits)})")
+        ranks = [100 * rank / len(waits) for rank in range(len(waits) + 1)] if waits else []
+        label = f"{each.load.name} (n = {len(waits)})"
+        axes.step(ranks, [*waits[:1], *waits], where="pre", label=label)
     axes.axhline(target, color=TARGET, linewidth=1, label=f"target, {target:g} s")
     axes.set_xticks([0, 25, 50, 75, 95, 100])
     axes.set_xlim(0, 100.5)
@@ -122,19 +109,20 @@ def _percentiles(results: Results, target: float) -> plt.Figure:
     return figure
 
 
-def _throughput(results: Results) -> plt.Figure:
+def _throughput(results: Results, _: float) -> plt.Figure:
     figure, left, right = _pair()
     figure.suptitle("Throughput, clips of 1 to 30 s over gRPC")
     counts = list(results.closed)
     rates = [audio_rate(each) for each in results.closed.values()]
-    bars = left.bar(range(len(counts)), rates, color=SHADES[0.95], width=0.6)
-    left.bar_label(bars, fmt="%.1f", padding=2)
+    bars = left.bar(range(len(counts)), rates, color=DARK, width=0.6)
+    left.bar_label(bars, fmt="%.1f", label_type="center", color="white")
     bare = encoder_rate(results.closed[1])
     if bare:
-        left.axhline(bare, color="grey", linestyle=":", label=f"bare encoder, {bare:.1f}")
-        left.legend(loc="lower right", frameon=True)
+        label = f"bare encoder, one clip at a time: {bare:.1f}"
+        left.axhline(bare, color="black", linestyle=":", label=label)
+        left.legend(loc="upper left")
     left.set_xticks(range(len(counts)), [str(count) for count in counts])
-    left.set_ylim(0, 1.15 * max([*rates, bare or 0]))
+    left.set_ylim(0, 1.25 * max([*rates, bare or 0]))
     left.set_xlabel("clients, each waiting for its answer")
     left.set_ylabel("seconds of audio per second")
     # As many as did arrive: by chance more or fewer than the rate says.
@@ -143,7 +131,7 @@ def _throughput(results: Results) -> plt.Figure:
     answered = [clip_rate(arrived[rate]) for rate in offered]
     end = 1.1 * max(*offered, *answered)
     right.plot([0, end], [0, end], color="grey", linestyle=":", label="as many as arrive")
-    right.plot(offered, answered, "o-", color=SHADES[0.95], label="answered")
+    right.plot(offered, answered, "o-", color=DARK, label="answered")
     right.set_xlim(0, end)
     right.set_ylim(0, end)
     right.set_xlabel("clips per second that arrived")
@@ -152,25 +140,44 @@ def _throughput(results: Results) -> plt.Figure:
     return figure
 
 
-def _batches(results: Results) -> plt.Figure:
+def _batches(results: Results, _: float) -> plt.Figure:
     shown = {
         results.closed[MIXED_CLIENTS].load.name: results.closed[MIXED_CLIENTS],
         results.steady.load.name: results.steady,
     }
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     axes.set_title("Clips that the encoder computes at once")
-    sizes = sorted({size for each in shown.values() for size in each.models["encoder"].batches})
+    largest = max(size for each in shown.values() for size in each.models["encoder"].batches)
+    sizes = range(1, largest + 1)
     width = 0.8 / len(shown)
     for number, (name, each) in enumerate(shown.items()):
         batches = each.models["encoder"].batches
         executions = sum(batches.values()) or 1
         shares = [100 * batches.get(size, 0) / executions for size in sizes]
         places = [place + (number - (len(shown) - 1) / 2) * width for place in range(len(sizes))]
-        bars = axes.bar(places, shares, width, label=name, color=list(SHADES.values())[1 - number])
-        axes.bar_label(bars, fmt="%.0f %%", padding=2)
+        bars = axes.bar(places, shares, width, label=name, color=(DARK, LIGHT)[number])
+        axes.bar_label(bars, [f"{share:.0f} %" if share else "" for share in shares], padding=2)
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.margins(y=0.12)
     axes.set_xlabel("clips in a batch")
     axes.set_ylabel("% of batches")
     axes.legend()
     return figure
+
+
+PLOTS: dict[str, Callable[[Results, float], plt.Figure]] = {
+    "latency": _latency,
+    "percentiles": _percentiles,
+    "throughput": _throughput,
+    "batches": _batches,
+}
+"""What is drawn, each from the results and the target in seconds, into a PNG of its name."""
+
+
+def draw(results: Results, target: float, folder: Path) -> None:
+    """Writes all plots into a folder."""
+    with plt.rc_context(STYLE):
+        for name, plot in PLOTS.items():
+            figure = plot(results, target)
+            figure.savefig(folder / f"{name}.png", bbox_inches="tight")
+            plt.close(figure)

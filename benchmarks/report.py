@@ -60,7 +60,7 @@ def verdict(results: Results, target: float) -> list[str]:
 
 
 def write(results: Results, context: Context, plots: Iterable[str], folder: Path) -> None:
-    """Writes report.md, loads.csv and requests.csv into a folder."""
+    """Writes report.md, which shows the plots, loads.csv and requests.csv into a folder."""
     rows = [_row(measured) for measured in results]
     _write_csv(folder / "loads.csv", rows)
     _write_csv(folder / "requests.csv", [row for each in results for row in _requests(each)])
@@ -72,7 +72,7 @@ def write(results: Results, context: Context, plots: Iterable[str], folder: Path
         f"**{'Target broken' if problems else 'Target kept'}**: {judgement} "
         f"(clips up to {SHORT_SECONDS} s).",
         _table(("measured", "figure"), _headlines(results, context)),
-        *(f"![{name.partition('.')[0]}]({name})" for name in plots),
+        *(f"![{name}]({name}.png)" for name in plots),
         "## Loads",
         LEGEND,
         _table(

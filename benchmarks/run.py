@@ -7,6 +7,8 @@ Starts the service unless an address is given. Exit code 0: the target is kept, 
 from __future__ import annotations
 
 import argparse
+import atexit
+import os
 import shlex
 import sys
 import time
@@ -26,9 +28,8 @@ from benchmarks.summary import latencies, percentile
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def main() -> int:
+def main(options: argparse.Namespace) -> int:
     """Measures; returns the exit code."""
-    options = parse()
     now = datetime.now()
     folder = options.results / f"{now:%Y-%m-%d_%H%M%S}"
     folder.mkdir(parents=True)
@@ -57,8 +58,11 @@ def main() -> int:
     except ServiceError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    drawn = plots.draw(results, options.target_p95, folder)
-    report.write(results, context, drawn, folder)
+    except KeyboardInterrupt:
+        print("\nbench: stopped, without a report", file=sys.stderr)
+        return 2
+    report.write(results, context, plots.PLOTS, folder)
+    plots.draw(results, options.target_p95, folder)
     print(f"bench: see {folder / 'report.md'}")
     problems = report.verdict(results, options.target_p95)
     for problem in problems:
@@ -148,4 +152,10 @@ class Progress:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parsed = parse()
+    # Under gevent, gRPC's channels can hang the interpreter's own end, even closed ones. So it is
+    # left in another way, also after an error that nobody expected.
+    atexit.register(os._exit, 2)
+    code = main(parsed)
+    sys.stdout.flush()
+    os._exit(code)

@@ -23,6 +23,9 @@ from emotion2vec_client import Client, Emotion2VecError
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 READY_SECONDS = 180.0
+ANSWER_SECONDS = 5.0
+"""For a service that runs already."""
+
 STOP_SECONDS = 40.0
 POLL_SECONDS = 0.1
 
@@ -43,7 +46,6 @@ class Service:
 
     def __init__(self, hosts: Mapping[str, str]) -> None:
         self.hosts = dict(hosts)
-        self.statistics = Statistics(hosts["gRPC"])
         self.cold_start: dict[str, float] = {}
 
     def __enter__(self) -> Service:
@@ -54,9 +56,10 @@ class Service:
         """
         with Client(self.hosts["gRPC"]) as client:
             try:
-                client.wait_until_ready(10)
+                client.wait_until_ready(ANSWER_SECONDS)
             except Emotion2VecError as error:
                 raise ServiceError(str(error)) from error
+        self.statistics = Statistics(self.hosts["gRPC"])
         return self
 
     def __exit__(
@@ -129,6 +132,7 @@ class OwnService(Service):
         except BaseException:
             self._stop()
             raise
+        self.statistics = Statistics(self.hosts["gRPC"])
         return self
 
     def __exit__(
