@@ -68,9 +68,13 @@ def _latency(results: Results, target: float) -> plt.Figure:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    _legend_below(figure, left, columns=5)
     return figure
+
+
+def _legend_below(figure: plt.Figure, axes: Axes, columns: int) -> None:
+    """Where it hides nothing."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
 
 
 def _latency_lines(
@@ -92,7 +96,7 @@ def _drawn(values: Sequence[float | None]) -> list[float]:
 
 
 def _percentiles(results: Results, target: float) -> plt.Figure:
-    figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
     axes.set_title("Time to the answer by percentile")
     for each in (*results.target.values(), results.steady):
         waits = sorted(latencies(each.requests))
@@ -105,7 +109,7 @@ def _percentiles(results: Results, target: float) -> plt.Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("percentile")
     axes.set_ylabel("seconds")
-    axes.legend(loc="upper left")
+    _legend_below(figure, axes, columns=2)
     return figure
 
 
@@ -161,7 +165,7 @@ def _batches(results: Results, _: float) -> plt.Figure:
     axes.margins(y=0.12)
     axes.set_xlabel("clips in a batch")
     axes.set_ylabel("% of batches")
-    axes.legend()
+    _legend_below(figure, axes, columns=2)
     return figure
 
 

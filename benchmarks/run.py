@@ -10,6 +10,7 @@ import argparse
 import atexit
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def main(options: argparse.Namespace) -> int:
     """Measures; returns the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The service ends with us. gevent prints every other exception that comes in between.
+        signal.signal(number, lambda *_: sys.exit())
     now = datetime.now()
     folder = options.results / f"{now:%Y-%m-%d_%H%M%S}"
     folder.mkdir(parents=True)
@@ -58,7 +62,7 @@ def main(options: argparse.Namespace) -> int:
     except ServiceError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except SystemExit:
         print("\nbench: stopped, without a report", file=sys.stderr)
         return 2
     report.write(results, context, plots.PLOTS, folder)

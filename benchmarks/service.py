@@ -100,6 +100,8 @@ class OwnService(Service):
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
+                    # It ends with us, also when we are killed.
+                    *("setpriv", "--pdeathsig", "TERM"),
                     *(sys.executable, "-m", "server", "--gateway"),
                     f"--model-repository={self._repository}",
                     f"--host={HOST}",
