@@ -14,8 +14,7 @@ import torch
 import audio
 from samples.make import encode
 from tests.conftest import recordings, speech_like
-
-LIMITS = audio.Limits(max_bytes=10 * 2**20, min_seconds=0.025, max_seconds=30)
+from tests.fuzz.limits import LIMITS
 
 
 def wav(samples: np.ndarray, rate: int = 16_000, subtype: str = "FLOAT") -> bytes:
@@ -98,15 +97,15 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
         wav(speech_like(160)): ("too_short", "lasts 10.0 ms and at least 25 ms"),
         wav(np.zeros(31 * 8_000, np.float32), 8_000): (
             "too_long",
-            "at least 31.0 s and the limit is 30 s",
+            r"at least 3\d\.\d s and the limit is 30 s",
         ),
         wav(nan): ("damaged", "not numbers"),
         truncated(encoded("mp3", tmp_path)): (
             "damaged",
             "MP3 file is truncated: its header says 3",
         ),
-        truncated(encoded("flac", tmp_path)): ("damaged", "damaged or truncated|truncated"),
-        truncated(encoded("m4a", tmp_path)): ("not_audio", "not an audio file"),
+        truncated(encoded("flac", tmp_path)): ("damaged", "damaged or truncated"),
+        truncated(encoded("m4a", tmp_path)): ("damaged", "damaged or truncated"),
         wav(speech_like(8_000), rate=300_000): ("unsupported", "300000 samples per second"),
     }
     for data, (reason, sentence) in cases.items():

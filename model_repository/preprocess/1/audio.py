@@ -1,18 +1,24 @@
 """Audio file bytes to the waveform that the encoder reads: the only place where audio is decoded.
 
-Importable without Triton; `model.py` beside it is the thin backend around it.
+Importable without Triton; `model.py` beside it is the thin backend around it, `sandbox.py` the
+process in which it decodes for others.
 """
 
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import NoReturn
 
 import av
 import numpy as np
-import soundfile
 import soxr
+
+from limits import REASONS, AudioError, Limits
+
+__all__ = ["REASONS", "AudioError", "Decoded", "Limits", "decode", "lay_out"]
 
 SAMPLE_RATE = 16_000
 SLOT = 320
@@ -20,89 +26,38 @@ WINDOW = 400
 EXTRA_SLOTS = 10
 NORMALIZE_EPS = 1e-5
 
-CODEC_PADDING_SECONDS = 0.1
-"""Encoders pad a clip to whole codec frames: an M4A of 30 s decodes to a little more than 30 s."""
+CODECS = {
+    *("aac", "alac", "flac", "mp1float", "mp2float", "mp3float", "opus", "vorbis"),
+    *("amrnb", "amrwb", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "gsm_ms"),
+    *("pcm_u8", "pcm_s8", "pcm_mulaw", "pcm_alaw"),
+    *(f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64") for end in ("le", "be")),
+}
+
+OPTIONS = {
+    # No playlist is among them: nothing that opens a file or an address named in the input.
+    "format_whitelist": "wav,aiff,caf,flac,ogg,mp3,aac,amr,mov,matroska",
+    # No decoder of pictures is opened either, which FFmpeg would do to find their size.
+    "codec_whitelist": ",".join(sorted(CODECS)),
+    "max_streams": "16",
+    # FFmpeg reads this far to find out what a file leaves unsaid, and WAV in pieces of this size;
+    # its defaults are many megabytes and 4 kB, which takes five times as long.
+    "probesize": "65536",
+    "max_size": "65536",
+}
+
+MAGIC = re.compile(
+    rb"RIFF....WAVE|RF64....WAVE|FORM....AIF[FC]|caff|fLaC|OggS|ID3|\xff[\xe0-\xff]"
+    rb"|#!AMR|....(ftyp|moov|mdat|wide)|\x1a\x45\xdf\xa3",
+    re.DOTALL,
+)
+"""How a file starts that is audio of a kind that is read, even if what follows cannot be."""
+
+FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63, "flt": 1.0, "dbl": 1.0}
+
+BLOCK_SAMPLES = 2**16
 
 TRUNCATED_SECONDS = 0.1
-"""How much less than its header says a complete file may hold: encoders' padding again."""
-
-SAMPLE_RATES = (4_000, 192_000)
-
-
-Reason = Literal[
-    "empty",  # 0 bytes
-    "too_large",  # more bytes than the limit
-    "not_audio",  # nothing that can be read, or no audio track
-    "damaged",  # truncated, a header without samples, samples that are not numbers
-    "too_short",
-    "too_long",
-    "unsupported",  # a sample rate, channel count, container or codec that is not accepted
-    "bad_request",  # the request's tensor, not the file in it
-]
-REASONS: tuple[Reason, ...] = get_args(Reason)
-"""Why audio is refused, for programs: clients branch on these words, so they stay as they are."""
-
-
-class AudioError(ValueError):
-    """The user's audio cannot be used; the message says why and what to do, in one sentence.
-
-    Attributes:
-        reason: One of `REASONS`.
-    """
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may carry; config.pbtxt holds the values.
-
-    Attributes:
-        max_bytes: Size of the file.
-        min_seconds: Shortest clip; one frame of the encoder is 25 ms.
-        max_seconds: Longest clip.
-    """
-
-    max_bytes: int
-    min_seconds: float
-    max_seconds: float
-
-    def check_bytes(self, size: int) -> None:
-        """Raises AudioError for a file that is empty or too large."""
-        if not size:
-            raise AudioError(
-                "empty", "the file is empty (0 bytes): send the bytes of an audio file"
-            )
-        if size > self.max_bytes:
-            raise AudioError(
-                "too_large",
-                f"the file has {size / 2**20:.1f} MB and the limit is "
-                f"{self.max_bytes / 2**20:.0f} MB: send a shorter clip or a compressed format",
-            )
-
-    def check_shortest(self, seconds: float) -> None:
-        """Raises AudioError for a clip that is too short."""
-        if seconds < self.min_seconds:
-            raise AudioError(
-                "too_short",
-                f"the clip lasts {seconds * 1000:.1f} ms and at least "
-                f"{self.min_seconds * 1000:.0f} ms are needed: send a longer clip",
-            )
-
-    def check_longest(self, seconds: float) -> None:
-        """Raises AudioError for a clip that is too long."""
-        if seconds > self.max_seconds + CODEC_PADDING_SECONDS:
-            raise AudioError(
-                "too_long",
-                f"the clip lasts at least {seconds:.1f} s and the limit is "
-                f"{self.max_seconds:g} s: send a shorter clip or cut it into pieces",
-            )
-
-    def max_samples(self, rate: int) -> int:
-        """Samples after which decoding stops: just enough to see that a clip is too long."""
-        return int((self.max_seconds + CODEC_PADDING_SECONDS) * rate) + 1
+"""How much less than its header says a complete file may hold: encoders' padding."""
 
 
 @dataclass(frozen=True)
@@ -121,86 +76,111 @@ class Decoded:
 def decode(data: bytes, limits: Limits) -> Decoded:
     """Decodes an audio file to 16 kHz mono.
 
-    libsndfile reads WAV, FLAC, OGG (Vorbis, Opus) and MP3; FFmpeg's libraries read what it does
-    not: M4A/AAC, WebM and many more.
+    Each frame is checked, mixed down and resampled as it is decoded: whatever a file claims or
+    unfolds to, no more is held than a few frames and the 16 kHz samples so far.
 
     Args:
         data: The whole file.
         limits: What is accepted.
 
     Raises:
-        AudioError: The file is empty, too large, no audio, damaged, too short or too long.
+        AudioError: The audio cannot be used; its `reason` is one of `REASONS`.
     """
     limits.check_bytes(len(data))
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            samples, rate = _read_soundfile(file, data, limits), file.samplerate
-    except soundfile.LibsndfileError:
-        samples, rate = _read_ffmpeg(data, limits)
-    low, high = SAMPLE_RATES
-    if not low <= rate <= high:
-        raise AudioError(
-            "unsupported",
-            f"the file says it has {rate} samples per second: {low} to {high} are supported",
-        )
-    limits.check_longest(len(samples) / rate)
+    clip = _Clip(limits)
+    # Absurd samples overflow on the way; what comes of them is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for frame in _frames(data):
+            clip.add(frame)
+        samples = clip.finish()
     if not np.isfinite(samples).all():
-        raise AudioError("damaged", "the file holds samples that are not numbers (NaN or infinite)")
-    if rate != SAMPLE_RATE:
-        samples = soxr.resample(samples, rate, SAMPLE_RATE)
-    limits.check_shortest(len(samples) / SAMPLE_RATE)
-    return Decoded(samples, rate)
-
-
-def _read_soundfile(file: soundfile.SoundFile, data: bytes, limits: Limits) -> np.ndarray:
-    rate = file.samplerate
-    length_known = file.format != "MP3" or _mp3_states_length(data)
-    if length_known:
-        limits.check_longest(file.frames / rate)
-    samples = file.read(limits.max_samples(rate), dtype="float32", always_2d=True)
-    if length_known and (file.frames - len(samples)) / rate > TRUNCATED_SECONDS:
         raise AudioError(
             "damaged",
-            f"the {file.format} file is truncated: its header says {file.frames / rate:.1f} s, "
-            f"but it holds {len(samples) / rate:.1f} s; send the complete file",
+            "the file holds samples that are not numbers (NaN or infinite): write it again",
         )
-    if not len(samples):
-        raise AudioError("damaged", f"the {file.format} file has a header but no samples")
-    return samples.mean(axis=1)
+    limits.check_shortest(len(samples) / SAMPLE_RATE)
+    return Decoded(samples, clip.rate)
 
 
-def _mp3_states_length(data: bytes) -> bool:
-    """Whether an MP3 has an index frame (LAME and FFmpeg write one) that states its length.
+class _Clip:
+    """What is decoded so far: checked, mixed down and resampled as it comes."""
 
-    Without one, libsndfile guesses the length from the first frame's bit rate, and is wrong by a
-    factor of seven for speech in variable bit rate.
-    """
-    start = 0
-    if data[:3] == b"ID3":
-        high, upper, lower, low = (byte & 0x7F for byte in data[6:10])
-        start = 10 + (high << 21 | upper << 14 | lower << 7 | low)
-    first_frame = data[start : start + 64]
-    return b"Xing" in first_frame or b"Info" in first_frame
+    def __init__(self, limits: Limits) -> None:
+        self.rate = 0
+        self._limits = limits
+        self._count = 0
+        self._channels = 0
+        self._waiting: list[np.ndarray] = []
+        self._waiting_samples = 0
+        self._mono: list[np.ndarray] = []
+
+    def add(self, frame: av.AudioFrame) -> None:
+        rate, channels = frame.sample_rate, frame.layout.nb_channels
+        if not self.rate:
+            self.rate = rate
+            self._limits.check_rate(rate)
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        if rate != self.rate:
+            raise AudioError(
+                "unsupported",
+                f"the sample rate changes from {self.rate} to {rate} within the file: "
+                "send one recording per file",
+            )
+        if channels != self._channels:
+            self._limits.check_channels(channels)
+            self._mix_waiting()
+            self._channels = channels
+        self._count += frame.samples
+        self._limits.check_longest(self._count / rate)
+        # The frames of some codecs hold few samples, and what follows has its price per call.
+        self._waiting.append(_scaled(frame))
+        self._waiting_samples += frame.samples * channels
+        if self._waiting_samples >= BLOCK_SAMPLES:
+            self._mix_waiting()
+
+    def finish(self) -> np.ndarray:
+        """Returns all samples, float32 [n] at 16 kHz."""
+        if not self._count:
+            raise AudioError(
+                "damaged", "the file has a header but no samples: send the complete file"
+            )
+        self._mix_waiting()
+        self._mono.append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        return np.concatenate(self._mono)
+
+    def _mix_waiting(self) -> None:
+        if not self._waiting:
+            return
+        block = np.concatenate(self._waiting)
+        self._waiting.clear()
+        self._waiting_samples = 0
+        self._mono.append(self._resampler.resample_chunk(block.mean(axis=1, dtype=np.float32)))
 
 
-def _read_ffmpeg(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
-    blocks: list[np.ndarray] = []
+def _scaled(frame: av.AudioFrame) -> np.ndarray:
+    """Returns a frame's samples, float32 [n, channels] in -1..1."""
+    samples = frame.to_ndarray()
+    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    kind = frame.format.name.removesuffix("p")
+    if kind == "flt":
+        return samples
+    if kind == "u8":
+        samples = samples.astype(np.int16) - 128
+    return (samples / FULL_SCALE[kind]).astype(np.float32)
+
+
+def _frames(data: bytes) -> Iterator[av.AudioFrame]:
     try:
-        with av.open(io.BytesIO(data)) as container:
-            if not container.streams.audio:
-                raise AudioError("not_audio", "the file holds no audio track")
-            stream = container.streams.audio[0]
-            planar = av.AudioResampler(format="fltp")
-            count = 0
-            for decoded in container.decode(stream):
-                for frame in planar.resample(decoded):
-                    blocks.append(frame.to_ndarray().mean(axis=0))
-                    count += frame.samples
-                if count > limits.max_samples(stream.rate):
-                    break
-            rate = stream.rate
+        with av.open(
+            io.BytesIO(data),
+            container_options=OPTIONS,
+            io_open=_open_nothing,
+            # Titles in another character set than UTF-8 are no reason to fail.
+            metadata_errors="replace",
+        ) as container:
+            yield from _container_frames(container, data)
     except av.FFmpegError as error:
-        if blocks:
+        if MAGIC.match(data):
             raise AudioError(
                 "damaged", "the file is damaged or truncated: send the complete file"
             ) from error
@@ -209,9 +189,75 @@ def _read_ffmpeg(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
             f"this is not an audio file that can be read (it starts with {data[:8]!r}): "
             "send WAV, MP3, M4A, FLAC or OGG",
         ) from error
-    if not blocks:
-        raise AudioError("damaged", "the file's audio track holds no samples")
-    return np.concatenate(blocks), rate
+
+
+def _open_nothing(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """FFmpeg asks here for every file or address that the input refers to."""
+    raise PermissionError("a file that refers to another")
+
+
+def _container_frames(
+    container: av.container.InputContainer, data: bytes
+) -> Iterator[av.AudioFrame]:
+    if not container.streams.audio:
+        raise AudioError("not_audio", "the file holds no audio track: send a recording")
+    stream = container.streams.audio[0]
+    for other in container.streams:
+        if other is not stream:
+            other.discard = av.stream.Discard.all
+    codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
+    if codec not in CODECS:
+        raise AudioError(
+            "unsupported",
+            f"the file's audio is encoded as {codec}, which is not supported: "
+            "send WAV, MP3, M4A, FLAC or OGG",
+        )
+    stream.codec_context.thread_count = 1
+    name = container.format.name
+    seconds = 0.0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            # Programs append lyrics and tags of their own to MP3, which are no frames.
+            if name != "mp3":
+                raise
+            continue
+        for frame in frames:
+            yield frame
+            seconds += frame.samples / frame.sample_rate
+    # FFmpeg notices itself where other formats end too early. WAV is left out: recorders that
+    # stream cannot know the length when they write the header.
+    stated = 0.0
+    if name == "mp3" and seconds:
+        stated = _mp3_seconds(data, stream.rate)
+    elif name == "aiff" and stream.duration:
+        stated = float(stream.duration * stream.time_base)
+    if stated - seconds > TRUNCATED_SECONDS:
+        raise AudioError(
+            "damaged",
+            f"the {name.upper()} file is truncated: its header says {stated:.1f} s, but it holds "
+            f"{seconds:.1f} s; send the complete file",
+        )
+
+
+def _mp3_seconds(data: bytes, rate: int) -> float:
+    """Reads how long an MP3 is at least from the index that LAME and FFmpeg write; 0 without one.
+
+    FFmpeg's own value is of no use: without an index, or with a tag behind the last frame, it is a
+    guess from the first frame's bit rate.
+    """
+    start = 0
+    if data[:3] == b"ID3" and len(data) >= 10:
+        high, upper, lower, low = (byte & 0x7F for byte in data[6:10])
+        start = 10 + (high << 21 | upper << 14 | lower << 7 | low)
+    # Four bytes of flags, the first of which says that the number of frames follows.
+    index = re.search(rb"(?:Xing|Info)...([^\0])(....)", data[start : start + 64], re.DOTALL)
+    if not index or not index[1][0] & 1:
+        return 0.0
+    # Less the encoder's delay and padding, which decoding removes.
+    frames = int.from_bytes(index[2], "big") - 3
+    return frames * (1152 if rate >= 32_000 else 576) / rate
 
 
 def lay_out(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

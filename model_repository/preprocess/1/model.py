@@ -9,6 +9,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 import audio
+import sandbox
 
 
 class TritonPythonModel:
@@ -17,11 +18,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Reads the limits from config.pbtxt."""
         parameters = json.loads(args["model_config"])["parameters"]
-        self.limits = audio.Limits(
-            max_bytes=int(parameters["max_bytes"]["string_value"]),
-            min_seconds=float(parameters["min_seconds"]["string_value"]),
-            max_seconds=float(parameters["max_seconds"]["string_value"]),
-        )
+        self.decoder = sandbox.Decoder(audio.Limits.read(parameters))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers each request with its waveform, or with the reason why there is none."""
@@ -36,7 +33,7 @@ class TritonPythonModel:
                     f"the request holds {files.size} files: send one per request, with shape "
                     "[1, 1]; the server batches requests by itself",
                 )
-            decoded = audio.decode(files[0, 0], self.limits)
+            decoded = self.decoder.decode(files[0, 0])
         except audio.AudioError as error:
             # The reason first, for clients that branch on it; the sentence after it is for people.
             text = f"{error.reason}: {error}"

@@ -1,0 +1,186 @@
+"""Decodes in a process that can open nothing, and that the kernel ends at its limits.
+
+Files from strangers meet hundreds of thousands of lines of C in FFmpeg. Some of them take hours
+(the tags of a FLAC file are compared each with each) or gigabytes (an MP4's table of samples needs
+no bytes in the file), and nothing in the library stops them. The kernel does, and what it ends is
+this process, and not Triton's stub, which nothing would start again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import wave
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from audio import SAMPLE_RATE, AudioError, Decoded, Limits, decode
+
+SIZE = struct.Struct("<q")
+REPLY = struct.Struct("<?iq")
+"""Whether it is samples or a refusal, the file's sample rate, and how many bytes follow."""
+
+ENVIRONMENT = {
+    # Idle threads would only take memory. Freed blocks go back at once instead of being kept.
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**18),
+    "MALLOC_TRIM_THRESHOLD_": str(2**18),
+}
+
+PATIENCE_SECONDS = 60
+"""The time of a processor is limited; by the clock it may take longer on a busy machine."""
+
+FILES_PER_PROCESS = 1_000
+"""What little a library leaks must never add up to a refusal of a good file."""
+
+
+class WorkerDied(Exception):
+    """The process ended, or did not answer; says how, for the log and the tests."""
+
+
+class Decoder:
+    """Does what `audio.decode` does, whatever the file does to it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._start()
+
+    def decode(self, data: bytes) -> Decoded:
+        """Decodes one file; not to be called by two threads at once.
+
+        Args:
+            data: The whole file.
+
+        Returns:
+            The clip, as from `audio.decode`.
+
+        Raises:
+            AudioError: The audio cannot be used, or takes more time or memory than is allowed.
+        """
+        self._limits.check_bytes(len(data))
+        if self._files == FILES_PER_PROCESS or self._process.poll() is not None:
+            self._end()
+            self._start()
+        self._files += 1
+        try:
+            self._socket.sendall(SIZE.pack(len(data)))
+            self._socket.sendall(data)
+            is_clip, rate, size = REPLY.unpack(_receive(self._socket, REPLY.size))
+            payload = _receive(self._socket, size)
+        except OSError:
+            died = self._end()
+            self._start()
+            raise AudioError(
+                "damaged",
+                f"the file cannot be decoded in {self._limits.max_cpu_seconds:g} s and "
+                f"{self._limits.max_memory_bytes / 2**20:.0f} MB, as every sound recording can: "
+                "convert it to WAV",
+            ) from died
+        if is_clip:
+            return Decoded(np.frombuffer(payload, np.float32), rate)
+        reason, message = json.loads(payload)
+        raise AudioError(reason, message)
+
+    @property
+    def process(self) -> Path:
+        """What /proc says about the process."""
+        return Path(f"/proc/{self._process.pid}")
+
+    def close(self) -> None:
+        """Ends the process; it also ends by itself with the process that made it."""
+        self._end()
+
+    def _start(self) -> None:
+        self._files = 0
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(PATIENCE_SECONDS)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno()), json.dumps(asdict(self._limits))],
+                env=os.environ | ENVIRONMENT,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+
+    def _end(self) -> WorkerDied:
+        self._socket.close()
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return WorkerDied(signal.Signals(-code).name if code < 0 else f"exit code {code}")
+
+
+def _receive(connection: socket.socket, size: int) -> bytearray:
+    received = bytearray(size)
+    view = memoryview(received)
+    while view:
+        count = connection.recv_into(view)
+        if not count:
+            raise ConnectionResetError("the other side has ended")
+        view = view[count:]
+    return received
+
+
+def main() -> None:
+    """Answers files with clips until the other side is gone."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    limits = Limits(**json.loads(sys.argv[2]))
+    # Whatever is loaded on first use: afterwards no file can be opened.
+    decode(_silence(), limits)
+    _confine(limits)
+    while True:
+        try:
+            (size,) = SIZE.unpack(_receive(connection, SIZE.size))
+        except ConnectionResetError:
+            return
+        data = bytes(_receive(connection, size))
+        signal.setitimer(signal.ITIMER_PROF, limits.max_cpu_seconds)
+        try:
+            clip = decode(data, limits)
+        except AudioError as error:
+            head = (False, 0)
+            payload = json.dumps([error.reason, str(error)]).encode()
+        else:
+            head = (True, clip.source_rate)
+            payload = clip.samples.tobytes()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        connection.sendall(REPLY.pack(*head, len(payload)) + payload)
+        del data, payload
+
+
+def _silence() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE // 2)
+        writer.writeframes(bytes(SAMPLE_RATE))
+    return file.getvalue()
+
+
+def _confine(limits: Limits) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    memory = pages * resource.getpagesize() + limits.max_bytes + limits.max_memory_bytes
+    for limit, value in {
+        resource.RLIMIT_DATA: memory,
+        resource.RLIMIT_NOFILE: 0,  # neither files nor sockets
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+    }.items():
+        resource.setrlimit(limit, (value, value))
+
+
+if __name__ == "__main__":
+    main()
