@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from emotion2vec_client.endpoint import Endpoint
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.protocol import ENCODER, Tensors, error_of
+from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
 
 CHANNEL_ARGS = [
     # gRPC's own limit is 4 MB; the frame embeddings of 30 s are 6 MB, and a file is up to 10 MB.
@@ -40,11 +40,17 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _request(data: bytes, names: list[str]) -> dict[str, Any]:
+def _request(call: Call) -> dict[str, Any]:
     file = blocking.InferInput("audio", [1, 1], "BYTES")
-    file.set_data_from_numpy(np.array([[data]], dtype=np.object_))
-    outputs = [blocking.InferRequestedOutput(name) for name in names]
-    return {"inputs": [file], "outputs": outputs}
+    file.set_data_from_numpy(np.array([[call.data]], dtype=np.object_))
+    return {
+        "model_name": call.model,
+        "inputs": [file],
+        "outputs": [blocking.InferRequestedOutput(name) for name in call.names],
+        "request_id": call.id,
+        "parameters": dict(call.parameters),
+        "client_timeout": call.timeout,
+    }
 
 
 def _card(answer: Any) -> str:
@@ -68,15 +74,13 @@ class GrpcTransport(_Shared):
         super().__init__(endpoint)
         self._server = blocking.InferenceServerClient(**_settings(endpoint))
 
-    def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+    def infer(self, call: Call) -> Tensors:
         """Runs a model on one file; returns the named outputs."""
         try:
-            answer = self._server.infer(
-                model, **_request(data, names), client_timeout=timeout, headers=self.headers
-            )
+            answer = self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
-            raise self._error(error, timeout) from error
-        return {name: answer.as_numpy(name) for name in names}
+            raise self._error(error, call.timeout) from error
+        return {name: answer.as_numpy(name) for name in call.names}
 
     def card(self, timeout: float) -> str:
         """The model card's text."""
@@ -109,15 +113,13 @@ class AsyncGrpcTransport(_Shared):
         super().__init__(endpoint)
         self._server = asynchronous.InferenceServerClient(**_settings(endpoint))
 
-    async def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+    async def infer(self, call: Call) -> Tensors:
         """Runs a model on one file; returns the named outputs."""
         try:
-            answer = await self._server.infer(
-                model, **_request(data, names), client_timeout=timeout, headers=self.headers
-            )
+            answer = await self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
-            raise self._error(error, timeout) from error
-        return {name: answer.as_numpy(name) for name in names}
+            raise self._error(error, call.timeout) from error
+        return {name: answer.as_numpy(name) for name in call.names}
 
     async def card(self, timeout: float) -> str:
         """The model card's text."""

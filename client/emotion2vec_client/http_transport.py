@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from emotion2vec_client.endpoint import Endpoint
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.protocol import ENCODER, Tensors, error_of
+from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
 
 JSON_LENGTH = "Inference-Header-Content-Length"
-DTYPES = {"FP32": np.float32, "INT32": np.int32}
+DTYPES = {"FP32": np.float32, "FP64": np.float64, "INT32": np.int32}
 
 STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -50,10 +50,12 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _request(data: bytes, names: list[str]) -> dict[str, Any]:
-    tensor = struct.pack("<I", len(data)) + data
+def _request(call: Call) -> dict[str, Any]:
+    tensor = struct.pack("<I", len(call.data)) + call.data
     header = json.dumps(
         {
+            "id": call.id,
+            "parameters": dict(call.parameters),
             "inputs": [
                 {
                     "name": "audio",
@@ -62,20 +64,18 @@ def _request(data: bytes, names: list[str]) -> dict[str, Any]:
                     "parameters": {"binary_data_size": len(tensor)},
                 }
             ],
-            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in names],
+            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in call.names],
         }
     ).encode()
     return {
+        "url": f"/v2/models/{call.model}/infer",
+        "timeout": call.timeout,
         "content": header + tensor,
         "headers": {
             JSON_LENGTH: str(len(header)),
             "Content-Type": "application/octet-stream",
         },
     }
-
-
-def _infer_path(model: str) -> str:
-    return f"/v2/models/{model}/infer"
 
 
 def _tensors(response: httpx.Response, names: list[str]) -> dict[str, npt.NDArray[Any]]:
@@ -115,12 +115,12 @@ class _Shared:
         status = STATUSES.get(response.status_code, "INTERNAL")
         raise error_of(status, reason, self.url, timeout)
 
-    def _read(self, response: httpx.Response, names: list[str], timeout: float) -> Tensors:
+    def _read(self, response: httpx.Response, call: Call) -> Tensors:
         try:
-            return _tensors(self._checked(response, timeout), names)
+            return _tensors(self._checked(response, call.timeout), call.names)
         except (ValueError, KeyError, TypeError) as error:
             reason = f"its answer is not KServe's: {error}"
-            raise error_of("INTERNAL", reason, self.url, timeout) from error
+            raise error_of("INTERNAL", reason, self.url, call.timeout) from error
 
 
 class HttpTransport(_Shared):
@@ -130,15 +130,13 @@ class HttpTransport(_Shared):
         super().__init__(endpoint)
         self._server = httpx.Client(**_settings(endpoint))
 
-    def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+    def infer(self, call: Call) -> Tensors:
         """Runs a model on one file; returns the named outputs."""
         try:
-            response = self._server.post(
-                _infer_path(model), **_request(data, names), timeout=timeout
-            )
+            response = self._server.post(**_request(call))
         except httpx.HTTPError as error:
-            raise self._failure(error, timeout) from error
-        return self._read(response, names, timeout)
+            raise self._failure(error, call.timeout) from error
+        return self._read(response, call)
 
     def card(self, timeout: float) -> str:
         """The model card's text."""
@@ -167,15 +165,13 @@ class AsyncHttpTransport(_Shared):
         super().__init__(endpoint)
         self._server = httpx.AsyncClient(**_settings(endpoint))
 
-    async def infer(self, model: str, data: bytes, names: list[str], timeout: float) -> Tensors:
+    async def infer(self, call: Call) -> Tensors:
         """Runs a model on one file; returns the named outputs."""
         try:
-            response = await self._server.post(
-                _infer_path(model), **_request(data, names), timeout=timeout
-            )
+            response = await self._server.post(**_request(call))
         except httpx.HTTPError as error:
-            raise self._failure(error, timeout) from error
-        return self._read(response, names, timeout)
+            raise self._failure(error, call.timeout) from error
+        return self._read(response, call)
 
     async def card(self, timeout: float) -> str:
         """The model card's text."""

@@ -35,6 +35,9 @@ NOTHING = Recording(Options(), False, lambda: False)
 """What there is of a recording that is not there."""
 
 
+TYPES = {"segments": np.float64, "duration": np.float64}
+
+
 class EncoderError(Exception):
     """The encoder failed; the message is its own."""
 
@@ -147,7 +150,10 @@ def answer(recording: Recording, names: Iterable[str]) -> Any:
         "progress": np.array([progress]),
     }
     return pb_utils.InferenceResponse(
-        [pb_utils.Tensor(name, tensors[name][np.newaxis].astype(np.float32)) for name in names]
+        [
+            pb_utils.Tensor(name, tensors[name][np.newaxis].astype(TYPES.get(name, np.float32)))
+            for name in names
+        ]
     )
 
 

@@ -56,6 +56,9 @@ FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63, "flt
 
 BLOCK_SAMPLES = 2**16
 
+STATES_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2"}
+"""Formats whose header states a length that is either true or that of a damaged file."""
+
 TRUNCATED_SECONDS = 0.1
 """How much less than its header says a complete file may hold: encoders' padding."""
 
@@ -115,7 +118,7 @@ def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
     clip = _Clip(limits)
     count = 0
     position = 0.0
-    for frame, byte in _frames(data):
+    for frame, byte in _frames(data, limits):
         position = max(position, byte / len(data))
         samples = clip.add(frame)
         if len(samples):
@@ -209,7 +212,7 @@ def _scaled(frame: av.AudioFrame) -> np.ndarray:
         return (samples / FULL_SCALE[kind]).astype(np.float32)
 
 
-def _frames(data: bytes) -> Iterator[tuple[av.AudioFrame, int]]:
+def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:
     """The frames, each with where in the file it was."""
     try:
         with av.open(
@@ -219,7 +222,7 @@ def _frames(data: bytes) -> Iterator[tuple[av.AudioFrame, int]]:
             # Titles in another character set than UTF-8 are no reason to fail.
             metadata_errors="replace",
         ) as container:
-            yield from _container_frames(container, data)
+            yield from _container_frames(container, data, limits)
     except av.FFmpegError as error:
         if MAGIC.match(data):
             raise AudioError(
@@ -238,7 +241,7 @@ def _open_nothing(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 
 def _container_frames(
-    container: av.container.InputContainer, data: bytes
+    container: av.container.InputContainer, data: bytes, limits: Limits
 ) -> Iterator[tuple[av.AudioFrame, int]]:
     if not container.streams.audio:
         raise AudioError("not_audio", "the file holds no audio track: send a recording")
@@ -255,6 +258,13 @@ def _container_frames(
         )
     stream.codec_context.thread_count = 1
     name = container.format.name
+    stated = 0.0
+    if name == "mp3" and stream.rate:
+        stated = _mp3_seconds(data, stream.rate)
+    elif name in STATES_LENGTH and stream.duration:
+        stated = float(stream.duration * stream.time_base)
+    # Nobody shall wait until two hours are decoded to hear that the third is too much.
+    limits.check_longest(stated)
     seconds = 0.0
     for packet in container.demux(stream):
         try:
@@ -269,12 +279,7 @@ def _container_frames(
             seconds += frame.samples / frame.sample_rate
     # FFmpeg notices itself where other formats end too early. WAV is left out: recorders that
     # stream cannot know the length when they write the header.
-    stated = 0.0
-    if name == "mp3" and seconds:
-        stated = _mp3_seconds(data, stream.rate)
-    elif name == "aiff" and stream.duration:
-        stated = float(stream.duration * stream.time_base)
-    if stated - seconds > TRUNCATED_SECONDS:
+    if name in ("mp3", "aiff") and 0 < seconds < stated - TRUNCATED_SECONDS:
         raise AudioError(
             "damaged",
             f"the {name.upper()} file is truncated: its header says {stated:.1f} s, but it holds "
