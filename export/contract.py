@@ -92,5 +92,17 @@ SAMPLES = Tensor("samples", "TYPE_FP32", (-1,))
 SOURCE_RATE = Tensor("source_rate", "TYPE_INT32", (1,))
 """Only of preprocess: samples per second in the file."""
 
+TIMELINE_OUTPUTS = (
+    Tensor("segments", "TYPE_FP64", (-1, 2)),
+    Tensor("scores", "TYPE_FP32", (-1, len(LABELS))),
+    Tensor("embedding", "TYPE_FP32", (-1, -1)),
+    Tensor("speech", "TYPE_FP32", (-1,)),
+    Tensor("speech_ratio", "TYPE_FP32", (1,)),
+    Tensor("duration", "TYPE_FP64", (1,)),
+    Tensor("progress", "TYPE_FP32", (1,)),
+)
+"""Of the timeline: a row for each of N segments, and three values for the whole recording. After an
+hour a time in FP32 would be some samples off, and scores would not be those of the slice."""
+
 ENCODER_INPUTS = (WAVEFORM, NUM_SAMPLES, FRAMES)
 ENCODER_OUTPUTS = (SCORES, EMBEDDING, FRAME_SCORES, FRAME_EMBEDDING)

@@ -21,6 +21,8 @@ from emotion2vec_client.result import (
     Outcome,
     Prediction,
 )
+from emotion2vec_client.summary import Segment, Stretch, Summary, TurningPoint
+from emotion2vec_client.timeline import Timeline
 
 __all__ = [
     "LABELS",
@@ -39,6 +41,11 @@ __all__ = [
     "OverloadedError",
     "Prediction",
     "PredictionTimeoutError",
+    "Segment",
     "ServerUnavailableError",
+    "Stretch",
+    "Summary",
+    "Timeline",
+    "TurningPoint",
     "Waveform",
 ]

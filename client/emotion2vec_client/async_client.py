@@ -8,12 +8,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, M
 from types import TracebackType
 from typing import Callable, TypeVar
 
-from emotion2vec_client import many, protocol
+from emotion2vec_client import many, protocol, waiting
 from emotion2vec_client.audio import Audio, Waveform, file_bytes
 from emotion2vec_client.base import (
     OUTAGE_SECONDS,
     POLL_SECONDS,
     POLL_TIMEOUT,
+    TIMELINE_SECONDS,
     BaseClient,
     Request,
     question,
@@ -26,8 +27,11 @@ from emotion2vec_client.errors import (
 )
 from emotion2vec_client.grpc_transport import AsyncGrpcTransport
 from emotion2vec_client.http_transport import AsyncHttpTransport
+from emotion2vec_client.protocol import Call
 from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client.retry import Outage
+from emotion2vec_client.timeline import Segmentation, Timeline
+from emotion2vec_client.waiting import Progress
 
 Value = TypeVar("Value")
 
@@ -120,11 +124,41 @@ class AsyncClient(BaseClient):
         inputs = protocol.file_inputs(await _read_file(audio))
 
         async def attempt() -> Waveform:
-            return protocol.read_waveform(
-                await self._transport.infer(
-                    protocol.PREPROCESS, inputs, protocol.WAVEFORM_NAMES, seconds
-                )
-            )
+            call = Call(protocol.PREPROCESS, inputs, protocol.WAVEFORM_NAMES, seconds)
+            return protocol.read_waveform(await self._transport.infer(call))
+
+        return await self._retried(attempt, Outage(self.retry_seconds))
+
+    async def timeline(
+        self,
+        audio: Audio,
+        *,
+        segmentation: Segmentation = "vad",
+        min_segment: float | None = None,
+        max_segment: float | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        embedding: bool = False,
+        progress: Progress = None,
+        timeout: float = TIMELINE_SECONDS,
+    ) -> Timeline:
+        """Recognises the course of emotion; arguments and errors as for `Client.timeline`.
+
+        Cancelling the task cancels the work on the server.
+        """
+        seconds = {
+            "min_segment": min_segment,
+            "max_segment": max_segment,
+            "window": window,
+            "hop": hop,
+        }
+        data = await _read_file(audio)
+        request = self._timeline_request(data, segmentation, seconds, embedding, timeout)
+
+        async def attempt() -> Timeline:
+            info = await self._card(timeout)
+            tensors = await waiting.run_async(self._transport, request, progress)
+            return protocol.read_timeline(tensors, segmentation, info)
 
         return await self._retried(attempt, Outage(self.retry_seconds))
 
@@ -187,7 +221,8 @@ class AsyncClient(BaseClient):
             info = await self._card(request.timeout)
             left = max(request.timeout - (time.monotonic() - started), 0.001)
             try:
-                tensors = await self._transport.infer(asked.model, asked.inputs, asked.names, left)
+                call = Call(asked.model, asked.inputs, asked.names, left)
+                tensors = await self._transport.infer(call)
             except PredictionTimeoutError as error:
                 # What was left of the time is not what the user asked for.
                 raise protocol.timed_out(self.url, request.timeout) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,10 +10,13 @@ from emotion2vec_client import endpoint, protocol
 from emotion2vec_client.audio import Waveform
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import ServerUnavailableError
+from emotion2vec_client.protocol import Call
 from emotion2vec_client.result import Granularity, ModelInfo
+from emotion2vec_client.timeline import Segmentation
 
 POLL_SECONDS = 0.2
 POLL_TIMEOUT = 5.0
+TIMELINE_SECONDS = 3600.0
 OUTAGE_SECONDS = 60.0
 """How long `predict_many` waits for a server that has gone: a restart takes seconds."""
 
@@ -63,6 +67,30 @@ def question(audio: bytes | Waveform, request: Request) -> Question:
     return Question(protocol.ENCODER, audio.inputs, names, known)
 
 
+@dataclass(frozen=True)
+class TimelineRequest:
+    """One timeline.
+
+    Attributes:
+        call: What is sent.
+        segmentation: ``vad`` or ``fixed``.
+    """
+
+    call: Call
+    segmentation: Segmentation
+
+    def question(self, kind: str) -> Call:
+        """A call about this one: ``progress_of`` it, or ``cancel`` it."""
+        asked = {kind: self.call.id}
+        return Call(
+            protocol.TIMELINE,
+            protocol.file_inputs(b""),
+            ["progress"],
+            POLL_TIMEOUT,
+            parameters=asked,
+        )
+
+
 class BaseClient:
     """Settings and the remembered model card."""
 
@@ -98,6 +126,26 @@ class BaseClient:
 
     def _seconds(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else protocol.check_timeout(timeout)
+
+    def _timeline_request(
+        self,
+        data: bytes,
+        segmentation: Segmentation,
+        seconds: Mapping[str, float | None],
+        embedding: bool,
+        timeout: float,
+    ) -> TimelineRequest:
+        # What is not given is left to the server, and so is what makes no sense.
+        parameters = {name: str(value) for name, value in seconds.items() if value is not None}
+        call = Call(
+            model=protocol.TIMELINE,
+            inputs=protocol.file_inputs(data),
+            names=protocol.timeline_names(embedding),
+            timeout=protocol.check_timeout(timeout),
+            id=uuid.uuid4().hex,
+            parameters={"segmentation": str(segmentation), **parameters},
+        )
+        return TimelineRequest(call, segmentation)
 
     def _request_of_many(
         self,

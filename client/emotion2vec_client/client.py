@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Callable, TypeVar
 
-from emotion2vec_client import many, protocol
+from emotion2vec_client import many, protocol, waiting
 from emotion2vec_client.audio import Audio, Waveform, file_bytes
 from emotion2vec_client.base import (
     OUTAGE_SECONDS,
     POLL_SECONDS,
     POLL_TIMEOUT,
+    TIMELINE_SECONDS,
     BaseClient,
     Request,
     question,
@@ -25,8 +26,11 @@ from emotion2vec_client.errors import (
 )
 from emotion2vec_client.grpc_transport import GrpcTransport
 from emotion2vec_client.http_transport import HttpTransport
+from emotion2vec_client.protocol import Call
 from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client.retry import Outage
+from emotion2vec_client.timeline import Segmentation, Timeline
+from emotion2vec_client.waiting import Progress
 
 Value = TypeVar("Value")
 
@@ -148,9 +152,68 @@ class Client(BaseClient):
         inputs = protocol.file_inputs(file_bytes(audio))
 
         def attempt() -> Waveform:
-            return protocol.read_waveform(
-                self._transport.infer(protocol.PREPROCESS, inputs, protocol.WAVEFORM_NAMES, seconds)
-            )
+            call = Call(protocol.PREPROCESS, inputs, protocol.WAVEFORM_NAMES, seconds)
+            return protocol.read_waveform(self._transport.infer(call))
+
+        return self._retried(attempt, Outage(self.retry_seconds))
+
+    def timeline(
+        self,
+        audio: Audio,
+        *,
+        segmentation: Segmentation = "vad",
+        min_segment: float | None = None,
+        max_segment: float | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        embedding: bool = False,
+        progress: Progress = None,
+        timeout: float = TIMELINE_SECONDS,
+    ) -> Timeline:
+        """Recognises the course of emotion through a recording of up to two hours and 200 MB.
+
+        Args:
+            audio: As for `predict`.
+            segmentation: ``vad`` cuts speech at its pauses and leaves the rest out; ``fixed`` cuts
+                windows of equal length.
+            min_segment: For ``vad``: seconds under which a segment joins its neighbour; 1 by
+                default.
+            max_segment: For ``vad``: seconds of the longest segment; 10 by default, up to 30.
+            window: For ``fixed``: seconds to a window; 3 by default, up to 30.
+            hop: For ``fixed``: seconds from one window's start to the next one's; by default the
+                window.
+            embedding: Whether to return the embedding of each segment too.
+            progress: Called about twice a second, in this thread, with the share that is answered,
+                from 0 to 1; what it raises cancels the work and goes on to the caller.
+            timeout: Seconds to wait for the answer; an hour by default.
+
+        Returns:
+            Segments with their scores, and a summary; without segments where there is no speech.
+
+        Raises:
+            InvalidAudioError: The server cannot use the audio, or an option makes no sense; the
+                reason is then ``bad_request``.
+            Emotion2VecError: As for `predict`, and so are the other errors.
+
+        Example:
+            >>> with Client("localhost:8001") as client:
+            ...     timeline = client.timeline("story.ogg")
+            >>> [segment.end > segment.start for segment in timeline.segments]
+            [True, True]
+        """
+        seconds = {
+            "min_segment": min_segment,
+            "max_segment": max_segment,
+            "window": window,
+            "hop": hop,
+        }
+        data = file_bytes(audio)
+        request = self._timeline_request(data, segmentation, seconds, embedding, timeout)
+
+        def attempt() -> Timeline:
+            info = self._card(timeout)
+            tensors = waiting.run(self._transport, request, progress)
+            return protocol.read_timeline(tensors, segmentation, info)
 
         return self._retried(attempt, Outage(self.retry_seconds))
 
@@ -252,7 +315,8 @@ class Client(BaseClient):
             # The first call has spent part of its time on the model card.
             left = max(request.timeout - (time.monotonic() - started), 0.001)
             try:
-                tensors = self._transport.infer(asked.model, asked.inputs, asked.names, left)
+                call = Call(asked.model, asked.inputs, asked.names, left)
+                tensors = self._transport.infer(call)
             except PredictionTimeoutError as error:
                 # What was left of the time is not what the user asked for.
                 raise protocol.timed_out(self.url, request.timeout) from error

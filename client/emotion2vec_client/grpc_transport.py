@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from emotion2vec_client.endpoint import Endpoint
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.protocol import ENCODER, Tensors, error_of
+from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
 
 CHANNEL_ARGS = [
     # gRPC's own limit is 4 MB; the frame embeddings of 30 s are 6 MB, and a file is up to 10 MB.
@@ -39,14 +39,20 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _request(inputs: Tensors, names: list[str]) -> dict[str, Any]:
+def _request(call: Call) -> dict[str, Any]:
     tensors = []
-    for name, array in inputs.items():
+    for name, array in call.inputs.items():
         tensor = blocking.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
-    outputs = [blocking.InferRequestedOutput(name) for name in names]
-    return {"inputs": tensors, "outputs": outputs}
+    return {
+        "model_name": call.model,
+        "inputs": tensors,
+        "outputs": [blocking.InferRequestedOutput(name) for name in call.names],
+        "request_id": call.id,
+        "parameters": dict(call.parameters),
+        "client_timeout": call.timeout,
+    }
 
 
 def _card(answer: Any) -> str:
@@ -70,15 +76,13 @@ class GrpcTransport(_Shared):
         super().__init__(endpoint)
         self._server = blocking.InferenceServerClient(**_settings(endpoint))
 
-    def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+    def infer(self, call: Call) -> Tensors:
         """Runs a model; returns the named outputs."""
         try:
-            answer = self._server.infer(
-                model, **_request(inputs, names), client_timeout=timeout, headers=self.headers
-            )
+            answer = self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
-            raise self._error(error, timeout) from error
-        return {name: answer.as_numpy(name) for name in names}
+            raise self._error(error, call.timeout) from error
+        return {name: answer.as_numpy(name) for name in call.names}
 
     def card(self, timeout: float) -> str:
         """The model card's text."""
@@ -111,15 +115,13 @@ class AsyncGrpcTransport(_Shared):
         super().__init__(endpoint)
         self._server = asynchronous.InferenceServerClient(**_settings(endpoint))
 
-    async def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+    async def infer(self, call: Call) -> Tensors:
         """Runs a model; returns the named outputs."""
         try:
-            answer = await self._server.infer(
-                model, **_request(inputs, names), client_timeout=timeout, headers=self.headers
-            )
+            answer = await self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
-            raise self._error(error, timeout) from error
-        return {name: answer.as_numpy(name) for name in names}
+            raise self._error(error, call.timeout) from error
+        return {name: answer.as_numpy(name) for name in call.names}
 
     async def card(self, timeout: float) -> str:
         """The model card's text."""

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from emotion2vec_client.endpoint import Endpoint
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.protocol import ENCODER, Tensors, error_of
+from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
 
 JSON_LENGTH = "Inference-Header-Content-Length"
-DTYPES = {"FP32": np.float32, "INT32": np.int32}
+DTYPES = {"FP32": np.float32, "FP64": np.float64, "INT32": np.int32}
 
 STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -50,9 +50,9 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _request(inputs: Tensors, names: list[str]) -> dict[str, Any]:
+def _request(call: Call) -> dict[str, Any]:
     described, blocks = [], []
-    for name, array in inputs.items():
+    for name, array in call.inputs.items():
         block, datatype = _block(array)
         blocks.append(block)
         described.append(
@@ -63,9 +63,17 @@ def _request(inputs: Tensors, names: list[str]) -> dict[str, Any]:
                 "parameters": {"binary_data_size": len(block)},
             }
         )
-    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in names]
-    header = json.dumps({"inputs": described, "outputs": outputs}).encode()
+    header = json.dumps(
+        {
+            "id": call.id,
+            "parameters": dict(call.parameters),
+            "inputs": described,
+            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in call.names],
+        }
+    ).encode()
     return {
+        "url": f"/v2/models/{call.model}/infer",
+        "timeout": call.timeout,
         "content": b"".join([header, *blocks]),
         "headers": {
             JSON_LENGTH: str(len(header)),
@@ -81,10 +89,6 @@ def _block(array: npt.NDArray[Any]) -> tuple[bytes, str]:
         return b"".join(items), "BYTES"
     datatype = next(name for name, kind in DTYPES.items() if array.dtype == np.dtype(kind))
     return array.tobytes(), datatype
-
-
-def _infer_path(model: str) -> str:
-    return f"/v2/models/{model}/infer"
 
 
 def _tensors(response: httpx.Response, names: list[str]) -> dict[str, npt.NDArray[Any]]:
@@ -124,12 +128,12 @@ class _Shared:
         status = STATUSES.get(response.status_code, "INTERNAL")
         raise error_of(status, reason, self.url, timeout)
 
-    def _read(self, response: httpx.Response, names: list[str], timeout: float) -> Tensors:
+    def _read(self, response: httpx.Response, call: Call) -> Tensors:
         try:
-            return _tensors(self._checked(response, timeout), names)
+            return _tensors(self._checked(response, call.timeout), call.names)
         except (ValueError, KeyError, TypeError) as error:
             reason = f"its answer is not KServe's: {error}"
-            raise error_of("INTERNAL", reason, self.url, timeout) from error
+            raise error_of("INTERNAL", reason, self.url, call.timeout) from error
 
 
 class HttpTransport(_Shared):
@@ -139,15 +143,13 @@ class HttpTransport(_Shared):
         super().__init__(endpoint)
         self._server = httpx.Client(**_settings(endpoint))
 
-    def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+    def infer(self, call: Call) -> Tensors:
         """Runs a model; returns the named outputs."""
         try:
-            response = self._server.post(
-                _infer_path(model), **_request(inputs, names), timeout=timeout
-            )
+            response = self._server.post(**_request(call))
         except httpx.HTTPError as error:
-            raise self._failure(error, timeout) from error
-        return self._read(response, names, timeout)
+            raise self._failure(error, call.timeout) from error
+        return self._read(response, call)
 
     def card(self, timeout: float) -> str:
         """The model card's text."""
@@ -176,15 +178,13 @@ class AsyncHttpTransport(_Shared):
         super().__init__(endpoint)
         self._server = httpx.AsyncClient(**_settings(endpoint))
 
-    async def infer(self, model: str, inputs: Tensors, names: list[str], timeout: float) -> Tensors:
+    async def infer(self, call: Call) -> Tensors:
         """Runs a model; returns the named outputs."""
         try:
-            response = await self._server.post(
-                _infer_path(model), **_request(inputs, names), timeout=timeout
-            )
+            response = await self._server.post(**_request(call))
         except httpx.HTTPError as error:
-            raise self._failure(error, timeout) from error
-        return self._read(response, names, timeout)
+            raise self._failure(error, call.timeout) from error
+        return self._read(response, call)
 
     async def card(self, timeout: float) -> str:
         """The model card's text."""

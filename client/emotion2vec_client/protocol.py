@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +32,8 @@ from emotion2vec_client.result import (
     Prediction,
     read_only_scores,
 )
+from emotion2vec_client.summary import Segment
+from emotion2vec_client.timeline import Segmentation, Timeline
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -42,6 +45,28 @@ QUEUE_FULL = ("maximum queue size", "Request timeout expired")
 
 ENCODER_INPUTS = ["waveform", "num_samples", "frames"]
 WAVEFORM_NAMES = ["samples", "source_rate", *ENCODER_INPUTS]
+TIMELINE = "emotion2vec_timeline"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a model.
+
+    Attributes:
+        model: Its name.
+        inputs: Its inputs.
+        names: The outputs to ask for.
+        timeout: Seconds for the answer.
+        id: By which another call can ask about this one.
+        parameters: What else the model is told.
+    """
+
+    model: str
+    inputs: Tensors = field(repr=False)
+    names: list[str]
+    timeout: float
+    id: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_timeout(timeout: float) -> float:
@@ -100,6 +125,32 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
         weights=info.weights,
         embedding=rows.get("embedding"),
         frames=frames,
+        timestamp=datetime.now(),
+    )
+
+
+def timeline_names(embedding: bool) -> list[str]:
+    """The outputs of the timeline to ask for."""
+    names = ["segments", "scores", "speech", "speech_ratio", "duration"]
+    return [*names, "embedding"] if embedding else names
+
+
+def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo) -> Timeline:
+    """Makes a timeline of the outputs `timeline_names`, each with a batch dimension of 1."""
+    rows = {name: tensor[0] for name, tensor in tensors.items()}
+    embeddings = rows.get("embedding", [None] * len(rows["segments"]))
+    segments = tuple(
+        Segment(float(start), float(end), read_only_scores(scores), float(speech), embedding)
+        for (start, end), scores, speech, embedding in zip(
+            rows["segments"], rows["scores"], rows["speech"], embeddings
+        )
+    )
+    return Timeline(
+        segments=segments,
+        duration=float(rows["duration"][0]),
+        speech_ratio=float(rows["speech_ratio"][0]),
+        segmentation=segmentation,
+        weights=info.weights,
         timestamp=datetime.now(),
     )
 

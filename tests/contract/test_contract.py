@@ -11,6 +11,9 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueue
 
 import audio
 import emotion2vec_client.labels
+import options
+import segmentation
+import speech
 from export import contract
 from export.config import encoder_config
 from export.random_checkpoint import TOKENS
@@ -41,6 +44,7 @@ MODELS = {
         (contract.AUDIO,),
         (contract.NUM_SAMPLES, *contract.ENCODER_OUTPUTS),
     ),
+    "emotion2vec_timeline": ((contract.AUDIO,), contract.TIMELINE_OUTPUTS),
 }
 
 
@@ -112,7 +116,7 @@ def test_ensembles_are_wired_by_the_contract(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["emotion2vec", "emotion2vec_frame"])
+@pytest.mark.parametrize("name", ["emotion2vec", "emotion2vec_frame", "emotion2vec_timeline"])
 def test_scores_carry_the_labels_in_order(name: str) -> None:
     scores = next(item for item in read_config(name).output if item.name == "scores")
     lines = (REPOSITORY / name / scores.label_filename).read_text(encoding="utf-8").split()
@@ -140,6 +144,21 @@ def test_preprocess_lays_out_audio_as_the_contract_says() -> None:
     assert float(parameters["max_seconds"].string_value) == contract.MAX_SECONDS
     shortest = float(parameters["min_seconds"].string_value) * contract.SAMPLE_RATE
     assert shortest == contract.WINDOW
+
+
+def test_no_segment_of_the_timeline_is_longer_than_a_clip() -> None:
+    assert options.LONGEST == contract.MAX_SECONDS
+    assert segmentation.SAMPLE_RATE == contract.SAMPLE_RATE
+    # A piece, and one that may join it and is read on until its end is seen.
+    assert speech.HELD_SECONDS >= 2.5 * options.LONGEST + 2
+
+
+def test_the_timeline_takes_the_formats_that_predictions_take() -> None:
+    timeline, preprocess = (
+        read_config(name).parameters for name in ("emotion2vec_timeline", "preprocess")
+    )
+    for name in ("min_seconds", "min_rate", "max_rate", "max_channels"):
+        assert timeline[name] == preprocess[name], name
 
 
 FORBIDDEN = {

@@ -47,6 +47,7 @@ def _app() -> typer.Typer:
     from emotion2vec_client.cli.map import map_
     from emotion2vec_client.cli.predict import predict
     from emotion2vec_client.cli.similarity import similarity
+    from emotion2vec_client.cli.timeline import timeline
 
     app = typer.Typer(
         help="Speech emotion recognition with an emotion2vec-triton server. Example: emotion2vec "
@@ -54,6 +55,7 @@ def _app() -> typer.Typer:
         no_args_is_help=True,
     )
     app.command()(predict)
+    app.command()(timeline)
     app.command()(info)
     app.command()(similarity)
     app.command("map")(map_)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -18,7 +18,7 @@ import soxr
 
 from limits import REASONS, AudioError, Limits
 
-__all__ = ["REASONS", "AudioError", "Decoded", "Limits", "decode", "lay_out"]
+__all__ = ["REASONS", "AudioError", "Decoded", "Limits", "decode", "join", "lay_out", "stream"]
 
 SAMPLE_RATE = 16_000
 SLOT = 320
@@ -64,28 +64,30 @@ SAMPLE_FORMATS = {
 
 BLOCK_SAMPLES = 2**16
 
+STATES_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2"}
+"""Formats whose header states a length that is either true or that of a damaged file."""
+
 TRUNCATED_SECONDS = 0.1
 """How much less than its header says a complete file may hold: encoders' padding."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A clip as the encoder hears it, before normalisation.
+    """A clip, or a block of a recording, as the encoder hears it before normalisation.
 
     Attributes:
         samples: float32 [n] at 16 kHz, in -1..1 for audio that is not clipped.
         source_rate: Samples per second in the file.
+        position: How much of the file has been read for it, 0 to 1.
     """
 
     samples: np.ndarray
     source_rate: int
+    position: float = 1.0
 
 
 def decode(data: bytes, limits: Limits) -> Decoded:
     """Decodes an audio file to 16 kHz mono.
-
-    Each frame is checked, mixed down and resampled as it is decoded: whatever a file claims or
-    unfolds to, no more is held than a few frames and the 16 kHz samples so far.
 
     Args:
         data: The whole file.
@@ -94,24 +96,52 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     Raises:
         AudioError: The audio cannot be used; its `reason` is one of `REASONS`.
     """
+    return join(stream(data, limits))
+
+
+def join(blocks: Iterable[Decoded]) -> Decoded:
+    """Makes one clip of the blocks that `stream` gives."""
+    blocks = list(blocks)
+    return Decoded(np.concatenate([block.samples for block in blocks]), blocks[-1].source_rate)
+
+
+def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
+    """Decodes an audio file to 16 kHz mono, block by block.
+
+    Each frame is checked, mixed down and resampled as it is decoded: whatever a file claims or
+    unfolds to, no more is held than a few frames.
+
+    Args:
+        data: The whole file.
+        limits: What is accepted.
+
+    Yields:
+        At least one block.
+
+    Raises:
+        AudioError: The audio cannot be used; its `reason` is one of `REASONS`. It may come after
+            many good blocks.
+    """
     limits.check_bytes(len(data))
     clip = _Clip(limits)
-    # Absurd samples overflow on the way; what comes of them is refused below.
-    with np.errstate(over="ignore", invalid="ignore"):
-        for frame in _frames(data):
-            clip.add(frame)
-        samples = clip.finish()
-    if not np.isfinite(samples).all():
-        raise AudioError(
-            "damaged",
-            "the file holds samples that are not numbers (NaN or infinite): write it again",
-        )
-    limits.check_shortest(len(samples) / SAMPLE_RATE)
-    return Decoded(samples, clip.rate)
+    count = 0
+    position = 0.0
+    for frame, byte in _frames(data, limits):
+        position = max(position, byte / len(data))
+        samples = clip.add(frame)
+        if len(samples):
+            count += len(samples)
+            yield Decoded(samples, clip.rate, position)
+    samples = clip.finish()
+    limits.check_shortest((count + len(samples)) / SAMPLE_RATE)
+    yield Decoded(samples, clip.rate)
+
+
+NOTHING = np.zeros(0, np.float32)
 
 
 class _Clip:
-    """What is decoded so far: checked, mixed down and resampled as it comes."""
+    """What is decoded: checked, mixed down and resampled as it comes."""
 
     def __init__(self, limits: Limits) -> None:
         self.rate = 0
@@ -120,9 +150,10 @@ class _Clip:
         self._channels = 0
         self._waiting: list[np.ndarray] = []
         self._waiting_samples = 0
-        self._mono: list[np.ndarray] = []
 
-    def add(self, frame: av.AudioFrame) -> None:
+    def add(self, frame: av.AudioFrame) -> np.ndarray:
+        """Takes a frame; returns the samples that are ready, float32 [n] at 16 kHz."""
+        ready = NOTHING
         rate, channels = frame.sample_rate, frame.layout.nb_channels
         if not self.rate:
             self.rate = rate
@@ -136,7 +167,7 @@ class _Clip:
             )
         if channels != self._channels:
             self._limits.check_channels(channels)
-            self._mix_waiting()
+            ready = self._mix_waiting()
             self._channels = channels
         self._count += frame.samples
         self._limits.check_longest(self._count / rate)
@@ -144,25 +175,36 @@ class _Clip:
         self._waiting.append(_scaled(frame))
         self._waiting_samples += frame.samples * channels
         if self._waiting_samples >= BLOCK_SAMPLES:
-            self._mix_waiting()
+            ready = np.concatenate([ready, self._mix_waiting()])
+        return ready
 
     def finish(self) -> np.ndarray:
-        """Returns all samples, float32 [n] at 16 kHz."""
+        """Returns the last samples."""
         if not self._count:
             raise AudioError(
                 "damaged", "the file has a header but no samples: send the complete file"
             )
-        self._mix_waiting()
-        self._mono.append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-        return np.concatenate(self._mono)
+        ready = self._mix_waiting()
+        return np.concatenate([ready, self._resampled(NOTHING, last=True)])
 
-    def _mix_waiting(self) -> None:
+    def _mix_waiting(self) -> np.ndarray:
         if not self._waiting:
-            return
+            return NOTHING
         block = np.concatenate(self._waiting)
         self._waiting.clear()
         self._waiting_samples = 0
-        self._mono.append(self._resampler.resample_chunk(block.mean(axis=1, dtype=np.float32)))
+        # Absurd samples overflow on the way; what comes of them is refused.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._resampled(block.mean(axis=1, dtype=np.float32))
+
+    def _resampled(self, mono: np.ndarray, last: bool = False) -> np.ndarray:
+        samples = self._resampler.resample_chunk(mono, last=last)
+        if not np.isfinite(samples).all():
+            raise AudioError(
+                "damaged",
+                "the file holds samples that are not numbers (NaN or infinite): write it again",
+            )
+        return samples
 
 
 def _scaled(frame: av.AudioFrame) -> np.ndarray:
@@ -181,10 +223,13 @@ def _scaled(frame: av.AudioFrame) -> np.ndarray:
         return samples
     if kind == "u8":
         samples = samples.astype(np.int16) - 128
-    return (samples / full_scale).astype(np.float32)
+    # Absurd doubles overflow; what comes of it is refused in the end.
+    with np.errstate(over="ignore"):
+        return (samples / full_scale).astype(np.float32)
 
 
-def _frames(data: bytes) -> Iterator[av.AudioFrame]:
+def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:
+    """The frames, each with where in the file it was."""
     try:
         with av.open(
             io.BytesIO(data),
@@ -193,7 +238,7 @@ def _frames(data: bytes) -> Iterator[av.AudioFrame]:
             # Titles in another character set than UTF-8 are no reason to fail.
             metadata_errors="replace",
         ) as container:
-            yield from _container_frames(container, data)
+            yield from _container_frames(container, data, limits)
     except av.FFmpegError as error:
         if MAGIC.match(data):
             raise AudioError(
@@ -212,8 +257,8 @@ def _open_nothing(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 
 def _container_frames(
-    container: av.container.InputContainer, data: bytes
-) -> Iterator[av.AudioFrame]:
+    container: av.container.InputContainer, data: bytes, limits: Limits
+) -> Iterator[tuple[av.AudioFrame, int]]:
     if not container.streams.audio:
         raise AudioError("not_audio", "the file holds no audio track: send a recording")
     stream = container.streams.audio[0]
@@ -229,6 +274,13 @@ def _container_frames(
         )
     stream.codec_context.thread_count = 1
     name = container.format.name
+    stated = 0.0
+    if name == "mp3" and stream.rate:
+        stated = _mp3_seconds(data, stream.rate)
+    elif name in STATES_LENGTH and stream.duration:
+        stated = float(stream.duration * stream.time_base)
+    # Nobody shall wait until two hours are decoded to hear that the third is too much.
+    limits.check_longest(stated)
     seconds = 0.0
     for packet in container.demux(stream):
         try:
@@ -239,16 +291,11 @@ def _container_frames(
                 raise
             continue
         for frame in frames:
-            yield frame
+            yield frame, packet.pos or 0
             seconds += frame.samples / frame.sample_rate
     # FFmpeg notices itself where other formats end too early. WAV is left out: recorders that
     # stream cannot know the length when they write the header.
-    stated = 0.0
-    if name == "mp3" and seconds:
-        stated = _mp3_seconds(data, stream.rate)
-    elif name == "aiff" and stream.duration:
-        stated = float(stream.duration * stream.time_base)
-    if stated - seconds > TRUNCATED_SECONDS:
+    if name in ("mp3", "aiff") and 0 < seconds < stated - TRUNCATED_SECONDS:
         raise AudioError(
             "damaged",
             f"the {name.upper()} file is truncated: its header says {stated:.1f} s, but it holds "

@@ -18,16 +18,18 @@ import struct
 import subprocess
 import sys
 import wave
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from audio import SAMPLE_RATE, AudioError, Decoded, Limits, decode
+from audio import SAMPLE_RATE, AudioError, Decoded, Limits, decode, join, stream
 
 SIZE = struct.Struct("<q")
-REPLY = struct.Struct("<?iq")
-"""Whether it is samples or a refusal, the file's sample rate, and how many bytes follow."""
+REPLY = struct.Struct("<?idq")
+"""Whether it is a block or a refusal, the file's sample rate, how much of the file was read for it,
+and how many bytes follow; without any the file has ended."""
 
 ENVIRONMENT = {
     # Idle threads would only take memory. Freed blocks go back at once instead of being kept.
@@ -67,29 +69,45 @@ class Decoder:
         Raises:
             AudioError: The audio cannot be used, or takes more time or memory than is allowed.
         """
+        return join(self.stream(data))
+
+    def stream(self, data: bytes) -> Generator[Decoded, None, None]:
+        """As `decode`, block by block: decoding goes on no faster than the blocks are taken.
+
+        Closing the generator ends the decoding.
+        """
         self._limits.check_bytes(len(data))
         if self._files == FILES_PER_PROCESS or self._process.poll() is not None:
             self._end()
             self._start()
         self._files += 1
+        answered = False
         try:
             self._socket.sendall(SIZE.pack(len(data)))
             self._socket.sendall(data)
-            is_clip, rate, size = REPLY.unpack(_receive(self._socket, REPLY.size))
-            payload = _receive(self._socket, size)
+            del data
+            while True:
+                is_block, rate, position, size = REPLY.unpack(_receive(self._socket, REPLY.size))
+                payload = _receive(self._socket, size)
+                answered = not is_block or not size
+                if answered:
+                    break
+                yield Decoded(np.frombuffer(payload, np.float32), rate, position)
         except OSError:
-            died = self._end()
-            self._start()
             raise AudioError(
                 "damaged",
                 f"the file cannot be decoded in {self._limits.max_cpu_seconds:g} s and "
                 f"{self._limits.max_memory_bytes / 2**20:.0f} MB, as every sound recording can: "
                 "convert it to WAV",
-            ) from died
-        if is_clip:
-            return Decoded(np.frombuffer(payload, np.float32), rate)
-        reason, message = json.loads(payload)
-        raise AudioError(reason, message)
+            ) from self._end()
+        finally:
+            if not answered:
+                # Whoever closes the generator wants the processor back at once.
+                self._process.kill()
+                self._end()
+        if not is_block:
+            reason, message = json.loads(payload)
+            raise AudioError(reason, message)
 
     @property
     def process(self) -> Path:
@@ -147,18 +165,23 @@ def main() -> None:
             return
         memory = in_use + size + limits.max_memory_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.RLIM_INFINITY))
-        data = bytes(_receive(connection, size))
+        # One call: what is assembled from several is held twice.
+        data = connection.recv(size, socket.MSG_WAITALL)
+        if len(data) < size:
+            return
         signal.setitimer(signal.ITIMER_PROF, limits.max_cpu_seconds)
         try:
-            clip = decode(data, limits)
+            for block in stream(data, limits):
+                if len(block.samples):
+                    payload = block.samples.tobytes()
+                    head = REPLY.pack(True, block.source_rate, block.position, len(payload))
+                    connection.sendall(head + payload)
+            head, payload = REPLY.pack(True, 0, 1.0, 0), b""
         except AudioError as error:
-            head = (False, 0)
             payload = json.dumps([error.reason, str(error)]).encode()
-        else:
-            head = (True, clip.source_rate)
-            payload = clip.samples.tobytes()
+            head = REPLY.pack(False, 0, 1.0, len(payload))
         signal.setitimer(signal.ITIMER_PROF, 0)
-        connection.sendall(REPLY.pack(*head, len(payload)) + payload)
+        connection.sendall(head + payload)
         del data, payload
 
 

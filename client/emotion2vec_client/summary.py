@@ -1,0 +1,186 @@
+"""What becomes of a timeline's segments when they are summed up: see docs/timeline.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emotion2vec_client.labels import LABELS, Label
+from emotion2vec_client.result import FloatArray, read_only_scores
+
+SMOOTHING = 15.0
+"""Seconds before and after a segment's middle that its smoothed scores are the mean of."""
+
+NEGATIVE = frozenset(("angry", "disgusted", "fearful", "sad"))
+"""Emotions that make a stretch negative."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A piece of the recording and its emotion.
+
+    Attributes:
+        start: In seconds.
+        end: In seconds.
+        scores: Probability of each emotion by name; nine that sum to 1.
+        speech: Share of the segment that is speech, 0 to 1.
+        embedding: float32 [D], read-only, or None when it was not asked for.
+    """
+
+    start: float
+    end: float
+    scores: Mapping[str, float]
+    speech: float
+    embedding: FloatArray | None
+
+    def __repr__(self) -> str:
+        return (
+            f"Segment({self.start:.2f}-{self.end:.2f} s, emotion={self.emotion!r}, "
+            f"confidence={self.confidence:.3f})"
+        )
+
+    @property
+    def label(self) -> Label:
+        """The strongest emotion, with its Chinese name and emoji."""
+        return max(LABELS, key=lambda label: self.scores[label.name])
+
+    @property
+    def emotion(self) -> str:
+        """Name of the strongest emotion."""
+        return self.label.name
+
+    @property
+    def confidence(self) -> float:
+        """Score of the strongest emotion, 0 to 1."""
+        return self.scores[self.emotion]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The segment as plain JSON types, without the embedding."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "speech": self.speech,
+            "emotion": self.emotion,
+            "confidence": self.confidence,
+            "scores": dict(self.scores),
+        }
+
+
+@dataclass(frozen=True)
+class TurningPoint:
+    """Where the smoothed dominant emotion changes.
+
+    Attributes:
+        time: Start of the first segment after it, in seconds.
+        before: The emotion until then.
+        after: The emotion from then on.
+    """
+
+    time: float
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of the recording.
+
+    Attributes:
+        start: In seconds.
+        end: In seconds.
+    """
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """A recording's speech as a whole.
+
+    Attributes:
+        scores: Mean of the segments' scores, weighted by their seconds of speech; by name.
+        turning_points: In the order of time.
+        negative: The longest stretch whose smoothed dominant emotion is negative, None without.
+    """
+
+    scores: Mapping[str, float]
+    turning_points: tuple[TurningPoint, ...]
+    negative: Stretch | None
+
+    @property
+    def label(self) -> Label:
+        """The dominant emotion, with its Chinese name and emoji."""
+        return max(LABELS, key=lambda label: self.scores[label.name])
+
+    @property
+    def emotion(self) -> str:
+        """Name of the dominant emotion."""
+        return self.label.name
+
+    @property
+    def confidence(self) -> float:
+        """Score of the dominant emotion, 0 to 1."""
+        return self.scores[self.emotion]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain JSON types."""
+        return {
+            "emotion": self.emotion,
+            "confidence": self.confidence,
+            "scores": dict(self.scores),
+            "turning_points": [vars(point) for point in self.turning_points],
+            "negative": vars(self.negative) if self.negative else None,
+        }
+
+
+def summarise(segments: Sequence[Segment]) -> Summary | None:
+    """Sums up segments.
+
+    Args:
+        segments: In the order of their starts.
+
+    Returns:
+        The summary, None where no segment has speech.
+    """
+    spoken = [segment for segment in segments if segment.speech > 0]
+    if not spoken:
+        return None
+    weights = np.array([(each.end - each.start) * each.speech for each in spoken])
+    scores = np.array([[each.scores[label.name] for label in LABELS] for each in spoken])
+    emotions = [LABELS[index].name for index in _smoothed(spoken, weights, scores).argmax(axis=1)]
+    turns = tuple(
+        TurningPoint(segment.start, before, after)
+        for segment, before, after in zip(spoken[1:], emotions, emotions[1:])
+        if before != after
+    )
+    mean = np.average(scores, axis=0, weights=weights)
+    return Summary(read_only_scores(mean), turns, _longest_negative(spoken, emotions))
+
+
+def _smoothed(spoken: Sequence[Segment], weights: Any, scores: Any) -> Any:
+    """The weighted mean of the scores around each segment's middle, float64 [n, 9]."""
+    middles = np.array([(segment.start + segment.end) / 2 for segment in spoken])
+    order = np.argsort(middles)
+    low = np.searchsorted(middles[order], middles - SMOOTHING, "left")
+    high = np.searchsorted(middles[order], middles + SMOOTHING, "right")
+    weighted = np.concatenate([weights[:, np.newaxis] * scores, weights[:, np.newaxis]], axis=1)
+    sums = np.concatenate([np.zeros((1, weighted.shape[1])), np.cumsum(weighted[order], axis=0)])
+    around = sums[high] - sums[low]
+    return around[:, :-1] / around[:, -1:]
+
+
+def _longest_negative(spoken: Sequence[Segment], emotions: Sequence[str]) -> Stretch | None:
+    longest: Stretch | None = None
+    start: float | None = None
+    for segment, emotion in zip(spoken, emotions):
+        if emotion not in NEGATIVE:
+            start = None
+            continue
+        start = segment.start if start is None else start
+        if longest is None or segment.end - start > longest.end - longest.start:
+            longest = Stretch(start, segment.end)
+    return longest

@@ -1,0 +1,93 @@
+"""What a request may ask for, and the sentences for what it may not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from limits import AudioError
+
+LONGEST = 30.0
+"""Seconds of the longest segment, which is the longest clip that the model answers for."""
+
+MOST_OVERLAP = 10
+"""Windows that may hold the same second: more would only be a load."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The parameters of a request.
+
+    Attributes:
+        segmentation: ``vad`` cuts speech at its pauses, ``fixed`` cuts windows.
+        min_segment: For ``vad``: seconds under which a segment joins its neighbour.
+        max_segment: For ``vad``: seconds of the longest segment.
+        window: For ``fixed``: seconds of a window.
+        hop: For ``fixed``: seconds from one window's start to the next one's.
+    """
+
+    segmentation: str = "vad"
+    min_segment: float = 1.0
+    max_segment: float = 10.0
+    window: float = 3.0
+    hop: float = 3.0
+
+    @classmethod
+    def read(cls, parameters: Mapping[str, Any]) -> Options:
+        """Takes the parameters of a request.
+
+        Args:
+            parameters: As KServe sends them; numbers may be strings, which every protocol has.
+
+        Raises:
+            AudioError: One is unknown, no number, or makes no sense; its reason is
+                ``bad_request``.
+        """
+        names = [field.name for field in fields(cls)]
+        unknown = sorted(set(parameters) - set(names))
+        if unknown:
+            raise _refused(f"the parameter {unknown[0]!r} is unknown", f"use {', '.join(names)}")
+        given = dict(parameters)
+        for name in names[1:]:
+            if name in given:
+                given[name] = _number(name, given[name])
+        if "window" in given and "hop" not in given:
+            given["hop"] = given["window"]
+        options = cls(**given)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        if self.segmentation not in ("vad", "fixed"):
+            raise _refused(f"segmentation is {self.segmentation!r}", "use 'vad' or 'fixed'")
+        if not 0.25 <= self.min_segment <= LONGEST / 2:
+            raise _refused(f"min_segment is {self.min_segment:g} s", f"use 0.25 to {LONGEST / 2:g}")
+        if not 2 * self.min_segment <= self.max_segment <= LONGEST:
+            raise _refused(
+                f"max_segment is {self.max_segment:g} s",
+                f"use twice min_segment, {2 * self.min_segment:g}, to {LONGEST:g}",
+            )
+        if not 0.25 <= self.window <= LONGEST:
+            raise _refused(f"window is {self.window:g} s", f"use 0.25 to {LONGEST:g}")
+        if not self.window / MOST_OVERLAP <= self.hop <= self.window:
+            raise _refused(
+                f"hop is {self.hop:g} s",
+                f"use a tenth of the window, {self.window / MOST_OVERLAP:g}, to the whole of it, "
+                f"{self.window:g}",
+            )
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise _refused(f"{name} is {value!r}", "use a number of seconds") from error
+    if not math.isfinite(number):
+        raise _refused(f"{name} is {number}", "use a number of seconds")
+    return number
+
+
+def _refused(what: str, remedy: str) -> AudioError:
+    return AudioError("bad_request", f"{what}: {remedy}")

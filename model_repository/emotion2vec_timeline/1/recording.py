@@ -1,0 +1,181 @@
+"""One recording on its way: decoded, cut, recognised piece by piece, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass
+
+import numpy as np
+
+from audio import SAMPLE_RATE, WINDOW, Decoded
+from options import Options
+from segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, label
+from speech import Tape
+
+CHECK_SECONDS = 0.1
+"""How long it takes at most until a cancelled recording is noticed while it waits."""
+
+
+class Cancelled(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the encoder says of a piece.
+
+    Attributes:
+        scores: float32 [9].
+        embedding: float32 [D], None when it was not asked for.
+    """
+
+    scores: np.ndarray
+    embedding: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece and its answer."""
+
+    piece: Piece
+    answer: Answer
+
+
+class Encoder:
+    """The bounded share of the encoder that all recordings have together.
+
+    Args:
+        encode: Answers for float32 [n] at 16 kHz; the flag asks for the embedding.
+        pool: Where it waits for the answer.
+        max_seconds: Of audio that may be on its way at once; one piece always may.
+    """
+
+    def __init__(
+        self, encode: Callable[[np.ndarray, bool], Answer], pool: Executor, max_seconds: float
+    ) -> None:
+        self._encode = encode
+        self._pool = pool
+        self._max_samples = max_seconds * SAMPLE_RATE
+        self._samples = 0
+        self._room = threading.Condition()
+
+    def submit(
+        self, samples: np.ndarray, embedding: bool, check: Callable[[], None]
+    ) -> Future[Answer]:
+        """Sends a piece once there is room for it; ``check`` is called while there is none."""
+        size = len(samples)
+        with self._room:
+            while self._samples and self._samples + size > self._max_samples:
+                check()
+                self._room.wait(CHECK_SECONDS)
+            self._samples += size
+        future = self._pool.submit(self._encode, samples, embedding)
+        future.add_done_callback(lambda _: self._leave(size))
+        return future
+
+    def _leave(self, size: int) -> None:
+        with self._room:
+            self._samples -= size
+            self._room.notify_all()
+
+
+class Recording:
+    """A request's work.
+
+    Args:
+        options: How to cut.
+        embedding: Whether to keep the embeddings.
+        is_cancelled: Whether whoever asked has gone.
+
+    Attributes:
+        segments: Those that are answered, in their order.
+        cancelled: Set from outside to stop the work.
+    """
+
+    def __init__(self, options: Options, embedding: bool, is_cancelled: Callable[[], bool]) -> None:
+        self.segments: list[Segment] = []
+        self.cancelled = threading.Event()
+        self._options = options
+        self._embedding = embedding
+        self._is_cancelled = is_cancelled
+        self._pending: deque[tuple[Piece, Future[Answer]]] = deque()
+        self._tape = Tape()
+        self._speech = 0
+        self._decoded = 0
+        self._position = 0.0
+
+    def run(self, blocks: Generator[Decoded, None, None], encoder: Encoder) -> None:
+        """Works until all segments are answered.
+
+        Args:
+            blocks: The recording; closed at the end.
+            encoder: Where the pieces go.
+
+        Raises:
+            AudioError: The recording cannot be used.
+            Cancelled: The work was stopped.
+        """
+        try:
+            for piece in self._pieces(self._labelled(blocks)):
+                samples = self._tape.cut(piece.start, piece.end)
+                future = encoder.submit(samples, self._embedding, self._check)
+                self._pending.append((piece, future))
+                self._collect()
+            while self._pending:
+                self._check()
+                wait([self._pending[0][1]], CHECK_SECONDS)
+                self._collect()
+        finally:
+            blocks.close()
+            for _, future in self._pending:
+                future.cancel()
+
+    @property
+    def duration(self) -> float:
+        """Seconds that have been listened to."""
+        return self._tape.total / SAMPLE_RATE
+
+    @property
+    def speech_ratio(self) -> float:
+        """Share of them that is speech."""
+        return self._speech / self._tape.total if self._tape.total else 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the recording that is answered; an estimate, 0 to 1."""
+        pending = list(self._pending)
+        answered = pending[0][0].start if pending else self._tape.total
+        return self._position * answered / self._decoded if self._decoded else 0.0
+
+    def _labelled(self, blocks: Iterator[Decoded]) -> Iterator[tuple[Chunk, bool]]:
+        for chunk, is_speech in label(self._tape.chunks(self._listen(blocks))):
+            self._speech += chunk.samples if is_speech else 0
+            yield chunk, is_speech
+
+    def _listen(self, blocks: Iterator[Decoded]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            self._check()
+            self._decoded += len(block.samples)
+            self._position = block.position
+            yield block.samples
+
+    def _pieces(self, labelled: Iterator[tuple[Chunk, bool]]) -> Iterator[Piece]:
+        options = self._options
+        if options.segmentation == "fixed":
+            least = WINDOW / SAMPLE_RATE
+            return cut_in_windows(labelled, options.window, options.hop, least)
+        return cut_at_pauses(labelled, options.min_segment, options.max_segment)
+
+    def _check(self) -> None:
+        if self.cancelled.is_set() or self._is_cancelled():
+            raise Cancelled
+
+    def _collect(self) -> None:
+        while self._pending and self._pending[0][1].done():
+            # In this order, so that whoever asks for progress meanwhile sees no gap.
+            piece, future = self._pending[0]
+            self.segments.append(Segment(piece, future.result()))
+            self._pending.popleft()
