@@ -105,6 +105,7 @@ class Decoder:
                 # Whoever closes the generator wants the processor back at once.
                 self._process.kill()
                 self._end()
+                self._start()
         if not is_block:
             reason, message = json.loads(payload)
             raise AudioError(reason, message)
