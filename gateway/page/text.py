@@ -168,7 +168,7 @@ CHINESE = Text(
         "unsupported": "不支持这种音频格式或参数：请转换为普通的 WAV、MP3、M4A、FLAC 或 OGG。",
         "damaged": "文件已损坏或不完整：请重新获取完整的文件。",
         "too_short": "录音太短：至少需要 25 毫秒，建议 1 秒以上。",
-        "too_long": "录音太长：最长 30 秒。请剪短后再试。",
+        "too_long": "录音太长：最长 30 秒。请剪短后再试；更长的录音请用命令 emotion2vec timeline。",
         "overloaded": "服务器正忙：请稍后再试。",
         "not_ready": "模型尚未就绪：请稍后再试。",
         "timeout": "服务器没有及时给出结果：请稍后再试，或使用更短的录音。",

@@ -22,6 +22,9 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 CODEC_PADDING_SECONDS = 0.1
 """Encoders pad a clip to whole codec frames: an M4A of 30 s decodes to a little more than 30 s."""
 
+TIMELINE_FROM_SECONDS = 60
+"""A limit above this is the timeline's own."""
+
 
 class AudioError(ValueError):
     """The user's audio cannot be used; the message says why and what to do, in one sentence.
@@ -116,8 +119,14 @@ class Limits:
             raise AudioError(
                 "too_long",
                 f"the clip lasts at least {seconds:.1f} s and the limit is "
-                f"{self.max_seconds:g} s: send a shorter clip or cut it into pieces",
+                f"{self.max_seconds:g} s: {self._instead()}",
             )
+
+    def _instead(self) -> str:
+        # The timeline's own limit is two hours: beyond that there is nothing else to ask.
+        if self.max_seconds > TIMELINE_FROM_SECONDS:
+            return "cut it into pieces"
+        return "send a shorter clip, or ask for its timeline, which takes up to two hours"
 
     def check_shortest(self, seconds: float) -> None:
         """Raises AudioError for a clip that is too short."""
