@@ -9,13 +9,16 @@ import gevent
 import psutil
 from locust.env import Environment
 
-from benchmarks.corpus import Deck
+from benchmarks.corpus import Clip, Deck
 from benchmarks.locustfile import TIMEOUT_SECONDS, GrpcUser, RestUser, SpeechUser
 from benchmarks.measurement import Load, Measurement, Request
+from benchmarks.service import ServiceError
 from benchmarks.triton_stats import Statistics, difference
+from emotion2vec_client import Client, Emotion2VecError
 
 USERS: dict[str, type[SpeechUser]] = {user.protocol: user for user in (GrpcUser, RestUser)}
 TICK_SECONDS = 0.5
+SETTLE_SECONDS = 600.0
 
 
 OnProgress = Callable[[Load, Sequence[Request], float], None]
@@ -37,6 +40,7 @@ def run(
         on_progress: Called about twice a second.
 
     Raises:
+        ServiceError: The server does not answer.
         Exception: Whatever a user did not expect, as then nothing was measured.
     """
     requests: list[Request] = []
@@ -69,6 +73,7 @@ def run(
     environment.events.user_error.add_listener(on_surprise)  # type: ignore[no-untyped-call]
     runner = environment.create_local_runner()
 
+    settle(hosts["gRPC"], min(load.clips, key=lambda clip: clip.seconds))
     before = statistics.read()
     processor = _processor_seconds()
     began = time.perf_counter()
@@ -98,6 +103,23 @@ def run(
         difference(statistics.read(), before),
         _processor_seconds() - processor,
     )
+
+
+def settle(host: str, clip: Clip) -> None:
+    """Returns when nothing is left in the server's queue of what an earlier load gave up.
+
+    The queue is first in, first out: a clip that is answered had nothing before it any more.
+
+    Raises:
+        ServiceError: It is not answered.
+    """
+    with Client(host, timeout=SETTLE_SECONDS, retry_seconds=0) as client:
+        try:
+            client.predict(clip.data)
+        except Emotion2VecError as error:
+            raise ServiceError(
+                f"no load can begin, as the server does not answer: {error}"
+            ) from error
 
 
 def _processor_seconds() -> float:

@@ -52,11 +52,16 @@ def verdict(results: Results, target: float) -> list[str]:
     """What breaks the target, in a sentence each; empty when nothing does."""
     found = []
     for measured in results.target.values():
-        p95 = judged(measured.requests)
-        if p95 > target:
-            took = "some never came" if math.isinf(p95) else f"is {p95:.2f} s"
-            found.append(f"{measured.load.name}: p95 {took}, and the target is {target:g} s")
+        if judged(measured.requests) > target:
+            found.append(
+                f"{measured.load.name}: p95 is {_p95(measured)}, and the target is {target:g} s"
+            )
     return found
+
+
+def _p95(measured: Measurement) -> str:
+    p95 = judged(measured.requests)
+    return "endless (errors)" if math.isinf(p95) else f"{p95:.2f} s"
 
 
 def write(results: Results, context: Context, plots: Iterable[str], folder: Path) -> None:
@@ -195,7 +200,7 @@ def _headlines(results: Results, context: Context) -> list[tuple[str, str]]:
     lines += [
         (
             f"p95 of clips up to {SHORT_SECONDS} s, {measured.load.clients} clients, {protocol}",
-            _shown(percentile(latencies(measured.requests), 0.95), "{:.2f} s"),
+            _p95(measured),
         )
         for protocol, measured in results.target.items()
     ]

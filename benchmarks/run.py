@@ -42,7 +42,8 @@ def main(options: argparse.Namespace) -> int:
     corpus.clips()
     try:
         with service_of(options, folder) as service:
-            usage, ready = machine.Usage(service), service.memory()
+            described, ready = machine.describe(service), service.memory()
+            usage = machine.Usage(service)
             progress = Progress()
             results = plan.measure(
                 lambda load: loads.run(load, service.hosts, service.statistics, progress),
@@ -54,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
                 command=shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
                 began=f"{now:%Y-%m-%d %H:%M}",
                 target=options.target_p95,
-                machine=machine.describe(service),
+                machine=described,
                 by_others=usage.by_others() if ready else None,
                 cold_start=service.cold_start,
                 memory=(ready, service.memory()),

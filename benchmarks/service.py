@@ -90,7 +90,7 @@ class OwnService(Service):
     def __init__(self, repository: Path, log: Path) -> None:
         self._grpc, self._http, self._metrics, self._rest = free_ports(4)
         super().__init__({"gRPC": f"{HOST}:{self._grpc}", "REST": f"{HOST}:{self._rest}"})
-        self._repository = repository
+        self._repository = repository.resolve()
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -172,6 +172,8 @@ class OwnService(Service):
 
     def _parts(self) -> list[tuple[str, psutil.Process]]:
         assert self._process
+        if self._process.poll() is not None:
+            raise ServiceError(f"the service ended while it was measured: see {self._log}")
         launcher = psutil.Process(self._process.pid)
         return [(_part(each), each) for each in (launcher, *launcher.children(recursive=True))]
 
