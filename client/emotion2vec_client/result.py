@@ -31,7 +31,7 @@ class ModelInfo:
         checkpoint: Where its weights come from.
         revision: Revision of the checkpoint, None for folders and random weights.
         weights: ``pretrained``, or ``random`` where the scores mean nothing.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
         target: Hardware it was exported for.
         labels: Names of the emotions, in the order of the scores.
         card: The whole model card, as the server has it.
