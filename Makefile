@@ -1,12 +1,13 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export test lint format openapi constraints clean
+.PHONY: help run serve export bench bench-quick bench-encoder test lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENCODER := model_repository/encoder/config.pbtxt
-# Options for `make export` and `make serve`, for example ARGS="--checkpoint my-checkpoint".
+# Options for `make export`, `make serve`, `make bench` and `make bench-encoder`, for example
+# ARGS="--checkpoint my-checkpoint".
 ARGS ?=
 
 # Ends the command with make, also when make itself is killed.
@@ -16,13 +17,22 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 run: $(VENV)/.run $(ENCODER) ## Set everything up, serve, and open the page on port 7860
-	@$(TIED) -m server --gateway --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table"
+	@$(TIED) -m server --gateway --no-restart --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table"
 
 serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
 	@$(TIED) -m server $(ARGS)
 
 export: $(VENV)/.export ## Download, export, verify and install the model (ARGS="--help")
 	@$(TIED) -m export $(ARGS)
+
+bench-encoder: $(VENV)/.export ## Time the encoder against FunASR (ARGS="--help")
+	@$(TIED) benchmarks/encoder.py $(ARGS)
+
+bench: $(VENV)/.bench $(ENCODER) ## Load the service until it is saturated, and report (ARGS="--help")
+	@$(TIED) -m benchmarks.run $(ARGS)
+
+bench-quick: $(VENV)/.bench $(ENCODER) ## The same in about two minutes
+	@$(TIED) -m benchmarks.run --quick $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests
 	@$(TIED) -m pytest $(ARGS)
@@ -36,11 +46,14 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+audit: $(VENV)/.dev ## Report known holes in the pinned packages (asks PyPI)
+	@$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
 openapi: $(VENV)/.dev ## Write gateway/openapi.json from the code
 	@$(BIN)/python -m gateway --openapi > openapi.new && mv openapi.new gateway/openapi.json
 
 clean: ## Remove the virtual environment, caches and the exported model
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .model_repository-export
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .model_repository-export benchmarks/.corpus
 	rm -rf model_repository/encoder client/*.egg-info client/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -60,11 +73,12 @@ endif
 # What of the client each dependency set needs.
 client-serve := ./client[cli]
 client-run := ./client[cli]
+client-bench := ./client[cli]
 client-export := ./client[cli]
 client-dev := ./client[cli,parquet,analysis]
 
 # One mark per dependency set, renewed when a pin changes.
-$(VENV)/.serve $(VENV)/.run $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml | $(BIN)/python
+$(VENV)/.serve $(VENV)/.run $(VENV)/.bench $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml | $(BIN)/python
 	@echo "installing the packages to $* (once; a few minutes) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group $* -e "$(client-$*)"
 	@touch $@

@@ -26,6 +26,12 @@ NORMALIZE_EPS = 1e-5
 MAX_SECONDS = 30
 """The longest clip one request may carry."""
 
+QUEUE_SIZE = 256
+"""Requests that wait before a model; more are refused at once."""
+
+QUEUE_SECONDS = 30
+"""A request that has waited for so long is refused: its client, by default, is gone."""
+
 LABELS = (
     "angry",
     "disgusted",

@@ -93,7 +93,13 @@ class Frontend(nn.Module):
 
 
 class PositionalConvolutions(nn.Module):
-    """The five grouped convolutions that give each frame its relative position."""
+    """The five grouped convolutions that give each frame its relative position.
+
+    Computed in windows of one size: oneDNN's fp32 kernel is four times slower at some lengths
+    (508, 520) than at their neighbours, and a packed batch has any length.
+    """
+
+    WINDOW = 64
 
     def __init__(self, reference: Emotion2vec):
         super().__init__()
@@ -101,6 +107,7 @@ class PositionalConvolutions(nn.Module):
         # Each layer is Sequential(conv, same_pad, transpose, norm, transpose, gelu).
         self.convolutions = nn.ModuleList(layer[0] for layer in layers)
         self.norms = nn.ModuleList(Norm(layer[3]) for layer in layers)
+        self.reach, self.groups = layers[0][0].kernel_size[0] // 2, layers[0][0].groups
 
     def forward(self, x: Tensor, is_frame: Tensor) -> Tensor:
         """Maps [slots, embed_dim] to the same shape; ``is_frame`` is [slots, 1].
@@ -108,11 +115,21 @@ class PositionalConvolutions(nn.Module):
         Slots that hold no frame are zeroed before each convolution, as the zero padding at both
         ends of a lone clip would be.
         """
-        x = x * is_frame
+        slots, width = x.shape
+        windows = (slots + self.WINDOW - 1) // self.WINDOW
+        start = torch.arange(windows, device=x.device).unsqueeze(1) * self.WINDOW
+        read = torch.arange(-self.reach, self.WINDOW + self.reach, device=x.device)
+        # Clamped to the first and the last slot: no clip has a frame there, so they are zero.
+        read = (start + read).flatten().clamp(0, slots - 1)
+        written = torch.arange(windows * self.WINDOW, device=x.device).clamp(0, slots - 1)
+        x, is_frame = x * is_frame, is_frame.index_select(0, written)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = convolution(x.t().unsqueeze(0)).squeeze(0).t()
+            x = x.index_select(0, read).reshape(windows, -1, width).transpose(1, 2)
+            weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
+            x = F.conv1d(x, weight, bias, groups=self.groups)
+            x = x.transpose(1, 2).reshape(windows * self.WINDOW, width)
             x = F.gelu(norm(x)) * is_frame
-        return x
+        return x[:slots]
 
 
 class Block(nn.Module):
@@ -120,26 +137,36 @@ class Block(nn.Module):
 
     def __init__(self, block: AltBlock):
         super().__init__()
-        self.heads, self.scale = block.attn.num_heads, block.attn.scale
+        self.heads = block.attn.num_heads
         self.qkv, self.attended = block.attn.qkv, block.attn.proj
+        with torch.no_grad():
+            # The queries come out scaled: a power of two, hence exact, in all published sizes.
+            queries = self.qkv.in_features
+            self.qkv.weight[:queries] *= block.attn.scale
+            if self.qkv.bias is not None:
+                self.qkv.bias[:queries] *= block.attn.scale
         self.norm1, self.norm2 = Norm(block.norm1), Norm(block.norm2)
         self.fc1, self.fc2 = block.mlp.fc1, block.mlp.fc2
 
-    def forward(self, x: Tensor, bias: Tensor, to_grid: Tensor, to_packed: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, bias: Tensor, mask: Tensor, to_grid: Tensor, to_packed: Tensor
+    ) -> Tensor:
         """Maps [slots, embed_dim] to the same shape.
 
         Args:
             x: Packed slots.
-            bias: [clips, heads, longest, longest], added to the attention logits.
+            bias: [1, heads, longest, longest], added to the attention logits of every clip.
+            mask: [clips, 1, 1, longest], added to those of every head and query. Apart from the
+                bias, since their sum would be the largest tensor of all by the number of clips.
             to_grid: [clips * longest], the packed slot of each cell of the attention grid.
             to_packed: [slots], the cell of each packed slot.
         """
-        clips, longest = bias.shape[0], bias.shape[2]
+        clips, longest = mask.shape[0], mask.shape[3]
         width = x.shape[1]
         qkv = self.qkv(x).index_select(0, to_grid)
         qkv = qkv.reshape(clips, longest, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        logits = ((q * self.scale) @ k.transpose(-2, -1)).float() + bias
+        logits = (q @ k.transpose(-2, -1)).float() + bias + mask
         weights = torch.softmax(logits, dim=-1).to(x.dtype)
         attended = (weights @ v).transpose(1, 2).reshape(clips * longest, width)
         x = self.norm1(x + self.attended(attended.index_select(0, to_packed)))
@@ -194,8 +221,9 @@ class PackedEncoder(nn.Module):
         slots, columns = waveform.shape[0] // SLOT, longest.shape[0] // SLOT
         samples = num_samples.flatten().long()
         clips = samples.shape[0]
-        frame_count = (samples - WINDOW) // SLOT + 1
-        slot_count = (samples + SLOT - 1) // SLOT + EXTRA_SLOTS
+        # Not `//`: it becomes Mod, which TensorRT's parser learnt late, and a dozen more operators.
+        frame_count = torch.div(samples - WINDOW, SLOT, rounding_mode="trunc") + 1
+        slot_count = torch.div(samples + SLOT - 1, SLOT, rounding_mode="trunc") + EXTRA_SLOTS
 
         # Where each clip starts: exclusive sums, as a product since TensorRT has no fast cumsum.
         clip = torch.arange(clips, device=waveform.device)
@@ -226,14 +254,14 @@ class PackedEncoder(nn.Module):
         for layer, block in enumerate(self.blocks):
             if bias is None or self.slopes.shape[0] > 1:
                 slopes = self.slopes[min(layer, self.slopes.shape[0] - 1)].float()
-                bias = mask - distance * slopes.reshape(1, -1, 1, 1)
-            x = block(x, bias, to_grid, to_packed)
+                bias = -slopes.reshape(1, -1, 1, 1) * distance
+            x = block(x, bias, mask, to_grid, to_packed)
 
-        # Pooling, head and softmax are cheap: fp32 whatever the precision.
+        # Pooling, head and softmax are cheap: fp32 whatever the precision. A runtime that computes
+        # matrix products in bf16 would round 1 / frames, so the sum is divided, not the weights.
         x = x.float()
         owner = (slot_clip == clip.unsqueeze(1)) & is_frame
-        mean = owner.float() / frame_count.unsqueeze(1)
-        embedding = mean @ x
+        embedding = (owner.float() @ x) / frame_count.unsqueeze(1)
 
         frame_clip = (
             torch.arange(frames.shape[0], device=waveform.device).unsqueeze(1) >= first_frame
@@ -242,7 +270,11 @@ class PackedEncoder(nn.Module):
         frame_embedding = x.index_select(0, frame_slot.clamp(0, slots - 1))
 
         head, bias = self.head.weight.float(), self.head.bias.float()
-        scores = torch.softmax(F.linear(embedding, head, bias), dim=-1)
+        # Not as a matrix product, for the same reason; and the bias as one more column, since
+        # OpenVINO 2026.4 adds the first clip's biases along the clips when it follows a sum.
+        padded = F.pad(embedding, (0, 1), value=1.0).unsqueeze(1)
+        logits = (padded * torch.cat([head, bias.unsqueeze(1)], dim=1)).sum(-1)
+        scores = torch.softmax(logits, dim=-1)
         frame_scores = torch.softmax(F.linear(frame_embedding, head, bias), dim=-1)
         return scores, embedding, frame_scores, frame_embedding
 

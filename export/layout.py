@@ -50,6 +50,17 @@ def frame_count(samples: int) -> int:
     return (samples - WINDOW) // SLOT + 1
 
 
+def input_shapes(clips: int, samples: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the encoder's inputs for so many clips of so many samples each."""
+    padded = ((samples + SLOT - 1) // SLOT + EXTRA_SLOTS) * SLOT
+    return {
+        WAVEFORM.name: (clips * padded,),
+        NUM_SAMPLES.name: (clips, 1),
+        FRAMES.name: (clips * frame_count(samples),),
+        LONGEST: (padded,),
+    }
+
+
 def pack(clips: Sequence[np.ndarray]) -> Batch:
     """Normalises clips and lays them end to end.
 

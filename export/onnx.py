@@ -15,7 +15,9 @@ from export.graph import PackedEncoder
 from export.layout import pack
 
 OPSET = 18
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
+STORED = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}
+"""What the weights of each precision are written in. For bf16 it is fp32, and the runtime rounds:
+ONNX Runtime has no bf16 on a CPU, and fp16 weights would be rounded twice."""
 
 
 def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
@@ -24,13 +26,13 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
     Args:
         encoder: The graph; converted to the precision in place.
         path: Where to write; the weights go beside it, under its name and ``.data``.
-        precision: One of ``PRECISIONS``. Norms, attention's softmax and everything after the last
+        precision: One of ``STORED``. Norms, attention's softmax and everything after the last
             block stay in fp32.
 
     Raises:
         ExportError: PyTorch cannot export the graph.
     """
-    encoder = encoder.to(PRECISIONS[precision]).eval()
+    encoder = encoder.to(STORED[precision]).eval()
     # Three clips of unequal length, since a size of one would be taken for a constant.
     example = pack([torch.randn(samples).numpy() for samples in (1600, 3000, 900)])
     slots = torch.export.Dim("slots", min=EXTRA_SLOTS + 2)

@@ -35,7 +35,13 @@ class Tolerance:
     embedding: float
 
 
-TOLERANCES = {"fp32": Tolerance(1e-5, 1e-4, 1e-4), "fp16": Tolerance(2e-3, 2e-2, 1e-2)}
+TOLERANCES = {
+    "fp32": Tolerance(1e-5, 1e-4, 1e-4),
+    "fp16": Tolerance(2e-3, 2e-2, 1e-2),
+    # Twice what was measured on full-size random weights: 2.0e-2 on clips of one or two frames,
+    # 3.5e-3 from one second on.
+    "bf16": Tolerance(4e-2, 1e-1, 3e-2),
+}
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,33 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
     return clips
 
 
+def remembered(reference: Callable[[np.ndarray], Answer]) -> Callable[[np.ndarray], Answer]:
+    """A reference that computes each clip once, however many precisions are held to it."""
+    answers: dict[bytes, Answer] = {}
+
+    def run(clip: np.ndarray) -> Answer:
+        key = clip.tobytes()
+        if key not in answers:
+            answers[key] = reference(clip)
+        return answers[key]
+
+    return run
+
+
 def compare(
-    run: Run, reference: Callable[[np.ndarray], Answer], clips: dict[str, np.ndarray]
+    run: Run,
+    reference: Callable[[np.ndarray], Answer],
+    clips: dict[str, np.ndarray],
+    batch_size: int = 32,
 ) -> list[Row]:
-    """Runs all clips through both, alone and in one batch."""
-    alone = [_answers(run, [clip])[0] for clip in clips.values()]
-    batched = _answers(run, list(clips.values()))
+    """Runs all clips through both, alone and in batches of so many at most."""
+    packed = list(clips.values())
+    alone = [_answers(run, [clip])[0] for clip in packed]
+    batched = [
+        answer
+        for start in range(0, len(packed), batch_size)
+        for answer in _answers(run, packed[start : start + batch_size])
+    ]
     rows = []
     for (name, clip), *answers in zip(clips.items(), alone, batched, strict=True):
         truth = reference(clip)

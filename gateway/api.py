@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, File, Form, Request, Response, UploadFile
@@ -70,7 +72,30 @@ async def predict(
     recogniser: Recogniser = request.app.state.recogniser
     data = await audio.read()
     filename = audio.filename or "audio"
-    return await recogniser.recognise(data, filename, granularity, extract_embedding)
+    return await _unless_gone(
+        request, recogniser.recognise(data, filename, granularity, extract_embedding)
+    )
+
+
+async def _unless_gone(
+    request: Request, work: Coroutine[Any, Any, dict[str, Any]]
+) -> dict[str, Any]:
+    """Cancels the work, in Triton as well, when the client hangs up."""
+
+    async def hang_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(hang_up())
+    try:
+        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Problem(499, "gone", "the client hung up before the answer")
+        return await working
+    finally:
+        watching.cancel()
+        working.cancel()
 
 
 @router.get(

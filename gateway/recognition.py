@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
 from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity
+from gateway.admission import Admission
 from gateway.outputs import Store
-from gateway.problems import overloaded, problem_of, too_large
+from gateway.problems import problem_of, too_large
 from gateway.settings import Settings
 
-MODEL_RATE = 16_000
 MAX_NAME = 200
 READY_SECONDS = 2.0
 
@@ -32,7 +31,7 @@ class Recogniser:
         self.client = client
         self.store = store
         self._settings = settings
-        self._in_flight = 0
+        self._admission = Admission(settings.max_in_flight, settings.max_wait)
 
     async def recognise(
         self,
@@ -60,7 +59,7 @@ class Recogniser:
         settings = self._settings
         if len(data) > settings.max_upload_bytes:
             raise too_large(settings.max_upload_bytes)
-        async with self._room():
+        with self._admission.admit():
             try:
                 clock = _Clock(settings.timeout, on_stage)
                 clock.begin("decode")
@@ -69,11 +68,12 @@ class Recogniser:
                 # processed_audio.wav is what the model heard, bit for bit.
                 clock.begin("recognise")
                 prediction = await self.client.predict(
-                    (heard.samples, MODEL_RATE),
+                    heard,
                     granularity=granularity,
                     embedding=embedding,
                     timeout=clock.left(),
                 )
+                self._admission.answered()
                 info = await self.client.model_info()
                 clock.begin("save")
                 result = {
@@ -93,20 +93,6 @@ class Recogniser:
                 )
             except (Emotion2VecError, OSError) as error:
                 raise problem_of(error) from error
-
-    @asynccontextmanager
-    async def _room(self) -> AsyncIterator[None]:
-        limit = self._settings.max_in_flight
-        if self._in_flight >= limit:
-            raise overloaded(
-                f"{limit} recognitions are being worked on, and there is no room for more: try "
-                "again in a second"
-            )
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
 
     async def check_ready(self) -> None:
         """Raises Problem unless the models can answer."""

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     )
     timeout: float = Field(default=30.0, gt=0, description="seconds that a recognition may take")
     max_in_flight: int = Field(default=256, ge=1, description="recognitions at once; more get 429")
+    max_wait: float = Field(
+        default=30.0, gt=0, description="seconds; who would wait longer gets 429 at once"
+    )
     max_upload_bytes: int = Field(
         default=10 * 2**20, ge=1, description="largest file; larger get 413"
     )

@@ -7,14 +7,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 from server.errors import ServerError
-from server.process import Gateway, wait_for_any
-from server.triton import Settings, Triton
-
-READY_SECONDS = 120
+from server.production import check
+from server.settings import Settings
+from server.supervisor import Supervisor
 
 
 def main() -> int:
@@ -26,6 +24,17 @@ def main() -> int:
     for name in ("http", "grpc", "metrics"):
         port = getattr(default, f"{name}_port")
         parser.add_argument(f"--{name}-port", type=int, default=port, help="(%(default)s)")
+    for name, what in (
+        ("cert", "certificate of gRPC (PEM); HTTP and metrics then stay on loopback"),
+        ("key", "its key"),
+        ("ca", "authority whose certificates clients must show"),
+    ):
+        parser.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=what)
+    parser.add_argument(
+        "--production",
+        action="store_true",
+        help="refuse random weights, and doors that would stand open to a network",
+    )
     parser.add_argument("--verbose", action="store_true", help="show Triton's information lines")
     parser.add_argument(
         "--gateway",
@@ -33,40 +42,45 @@ def main() -> int:
         help="start the web page and REST endpoint with it (E2V_ variables, docs/gateway.md)",
     )
     parser.add_argument(
+        "--no-restart",
+        dest="restart",
+        action="store_false",
+        help="end when a part dies or hangs, instead of starting it again",
+    )
+    parser.add_argument(
         "--on-ready", metavar="COMMAND", help="run this once when every model answers"
     )
     options = vars(parser.parse_args())
-    command, gateway_too = options.pop("on_ready"), options.pop("gateway")
+    command, gateway, restart, production = (
+        options.pop(name) for name in ("on_ready", "gateway", "restart", "production")
+    )
     settings = Settings(**options)
+
+    def on_ready() -> None:
+        print(
+            f"server: ready on gRPC {settings.host}:{settings.grpc_port}"
+            f"{' (TLS)' if settings.tls_cert else ''}, "
+            f"HTTP {settings.http_host}:{settings.http_port}, "
+            f"metrics {settings.http_host}:{settings.metrics_port}; Ctrl-C ends it",
+            flush=True,
+        )
+        if command:
+            print(f"$ {command}", flush=True)
+            subprocess.run(shlex.split(command), check=False)
 
     # SIGTERM ends us like Ctrl-C does: by leaving the with block below.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with ExitStack() as stack:
-            print("server: starting Triton ...", flush=True)
-            triton = stack.enter_context(Triton(settings))
-            parts = {"Triton": triton.process}
-            if gateway_too:
-                # At once, so that both get ready together.
-                url = f"{settings.host}:{settings.grpc_port}"
-                parts["the gateway"] = stack.enter_context(Gateway(url)).process
-            triton.wait_until_ready(READY_SECONDS, parts)
-            print(
-                f"server: ready on gRPC {settings.host}:{settings.grpc_port}, "
-                f"HTTP {settings.host}:{settings.http_port}, "
-                f"metrics {settings.host}:{settings.metrics_port}; Ctrl-C ends it",
-                flush=True,
-            )
-            if command:
-                print(f"$ {command}", flush=True)
-                subprocess.run(shlex.split(command), check=False)
-            raise wait_for_any(parts)
+        if production:
+            check(settings, gateway)
+        print("server: starting Triton ...", flush=True)
+        Supervisor(settings, gateway=gateway, restart=restart).run(on_ready)
     except ServerError as error:
         print(f"server: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("server: stopped", flush=True)
-        return 0
+    return 0
 
 
 if __name__ == "__main__":

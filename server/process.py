@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from types import TracebackType
 
 from server.errors import ServerError
 
@@ -46,52 +43,38 @@ def ended(name: str, process: subprocess.Popen[bytes], when: str) -> ServerError
     return ServerError(f"{name} ended {when} ({reason}): its own lines above may say why")
 
 
-def wait_for_any(parts: Mapping[str, subprocess.Popen[bytes]]) -> ServerError:
-    """Blocks until one of the parts has ended; returns the error that says which."""
-    handles = {os.pidfd_open(process.pid): name for name, process in parts.items()}
-    try:
-        gone, _, _ = select.select(list(handles), [], [])
-    finally:
-        for handle in handles:
-            os.close(handle)
-    name = handles[gone[0]]
-    parts[name].wait()
-    return ended(name, parts[name], "unexpectedly")
-
-
 class Gateway:
-    """Runs ``python -m gateway`` for the length of a ``with`` block; E2V_ variables set it up.
+    """``python -m gateway``; E2V_ variables set it up.
 
     Args:
         triton_url: Where it finds Triton.
     """
 
+    # Its own requests get less; Triton's answer to them may still be waited for.
     STOP_SECONDS = 15
 
     def __init__(self, triton_url: str) -> None:
         self._triton_url = triton_url
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Gateway:
+    def start(self) -> None:
+        """Starts the process."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gateway"],
             env={**os.environ, "E2V_TRITON_URL": self._triton_url},
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        end(self.process, "the gateway", self.STOP_SECONDS)
+    def stop(self) -> None:
+        """Ends the process, when it has answered what it accepted."""
+        running, self._process = self._process, None
+        if running is not None:
+            end(running, "the gateway", self.STOP_SECONDS)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """The running process."""
         if self._process is None:
-            raise ServerError("the gateway has not been started: use `with Gateway(...)`")
+            raise ServerError("the gateway has not been started")
         return self._process

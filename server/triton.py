@@ -13,19 +13,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO
 
 from server import process, wheel
 from server.errors import ServerError
+from server.settings import Settings
 
 SHM = Path("/dev/shm")
 OWNED_PREFIX = "emotion2vec-{pid}-"
 """Starts the name of all that a server leaves outside its memory, if it is killed."""
 
-STOP_SECONDS = 20
+DRAIN_SECONDS = 30
+"""How long requests that were accepted may take when Triton is told to stop."""
+
+STOP_SECONDS = DRAIN_SECONDS + 5
 
 NO_GPU_NOISE = (
     b"CudaDriverHelper has not been initialized",
@@ -36,27 +39,6 @@ NO_GPU_NOISE = (
 
 
 NOTHING: Mapping[str, subprocess.Popen[bytes]] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to start Triton.
-
-    Attributes:
-        model_repository: The folder of models.
-        host: Address to listen on.
-        http_port: Port of KServe v2 over HTTP.
-        grpc_port: Port of KServe v2 over gRPC.
-        metrics_port: Port of the Prometheus metrics.
-        verbose: Whether Triton's own information lines are shown.
-    """
-
-    model_repository: Path = Path("model_repository")
-    host: str = "127.0.0.1"
-    http_port: int = 8000
-    grpc_port: int = 8001
-    metrics_port: int = 8002
-    verbose: bool = False
 
 
 class Triton:
@@ -75,12 +57,17 @@ class Triton:
         self._prefix = OWNED_PREFIX.format(pid=os.getpid())
 
     def __enter__(self) -> Triton:
+        self.start()
+        return self
+
+    def start(self) -> None:
         """Starts the process.
 
         Raises:
             ServerError: A port is taken, the model is missing, or Triton is not installed.
         """
         _check_repository(self.settings.model_repository)
+        self.settings.check_tls()
         _check_ports(self.settings)
         installed = wheel.find()
         _remove_stale_files()
@@ -99,7 +86,6 @@ class Triton:
         except BaseException:
             self._backends.cleanup()
             raise
-        return self
 
     def __exit__(
         self,
@@ -123,7 +109,7 @@ class Triton:
 
     def is_ready(self) -> bool:
         """Whether every model answers."""
-        url = f"http://{self.settings.host}:{self.settings.http_port}/v2/health/ready"
+        url = f"{self.settings.http_url}/v2/health/ready"
         try:
             with urllib.request.urlopen(url, timeout=5) as response:
                 return bool(response.status == 200)
@@ -157,7 +143,8 @@ class Triton:
 
     def kill(self) -> None:
         """Ends Triton at once, as a crash would; `stop` still has to clean up."""
-        process.kill(self.process)
+        if self._process is not None:
+            process.kill(self._process)
 
     def stop(self) -> None:
         """Ends Triton and every process it started, and removes its shared memory."""
@@ -170,21 +157,11 @@ class Triton:
             self._backends.cleanup()
 
     def _arguments(self) -> list[str]:
-        settings = self.settings
         backends = Path(self._backends.name) if self._backends else Path()
         return [
-            f"--model-repository={settings.model_repository.resolve()}",
+            *self.settings.arguments(),
             f"--backend-directory={backends}",
-            # The configurations are the contract: nothing may be guessed into them.
-            "--disable-auto-complete-config",
-            f"--http-address={settings.host}",
-            f"--http-port={settings.http_port}",
-            f"--grpc-address={settings.host}",
-            f"--grpc-port={settings.grpc_port}",
-            f"--metrics-address={settings.host}",
-            f"--metrics-port={settings.metrics_port}",
-            f"--log-info={str(settings.verbose).lower()}",
-            "--allow-gpu-metrics=false",
+            f"--exit-timeout-secs={DRAIN_SECONDS}",
             *(
                 f"--backend-config={path.name},shm-region-prefix-name={self._prefix}"
                 for path in sorted(backends.iterdir())
@@ -202,17 +179,16 @@ def _check_repository(repository: Path) -> None:
 
 
 def _check_ports(settings: Settings) -> None:
-    for option in ("http_port", "grpc_port", "metrics_port"):
-        port = getattr(settings, option)
+    for option, (host, port) in settings.addresses().items():
         with socket.socket() as probe:
             # As servers do, so that a port in TIME_WAIT does not count as taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.host, port))
+                probe.bind((host, port))
             except OSError as error:
                 raise ServerError(
-                    f"cannot listen on {settings.host}:{port} ({error.strerror}): end what uses "
-                    f"it, or choose another with --{option.replace('_', '-')}"
+                    f"cannot listen on {host}:{port} ({error.strerror}): end what uses it, or "
+                    f"choose another with --{option}-port"
                 ) from error
 
 

@@ -90,7 +90,7 @@ def tiny_repository(tiny_checkpoint: Path, empty_repository: Callable[[], Path])
     """A model repository with the tiny checkpoint exported into it."""
     repository = empty_repository()
     arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
-    assert export_main([*arguments, "--seed", "1"]) == 0
+    assert export_main([*arguments, "--precision", "fp32", "--seed", "1"]) == 0
     return repository
 
 

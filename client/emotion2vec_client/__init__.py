@@ -1,6 +1,7 @@
 """Speech emotion recognition with an emotion2vec-triton server."""
 
 from emotion2vec_client.async_client import AsyncClient
+from emotion2vec_client.audio import Waveform
 from emotion2vec_client.client import Client
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import (
@@ -19,7 +20,6 @@ from emotion2vec_client.result import (
     ModelInfo,
     Outcome,
     Prediction,
-    Waveform,
 )
 from emotion2vec_client.summary import Segment, Stretch, Summary, TurningPoint
 from emotion2vec_client.timeline import Timeline

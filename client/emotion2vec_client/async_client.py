@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Callable, TypeVar
 
 from emotion2vec_client import many, protocol, waiting
-from emotion2vec_client.audio import Audio, file_bytes
+from emotion2vec_client.audio import Audio, Waveform, file_bytes
 from emotion2vec_client.base import (
     OUTAGE_SECONDS,
     POLL_SECONDS,
@@ -17,6 +17,7 @@ from emotion2vec_client.base import (
     TIMELINE_SECONDS,
     BaseClient,
     Request,
+    question,
 )
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import (
@@ -27,7 +28,7 @@ from emotion2vec_client.errors import (
 from emotion2vec_client.grpc_transport import AsyncGrpcTransport
 from emotion2vec_client.http_transport import AsyncHttpTransport
 from emotion2vec_client.protocol import Call
-from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction, Waveform
+from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client.retry import Outage
 from emotion2vec_client.timeline import Segmentation, Timeline
 from emotion2vec_client.waiting import Progress
@@ -120,10 +121,10 @@ class AsyncClient(BaseClient):
     async def decode(self, audio: Audio, *, timeout: float | None = None) -> Waveform:
         """The clip as the model hears it; arguments and errors as for `Client.decode`."""
         seconds = self._seconds(timeout)
-        data = await _read(audio)
+        inputs = protocol.file_inputs(await _read_file(audio))
 
         async def attempt() -> Waveform:
-            call = Call(protocol.PREPROCESS, data, protocol.WAVEFORM_NAMES, seconds)
+            call = Call(protocol.PREPROCESS, inputs, protocol.WAVEFORM_NAMES, seconds)
             return protocol.read_waveform(await self._transport.infer(call))
 
         return await self._retried(attempt, Outage(self.retry_seconds))
@@ -151,7 +152,7 @@ class AsyncClient(BaseClient):
             "window": window,
             "hop": hop,
         }
-        data = await _read(audio)
+        data = await _read_file(audio)
         request = self._timeline_request(data, segmentation, seconds, embedding, timeout)
 
         async def attempt() -> Timeline:
@@ -210,18 +211,22 @@ class AsyncClient(BaseClient):
             return error
         return None
 
-    async def _predict(self, data: bytes, request: Request, outage: Outage) -> Prediction:
+    async def _predict(
+        self, audio: bytes | Waveform, request: Request, outage: Outage
+    ) -> Prediction:
+        asked = question(audio, request)
+
         async def attempt() -> Prediction:
             started = time.monotonic()
             info = await self._card(request.timeout)
             left = max(request.timeout - (time.monotonic() - started), 0.001)
             try:
-                call = Call(request.model, data, request.names, left)
+                call = Call(asked.model, asked.inputs, asked.names, left)
                 tensors = await self._transport.infer(call)
             except PredictionTimeoutError as error:
                 # What was left of the time is not what the user asked for.
                 raise protocol.timed_out(self.url, request.timeout) from error
-            return protocol.read_prediction(tensors, request.granularity, info)
+            return protocol.read_prediction({**tensors, **asked.known}, request.granularity, info)
 
         return await self._retried(attempt, outage)
 
@@ -249,6 +254,10 @@ class AsyncClient(BaseClient):
         return info
 
 
-async def _read(audio: Audio) -> bytes:
+async def _read(audio: Audio) -> bytes | Waveform:
+    return audio if isinstance(audio, Waveform) else await _read_file(audio)
+
+
+async def _read_file(audio: Audio) -> bytes:
     # Disks block: not in the event loop.
     return await asyncio.get_running_loop().run_in_executor(None, file_bytes, audio)

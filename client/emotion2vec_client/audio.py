@@ -4,21 +4,51 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
 import numpy as np
 import numpy.typing as npt
 
+SAMPLE_RATE = 16_000
+"""Samples per second that the model hears."""
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """A clip as the model hears it.
+
+    Attributes:
+        samples: float32 [n] at 16 kHz, mono, in -1..1 for audio that is not clipped; read-only.
+        source_rate: Samples per second in the file that it was made of.
+        inputs: The clip laid out for the encoder, which `Client.predict` sends.
+    """
+
+    samples: npt.NDArray[np.float32]
+    source_rate: int
+    inputs: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+    def wav_bytes(self) -> bytes:
+        """The samples as a WAV file of 32-bit floats, without loss."""
+        return wav_bytes(self.samples, SAMPLE_RATE)
+
+
 Samples = tuple[npt.NDArray[Any], int]
-Audio = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, Samples]
+Audio = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, Samples, Waveform]
 
 WAVE_PCM, WAVE_FLOAT = 1, 3
 MAX_CHANNELS = 8
 
 
 def file_bytes(audio: Audio) -> bytes:
-    """The bytes to send.
+    """The bytes of a file to send.
 
     Args:
         audio: A path, bytes, a binary file object (read from where it stands), or a pair of
@@ -33,6 +63,8 @@ def file_bytes(audio: Audio) -> bytes:
         return bytes(audio)
     if isinstance(audio, (str, os.PathLike)):
         return Path(audio).read_bytes()
+    if isinstance(audio, Waveform):
+        return audio.wav_bytes()
     if isinstance(audio, tuple) and len(audio) == 2:
         return wav_bytes(*audio)
     if isinstance(audio, np.ndarray):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emotion2vec_client import endpoint, protocol
+from emotion2vec_client.audio import Waveform
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import ServerUnavailableError
 from emotion2vec_client.protocol import Call
@@ -41,6 +42,32 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is sent for one prediction.
+
+    Attributes:
+        model: The model asked.
+        inputs: Its inputs.
+        names: Outputs to ask for.
+        known: Outputs that need not be asked for.
+    """
+
+    model: str
+    inputs: protocol.Tensors
+    names: list[str]
+    known: protocol.Tensors
+
+
+def question(audio: bytes | Waveform, request: Request) -> Question:
+    """A file goes to the ensemble; what has been decoded before goes on to the encoder."""
+    if isinstance(audio, bytes):
+        return Question(request.model, protocol.file_inputs(audio), request.names, {})
+    names = [name for name in request.names if name not in audio.inputs]
+    known = {name: audio.inputs[name] for name in request.names if name in audio.inputs}
+    return Question(protocol.ENCODER, audio.inputs, names, known)
+
+
+@dataclass(frozen=True)
 class TimelineRequest:
     """One timeline.
 
@@ -55,7 +82,13 @@ class TimelineRequest:
     def question(self, kind: str) -> Call:
         """A call about this one: ``progress_of`` it, or ``cancel`` it."""
         asked = {kind: self.call.id}
-        return Call(protocol.TIMELINE, b"", ["progress"], POLL_TIMEOUT, parameters=asked)
+        return Call(
+            protocol.TIMELINE,
+            protocol.file_inputs(b""),
+            ["progress"],
+            POLL_TIMEOUT,
+            parameters=asked,
+        )
 
 
 class BaseClient:
@@ -106,7 +139,7 @@ class BaseClient:
         parameters = {name: str(value) for name, value in seconds.items() if value is not None}
         call = Call(
             model=protocol.TIMELINE,
-            data=data,
+            inputs=protocol.file_inputs(data),
             names=protocol.timeline_names(embedding),
             timeout=protocol.check_timeout(timeout),
             id=uuid.uuid4().hex,

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Callable, TypeVar
 
 from emotion2vec_client import many, protocol, waiting
-from emotion2vec_client.audio import Audio, file_bytes
+from emotion2vec_client.audio import Audio, Waveform, file_bytes
 from emotion2vec_client.base import (
     OUTAGE_SECONDS,
     POLL_SECONDS,
@@ -16,6 +16,7 @@ from emotion2vec_client.base import (
     TIMELINE_SECONDS,
     BaseClient,
     Request,
+    question,
 )
 from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import (
@@ -26,7 +27,7 @@ from emotion2vec_client.errors import (
 from emotion2vec_client.grpc_transport import GrpcTransport
 from emotion2vec_client.http_transport import HttpTransport
 from emotion2vec_client.protocol import Call
-from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction, Waveform
+from emotion2vec_client.result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client.retry import Outage
 from emotion2vec_client.timeline import Segmentation, Timeline
 from emotion2vec_client.waiting import Progress
@@ -114,7 +115,8 @@ class Client(BaseClient):
         Args:
             audio: Path, bytes or binary file object (read from where it stands) of a WAV, MP3,
                 M4A, FLAC, OGG or Opus file of 25 ms to 30 s and up to 10 MB, which is sent as it
-                is; or samples and sample rate, which are sent as WAV (`audio.wav_bytes`).
+                is; samples and sample rate, which are sent as WAV (`audio.wav_bytes`); or what
+                `decode` gave.
             granularity: ``utterance`` for the whole clip, ``frame`` to have its course as well.
             embedding: Whether to return the embedding too, of each frame in frame granularity.
             timeout: Seconds to wait for the answer; the client's own by default.
@@ -135,22 +137,22 @@ class Client(BaseClient):
             OSError: The file cannot be read; FileNotFoundError when there is none.
         """
         request = self._request(granularity, embedding, timeout)
-        return self._predict(file_bytes(audio), request, Outage(self.retry_seconds))
+        return self._predict(_readable(audio), request, Outage(self.retry_seconds))
 
     def decode(self, audio: Audio, *, timeout: float | None = None) -> Waveform:
         """The clip as the model hears it: decoded and resampled, mono at 16 kHz.
 
-        ``predict((waveform.samples, 16_000))`` gives the same answer as the file itself.
+        ``predict(waveform)`` gives the same answer as the file itself, without decoding it again.
 
         Args:
             audio: As for `predict`, and so are the errors.
             timeout: Seconds to wait for the answer; the client's own by default.
         """
         seconds = self._seconds(timeout)
-        data = file_bytes(audio)
+        inputs = protocol.file_inputs(file_bytes(audio))
 
         def attempt() -> Waveform:
-            call = Call(protocol.PREPROCESS, data, protocol.WAVEFORM_NAMES, seconds)
+            call = Call(protocol.PREPROCESS, inputs, protocol.WAVEFORM_NAMES, seconds)
             return protocol.read_waveform(self._transport.infer(call))
 
         return self._retried(attempt, Outage(self.retry_seconds))
@@ -258,7 +260,7 @@ class Client(BaseClient):
 
         def attempt(item: Audio) -> Outcome[Audio]:
             try:
-                return Outcome(item, self._predict(file_bytes(item), request, outage), None)
+                return Outcome(item, self._predict(_readable(item), request, outage), None)
             except (Emotion2VecError, OSError, TypeError, ValueError) as error:
                 return Outcome(item, None, error)
 
@@ -304,19 +306,21 @@ class Client(BaseClient):
             return error
         return None
 
-    def _predict(self, data: bytes, request: Request, outage: Outage) -> Prediction:
+    def _predict(self, audio: bytes | Waveform, request: Request, outage: Outage) -> Prediction:
+        asked = question(audio, request)
+
         def attempt() -> Prediction:
             started = time.monotonic()
             info = self._card(request.timeout)
             # The first call has spent part of its time on the model card.
             left = max(request.timeout - (time.monotonic() - started), 0.001)
             try:
-                call = Call(request.model, data, request.names, left)
+                call = Call(asked.model, asked.inputs, asked.names, left)
                 tensors = self._transport.infer(call)
             except PredictionTimeoutError as error:
                 # What was left of the time is not what the user asked for.
                 raise protocol.timed_out(self.url, request.timeout) from error
-            return protocol.read_prediction(tensors, request.granularity, info)
+            return protocol.read_prediction({**tensors, **asked.known}, request.granularity, info)
 
         return self._retried(attempt, outage)
 
@@ -342,3 +346,7 @@ class Client(BaseClient):
         if info is None:
             info = self._info = protocol.read_card(self._transport.card(timeout), self.url)
         return info
+
+
+def _readable(audio: Audio) -> bytes | Waveform:
+    return audio if isinstance(audio, Waveform) else file_bytes(audio)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tritonclient.grpc as blocking
 import tritonclient.grpc.aio as asynchronous
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from emotion2vec_client.endpoint import Endpoint
 from emotion2vec_client.errors import Emotion2VecError
@@ -41,11 +40,14 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _request(call: Call) -> dict[str, Any]:
-    file = blocking.InferInput("audio", [1, 1], "BYTES")
-    file.set_data_from_numpy(np.array([[call.data]], dtype=np.object_))
+    tensors = []
+    for name, array in call.inputs.items():
+        tensor = blocking.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        tensors.append(tensor)
     return {
         "model_name": call.model,
-        "inputs": [file],
+        "inputs": tensors,
         "outputs": [blocking.InferRequestedOutput(name) for name in call.names],
         "request_id": call.id,
         "parameters": dict(call.parameters),
@@ -75,7 +77,7 @@ class GrpcTransport(_Shared):
         self._server = blocking.InferenceServerClient(**_settings(endpoint))
 
     def infer(self, call: Call) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+        """Runs a model; returns the named outputs."""
         try:
             answer = self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
@@ -114,7 +116,7 @@ class AsyncGrpcTransport(_Shared):
         self._server = asynchronous.InferenceServerClient(**_settings(endpoint))
 
     async def infer(self, call: Call) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+        """Runs a model; returns the named outputs."""
         try:
             answer = await self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:

@@ -51,31 +51,44 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _request(call: Call) -> dict[str, Any]:
-    tensor = struct.pack("<I", len(call.data)) + call.data
+    described, blocks = [], []
+    for name, array in call.inputs.items():
+        block, datatype = _block(array)
+        blocks.append(block)
+        described.append(
+            {
+                "name": name,
+                "shape": array.shape,
+                "datatype": datatype,
+                "parameters": {"binary_data_size": len(block)},
+            }
+        )
     header = json.dumps(
         {
             "id": call.id,
             "parameters": dict(call.parameters),
-            "inputs": [
-                {
-                    "name": "audio",
-                    "shape": [1, 1],
-                    "datatype": "BYTES",
-                    "parameters": {"binary_data_size": len(tensor)},
-                }
-            ],
+            "inputs": described,
             "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in call.names],
         }
     ).encode()
     return {
         "url": f"/v2/models/{call.model}/infer",
         "timeout": call.timeout,
-        "content": header + tensor,
+        "content": b"".join([header, *blocks]),
         "headers": {
             JSON_LENGTH: str(len(header)),
             "Content-Type": "application/octet-stream",
         },
     }
+
+
+def _block(array: npt.NDArray[Any]) -> tuple[bytes, str]:
+    """The bytes of a tensor, and KServe's name of its type."""
+    if array.dtype == np.object_:
+        items = (struct.pack("<I", len(item)) + item for item in array.flat)
+        return b"".join(items), "BYTES"
+    datatype = next(name for name, kind in DTYPES.items() if array.dtype == np.dtype(kind))
+    return array.tobytes(), datatype
 
 
 def _tensors(response: httpx.Response, names: list[str]) -> dict[str, npt.NDArray[Any]]:
@@ -131,7 +144,7 @@ class HttpTransport(_Shared):
         self._server = httpx.Client(**_settings(endpoint))
 
     def infer(self, call: Call) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+        """Runs a model; returns the named outputs."""
         try:
             response = self._server.post(**_request(call))
         except httpx.HTTPError as error:
@@ -166,7 +179,7 @@ class AsyncHttpTransport(_Shared):
         self._server = httpx.AsyncClient(**_settings(endpoint))
 
     async def infer(self, call: Call) -> Tensors:
-        """Runs a model on one file; returns the named outputs."""
+        """Runs a model; returns the named outputs."""
         try:
             response = await self._server.post(**_request(call))
         except httpx.HTTPError as error:

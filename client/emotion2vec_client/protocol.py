@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emotion2vec_client.audio import SAMPLE_RATE, Waveform
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -25,12 +26,10 @@ from emotion2vec_client.errors import (
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import (
     FRAME_HOP,
-    SAMPLE_RATE,
     Frames,
     Granularity,
     ModelInfo,
     Prediction,
-    Waveform,
     read_only_scores,
 )
 from emotion2vec_client.summary import Segment
@@ -41,8 +40,12 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 MODELS: dict[Granularity, str] = {"utterance": "emotion2vec", "frame": "emotion2vec_frame"}
 ENCODER = "encoder"
 PREPROCESS = "preprocess"
+QUEUE_FULL = ("maximum queue size", "Request timeout expired")
+"""How Triton says that a queue is full, or that a request has waited in it for too long."""
+
+ENCODER_INPUTS = ["waveform", "num_samples", "frames"]
+WAVEFORM_NAMES = ["samples", "source_rate", *ENCODER_INPUTS]
 TIMELINE = "emotion2vec_timeline"
-WAVEFORM_NAMES = ["samples", "source_rate"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Call:
 
     Attributes:
         model: Its name.
-        data: The bytes of a file.
+        inputs: Its inputs.
         names: The outputs to ask for.
         timeout: Seconds for the answer.
         id: By which another call can ask about this one.
@@ -59,7 +62,7 @@ class Call:
     """
 
     model: str
-    data: bytes = field(repr=False)
+    inputs: Tensors = field(repr=False)
     names: list[str]
     timeout: float
     id: str = ""
@@ -154,7 +157,13 @@ def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo)
 
 def read_waveform(tensors: Tensors) -> Waveform:
     """Makes a waveform of the outputs `WAVEFORM_NAMES`, each with a batch dimension of 1."""
-    return Waveform(tensors["samples"][0], int(tensors["source_rate"][0, 0]))
+    inputs = {name: tensors[name] for name in ENCODER_INPUTS}
+    return Waveform(tensors["samples"][0], int(tensors["source_rate"][0, 0]), inputs)
+
+
+def file_inputs(data: bytes) -> Tensors:
+    """The inputs of every model that takes a file."""
+    return {"audio": np.array([[data]], np.object_)}
 
 
 def read_card(text: str, url: str) -> ModelInfo:
@@ -203,7 +212,7 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
         return timed_out(url, timeout)
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return AccessDeniedError(f"{url} does not accept the API key: check api_key ({reason})")
-    if status == "RESOURCE_EXHAUSTED" or "maximum queue size" in reason:
+    if status == "RESOURCE_EXHAUSTED" or any(words in reason for words in QUEUE_FULL):
         return OverloadedError(f"the server at {url} has too much to do: try later ({reason})")
     # A stub that has died is replaced by restarting the server, as a server that has gone.
     if status in ("UNAVAILABLE", "NOT_FOUND") or "is not healthy" in reason:

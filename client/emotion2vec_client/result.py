@@ -14,14 +14,10 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from emotion2vec_client.audio import wav_bytes
 from emotion2vec_client.labels import LABELS, Label
 
 FloatArray = npt.NDArray[np.float32]
 Granularity = Literal["utterance", "frame"]
-
-SAMPLE_RATE = 16_000
-"""Samples per second that the model hears."""
 
 FRAME_HOP = 0.02
 """Seconds from one frame's start to the next one's; each frame sees 25 ms."""
@@ -48,28 +44,6 @@ class ModelInfo:
     target: str
     labels: tuple[str, ...]
     card: dict[str, Any] = field(repr=False, hash=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Waveform:
-    """A clip as the model hears it.
-
-    Attributes:
-        samples: float32 [n] at 16 kHz, mono, in -1..1 for audio that is not clipped; read-only.
-        source_rate: Samples per second in the file that it was made of.
-    """
-
-    samples: FloatArray
-    source_rate: int
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds."""
-        return len(self.samples) / SAMPLE_RATE
-
-    def wav_bytes(self) -> bytes:
-        """The samples as a WAV file of 32-bit floats, without loss."""
-        return wav_bytes(self.samples, SAMPLE_RATE)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,17 @@ def written(container: str, subtype: str, samples: np.ndarray, rate: int = 16_00
     return file.getvalue()
 
 
+def ogg_crc() -> np.ndarray:
+    """The table of Ogg's checksum: uint32 [256]."""
+    table = np.arange(256, dtype=np.uint32) << np.uint32(24)
+    for _ in range(8):
+        table = table << np.uint32(1) ^ np.uint32(0x04C11DB7) * (table >> np.uint32(31))
+    return table
+
+
+OGG_CRC = ogg_crc()
+
+
 def ogg_pages(serial: int, bodies: list[tuple[bytes, bytes, int, int]]) -> bytes:
     """Pages of one stream from (segment table, body, granule, flags), with their checksums."""
     pages = []
@@ -42,20 +53,14 @@ def ogg_pages(serial: int, bodies: list[tuple[bytes, bytes, int, int]]) -> bytes
             "<4sBBqIIIB", b"OggS", 0, flags, granule, serial, number, 0, len(segments)
         )
         pages.append(head + segments + body)
-    # Bit by bit in Python it would take minutes: all pages of one length at once.
-    table = np.zeros(256, np.uint32)
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = (value << 1 ^ 0x04C11DB7 * (value >> 31)) & 0xFFFFFFFF
-        table[byte] = value
+    # Byte by byte in Python it would take minutes: all pages of one length at once.
     lengths = np.array([len(page) for page in pages])
     for length in np.unique(lengths):
         chosen = np.flatnonzero(lengths == length)
         columns = np.frombuffer(b"".join(pages[i] for i in chosen), np.uint8).reshape(-1, length)
         sums = np.zeros(len(chosen), np.uint32)
         for column in columns.T:
-            sums = sums << np.uint32(8) ^ table[(sums >> np.uint32(24)) ^ column]
+            sums = sums << np.uint32(8) ^ OGG_CRC[(sums >> np.uint32(24)) ^ column]
         for i, value in zip(chosen, sums, strict=True):
             pages[i] = pages[i][:22] + struct.pack("<I", value) + pages[i][26:]
     return b"".join(pages)
@@ -158,20 +163,24 @@ def box(name: bytes, *content: bytes) -> bytes:
 
 
 def mp4(
-    table: bytes = b"", edits: bytes = b"", extra: bytes = b"", tail: bytes = b"", tracks: int = 1
+    tables: bytes = b"",
+    extra: bytes = b"",
+    tail: bytes = b"",
+    tracks: int = 1,
+    codec: bytes = b"mp4a",
+    where: bytes = b"",
 ) -> bytes:
-    """An MP4 of PCM whose sample tables are as told."""
+    """An MP4 whose sample tables are as told, and which says where the samples lie."""
     entry = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 16_000 << 16)
-    description = box(b"stsd", struct.pack(">II", 0, 1), box(b"mp4a", entry))
+    description = box(b"stsd", struct.pack(">II", 0, 1), box(codec, entry))
     track = box(
         b"trak",
         box(b"tkhd", struct.pack(">IIIIII60x", 7, 0, 0, 1, 0, 2**32 - 1)),
-        edits,
         box(
             b"mdia",
             box(b"mdhd", struct.pack(">IIIIIHH", 0, 0, 0, 16_000, 2**32 - 1, 0, 0)),
             box(b"hdlr", struct.pack(">II4s12x", 0, 0, b"soun")),
-            box(b"minf", box(b"stbl", description, table)),
+            box(b"minf", where, box(b"stbl", description, tables)),
         ),
     )
     movie = box(b"mvhd", struct.pack(">IIIII80x", 0, 0, 0, 1_000, 2**32 - 1))

@@ -3,8 +3,8 @@
     python -m tests.fuzz.decoder --inputs 100000 --seed 1
 
 Each input is a good file of any format, changed by a few random mutations that its number and the
-seed decide. It goes through the sandbox, as in production; whatever ends the sandbox, takes more
-than two seconds or more memory than is allowed is saved.
+seed decide. It goes through the sandbox, as in production. What ends its process is saved: a
+crash, or more memory or time of a processor than is allowed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +22,6 @@ import audio
 from tests.fuzz.attacks import Measured
 from tests.fuzz.limits import LIMITS
 from tests.fuzz.seeds import seeds
-
-SLOW_SECONDS = 2.0
 
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**24, 2**31 - 1, 2**31, 2**32 - 1]
 HEADER = 512
@@ -120,13 +117,11 @@ def main() -> int:
     target = Measured()
     for number in range(arguments.inputs):
         name, data = mutated(arguments.seed, number)
-        start = time.monotonic()
-        outcome, died, _, peak = target.attempt(data, check)
-        seconds = time.monotonic() - start
+        outcome, died, seconds, peak = target.attempt(data, check)
         outcomes[died or outcome] += 1
         slowest = max(slowest, seconds)
         highest = max(highest, peak - len(data) / 2**20)
-        if died or seconds > SLOW_SECONDS or peak > LIMITS.max_memory_bytes / 2**20:
+        if died or peak > LIMITS.max_memory_bytes / 2**20:
             findings += 1
             arguments.save.mkdir(exist_ok=True)
             (arguments.save / f"{arguments.seed}-{number}").write_bytes(data)

@@ -77,8 +77,11 @@ def seeds() -> dict[str, bytes]:
     clip = speech_like(RATE // 2).clip(-1, 1)
     for container, subtype in SOUNDFILE:
         files[f"{container} {subtype}"] = with_soundfile(container, subtype, clip)
-    stereo = np.stack([clip, -clip], axis=1)
+    stereo = np.stack([clip, clip / 2], axis=1)
     files["WAV of 2 channels"] = with_soundfile("WAV", "PCM_16", stereo)
+    eight = np.stack([clip / (i + 1) for i in range(8)], axis=1)
+    for container, subtype in [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")]:
+        files[f"{container} {subtype} of 8 channels"] = with_soundfile(container, subtype, eight)
     for container, codec, rate, options in PYAV:
         name = " ".join([container, codec, str(rate), *options])
         longer = speech_like(rate // 2).clip(-1, 1)

@@ -17,6 +17,7 @@ from emotion2vec_client import (
     PredictionTimeoutError,
     ServerUnavailableError,
 )
+from export import contract
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, SAMPLES, settings_for, speech_like
 from tests.integration.test_process import descendants
@@ -34,10 +35,10 @@ def fragile(tiny_repository: Path, tmp_path: Path) -> Iterator[Triton]:
     """A server of its own, to be mistreated, whose encoder queues no more than two requests."""
     repository = copytree(tiny_repository, tmp_path / "model_repository")
     config = repository / "encoder" / "config.pbtxt"
-    limited = "dynamic_batching { default_queue_policy { max_queue_size: 2 } }"
     text = config.read_text("utf-8")
-    assert "dynamic_batching { }" in text
-    config.write_text(text.replace("dynamic_batching { }", limited), "utf-8")
+    size = f"max_queue_size: {contract.QUEUE_SIZE}"
+    assert size in text
+    config.write_text(text.replace(size, "max_queue_size: 2"), "utf-8")
     with Triton(settings_for(repository)) as triton:
         triton.wait_until_ready(READY_SECONDS)
         yield triton

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -50,27 +50,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     )
 
 
-class MutualTlsTriton(Triton):
-    """Triton whose gRPC asks for a client certificate."""
-
-    def __init__(self, repository: Path, certificates: Certificates):
-        super().__init__(settings_for(repository))
-        self._certificates = certificates
-
-    def _arguments(self) -> list[str]:
-        return [
-            *super()._arguments(),
-            "--grpc-use-ssl=true",
-            "--grpc-use-ssl-mutual=true",
-            f"--grpc-server-cert={self._certificates.server_cert}",
-            f"--grpc-server-key={self._certificates.server_key}",
-            f"--grpc-root-cert={self._certificates.ca}",
-        ]
-
-
 @pytest.fixture(scope="module")
 def secure_url(tiny_repository: Path, certificates: Certificates) -> Iterator[str]:
-    with MutualTlsTriton(tiny_repository, certificates) as triton:
+    settings = replace(
+        settings_for(tiny_repository),
+        tls_cert=Path(certificates.server_cert),
+        tls_key=Path(certificates.server_key),
+        tls_ca=Path(certificates.ca),
+    )
+    with Triton(settings) as triton:
         triton.wait_until_ready(READY_SECONDS)
         yield f"grpcs://localhost:{triton.settings.grpc_port}"
 

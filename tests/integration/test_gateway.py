@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from emotion2vec_client import LABELS, Client
+from server.triton import Triton
 from tests.conftest import ROOT, SAMPLES, recordings, speech_like
 from tests.integration.gateways import Gateway
 
@@ -288,6 +289,43 @@ def test_without_room_a_request_is_refused_at_once(url: str, tmp_path: Path) -> 
         assert refused.json()["code"] == "overloaded"
         assert refused.headers["retry-after"] == "1"
         assert gateway.predict(HAPPY).status_code == 200
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(
+    gateway: Gateway, triton: Triton, client: Client
+) -> None:
+    """Clients that hang up while most of what they asked for still waits."""
+    client.predict(HAPPY)
+    before = executions(triton)
+
+    async def hang_up() -> None:
+        data = wav(speech_like(480_000))
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=120) as http:
+            posts = [
+                asyncio.create_task(http.post("/api/predict/", files={"audio": data}))
+                for _ in range(60)
+            ]
+            while executions(triton) - before < 2:
+                await asyncio.sleep(0.02)
+            for post in posts:
+                post.cancel()
+            await asyncio.gather(*posts, return_exceptions=True)
+
+    asyncio.run(hang_up())
+    # What comes now is answered behind whatever was not cancelled.
+    assert gateway.predict(HAPPY).status_code == 200
+    text = gateway.http.get("/metrics").text
+    gone = re.search(r'requests_total\{outcome="gone",source="api"\} ([\d.]+)', text)
+    assert gone
+    assert float(gone[1]) > 20
+    assert executions(triton) - before < 40
+
+
+def executions(triton: Triton) -> int:
+    """Clips that the encoder has computed."""
+    url = f"http://127.0.0.1:{triton.settings.http_port}/v2/models/encoder/stats"
+    stats = httpx.get(url).json()["model_stats"][0]
+    return int(stats["inference_count"])
 
 
 def test_an_answer_that_takes_too_long_is_a_timeout(url: str, tmp_path: Path) -> None:

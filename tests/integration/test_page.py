@@ -35,7 +35,13 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     assert chromium, "the tests of the page need a browser: install Debian's package chromium"
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        arguments = [
+            "--no-sandbox",
+            "--autoplay-policy=no-user-gesture-required",
+            # A microphone that beeps.
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+        ]
         launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield launched
         launched.close()
@@ -274,6 +280,19 @@ def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
     width = visitor.page.evaluate("document.documentElement.scrollWidth")
     assert width <= PHONE["width"]
     visitor.close()
+
+
+def test_the_microphone_works(visit: Visit) -> None:
+    visit.context.grant_permissions(["microphone"])
+    visit.page.get_by_label("Record audio").click()
+    visit.page.get_by_role("button", name="Record", exact=True).click()
+    expect(visit.page.locator("#e2v-audio time.duration")).to_have_text("0:01")
+    visit.page.get_by_role("button", name="Stop", exact=True).first.click()
+    expect(
+        visit.page.locator("#e2v-audio button[aria-label='Trim audio to selection']")
+    ).to_be_visible()
+    result = visit.recognise()
+    expect(result.locator(".e2v-log")).to_contain_text("→ 16000 Hz")
 
 
 def test_the_keyboard_is_enough(visit: Visit) -> None:

@@ -126,12 +126,13 @@ def test_a_killed_launcher_takes_triton_with_it(server: Server, tiny_repository:
         assert not server.leftovers()
 
 
-def test_a_killed_tritonserver_ends_the_launcher_with_an_error(server: Server) -> None:
-    server.read_until("ready on gRPC")
-    pids = descendants(server.process.pid)
-    [tritonserver] = children(server.process.pid)
-    os.kill(tritonserver, signal.SIGKILL)
-    output, _ = server.process.communicate(timeout=END_SECONDS)
+def test_without_restarts_a_killed_tritonserver_ends_the_launcher(tiny_repository: Path) -> None:
+    with Server(tiny_repository, "--no-restart") as server:
+        server.read_until("ready on gRPC")
+        pids = descendants(server.process.pid)
+        [tritonserver] = children(server.process.pid)
+        os.kill(tritonserver, signal.SIGKILL)
+        output, _ = server.process.communicate(timeout=END_SECONDS)
     assert server.process.returncode == 1
     assert "Triton ended unexpectedly (signal SIGKILL)" in output
     wait_until_gone(pids)
@@ -169,7 +170,8 @@ class Service(Server):
 
     def __init__(self, repository: Path, outputs: Path):
         self.port = free_ports(1)[0]
-        super().__init__(repository, "--gateway", E2V_PORT=str(self.port), E2V_OUTPUTS=str(outputs))
+        options = ("--gateway", "--no-restart")
+        super().__init__(repository, *options, E2V_PORT=str(self.port), E2V_OUTPUTS=str(outputs))
 
     def gateway_pid(self) -> int:
         """Process id of the gateway."""
@@ -215,7 +217,9 @@ def test_a_part_that_dies_ends_the_other_and_is_named(service: Service, part: st
 def test_a_gateway_that_cannot_start_ends_it_all(tiny_repository: Path, tmp_path: Path) -> None:
     with Service(tiny_repository, tmp_path) as first:
         first.read_until("in a browser")
-        with Server(tiny_repository, "--gateway", E2V_PORT=str(first.port)) as second:
+        with Server(
+            tiny_repository, "--gateway", "--no-restart", E2V_PORT=str(first.port)
+        ) as second:
             output, _ = second.process.communicate(timeout=READY_SECONDS)
     assert second.process.returncode == 1
     assert f"cannot listen on 127.0.0.1:{first.port}" in output

@@ -489,7 +489,7 @@ CARD_FIELDS: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(common, "connect", lambda url: FakeClient())
+    monkeypatch.setattr(common, "Client", lambda url: FakeClient())
     monkeypatch.setenv("COLUMNS", "120")
     recordings = tmp_path / "recordings"
     recordings.mkdir()

@@ -15,18 +15,18 @@ from export.__main__ import main
 from export.errors import ExportError
 from tests.conftest import ROOT, TINY
 
-CARD = {"precision": "fp32"}
+CARD = {"target": "cpu", "precision": "fp32", "embed_dim": TINY.embed_dim}
 
 
 def stage_encoder(repository: Path, text: str) -> None:
     with install.staging(repository) as stage:
-        (stage / "1" / install.MODEL_FILE).write_text(text)
-        install.write_model_files(stage, TINY.embed_dim, CARD)
+        (stage / "1" / "model.onnx").write_text(text)
+        install.write_model_files(stage, CARD)
         install.install(stage, repository)
 
 
 def installed(repository: Path) -> str:
-    return (repository / "encoder" / "1" / install.MODEL_FILE).read_text()
+    return (repository / "encoder" / "1" / "model.onnx").read_text()
 
 
 def leftovers(repository: Path) -> list[Path]:
@@ -47,7 +47,7 @@ def test_a_crash_before_the_swap_leaves_the_old_model(tmp_path: Path) -> None:
     repository.mkdir()
     stage_encoder(repository, "first")
     with pytest.raises(RuntimeError, match="crash"), install.staging(repository) as stage:
-        (stage / "1" / install.MODEL_FILE).write_text("half")
+        (stage / "1" / "model.onnx").write_text("half")
         raise RuntimeError("crash")
     assert installed(repository) == "first"
     assert not leftovers(repository)
@@ -72,6 +72,7 @@ def test_a_graph_too_far_from_funasr_is_not_installed(
 ) -> None:
     repository = empty_repository()
     monkeypatch.setitem(verify.TOLERANCES, "fp32", verify.Tolerance(1e-12, 1e-12, 1e-12))
+    monkeypatch.setitem(verify.TOLERANCES, "bf16", verify.Tolerance(1e-12, 1e-12, 1e-12))
     arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
     assert main(arguments) == 1
     captured = capsys.readouterr()

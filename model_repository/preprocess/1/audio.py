@@ -52,7 +52,15 @@ MAGIC = re.compile(
 )
 """How a file starts that is audio of a kind that is read, even if what follows cannot be."""
 
-FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63, "flt": 1.0, "dbl": 1.0}
+SAMPLE_FORMATS = {
+    "u8": (np.uint8, 2.0**7),
+    "s16": (np.int16, 2.0**15),
+    "s32": (np.int32, 2.0**31),
+    "s64": (np.int64, 2.0**63),
+    "flt": (np.float32, 1.0),
+    "dbl": (np.float64, 1.0),
+}
+"""FFmpeg's names, and what stands for 1.0 in each."""
 
 BLOCK_SAMPLES = 2**16
 
@@ -201,15 +209,23 @@ class _Clip:
 
 def _scaled(frame: av.AudioFrame) -> np.ndarray:
     """Returns a frame's samples, float32 [n, channels] in -1..1."""
-    samples = frame.to_ndarray()
-    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    channels = frame.layout.nb_channels
     kind = frame.format.name.removesuffix("p")
+    dtype, full_scale = SAMPLE_FORMATS[kind]
+    if frame.format.is_planar:
+        # PyAV's own to_ndarray() looks for a plane behind the eighth, and crashes.
+        planes = frame.planes[:channels]
+        samples = np.stack([np.frombuffer(p, dtype, frame.samples) for p in planes], axis=1)
+    else:
+        samples = np.frombuffer(frame.planes[0], dtype, frame.samples * channels)
+        samples = samples.reshape(-1, channels)
     if kind == "flt":
         return samples
     if kind == "u8":
         samples = samples.astype(np.int16) - 128
+    # Absurd doubles overflow; what comes of it is refused in the end.
     with np.errstate(over="ignore"):
-        return (samples / FULL_SCALE[kind]).astype(np.float32)
+        return (samples / full_scale).astype(np.float32)
 
 
 def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:

@@ -157,12 +157,14 @@ def main() -> None:
     limits = Limits(**json.loads(sys.argv[2]))
     # Whatever is loaded on first use: afterwards no file can be opened.
     decode(_silence(), limits)
-    _confine(limits)
+    in_use = _confine()
     while True:
         try:
             (size,) = SIZE.unpack(_receive(connection, SIZE.size))
         except ConnectionResetError:
             return
+        memory = in_use + size + limits.max_memory_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.RLIM_INFINITY))
         # One call: what is assembled from several is held twice.
         data = connection.recv(size, socket.MSG_WAITALL)
         if len(data) < size:
@@ -193,16 +195,12 @@ def _silence() -> bytes:
     return file.getvalue()
 
 
-def _confine(limits: Limits) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
-    memory = pages * resource.getpagesize() + limits.max_bytes + limits.max_memory_bytes
-    for limit, value in {
-        resource.RLIMIT_DATA: memory,
-        resource.RLIMIT_NOFILE: 0,  # neither files nor sockets
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-    }.items():
-        resource.setrlimit(limit, (value, value))
+def _confine() -> int:
+    """Forbids files, sockets and core dumps; returns how many bytes are in use by now."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
+    return (int(resident) - int(shared)) * resource.getpagesize()
 
 
 if __name__ == "__main__":

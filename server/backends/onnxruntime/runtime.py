@@ -6,14 +6,21 @@ checked on exactly the runtime, precision and settings that will serve it.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them."""
+OPENVINO_PRECISIONS = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
+"""Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them; the fastest
+and then the most exact first."""
+
+NEEDED = {"fp16": {"amx_fp16"}, "bf16": {"amx_bf16", "avx512_bf16"}}
+"""Any of these instructions computes a precision. OpenVINO would take others as well, but quietly
+computes an fp16 graph in bf16 where they are missing, which is less exact than it looks."""
 
 
 class Session(Protocol):
@@ -30,6 +37,13 @@ class Session(Protocol):
         ...
 
 
+def native_precisions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """The precisions that this CPU computes itself, the fastest and then the most exact first."""
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    found = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    return [name for name in OPENVINO_PRECISIONS if name not in NEEDED or NEEDED[name] & found]
+
+
 class OpenVinoSession:
     """OpenVINO on the CPU, in the precision that the configuration names."""
 
@@ -39,14 +53,13 @@ class OpenVinoSession:
         if precision not in OPENVINO_PRECISIONS:
             known = ", ".join(OPENVINO_PRECISIONS)
             raise ValueError(f"unknown openvino precision {precision!r}: use one of {known}")
-        core = openvino.Core()
-        native = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and "BF16" not in native:
+        native = native_precisions()
+        if precision == "bf16" and precision not in native:
             raise ValueError("this CPU cannot compute in bf16: export with --precision fp32")
-        if precision == "fp16" and "FP16" not in native:
-            # OpenVINO would quietly compute in bf16, which is less exact than the fp16 graph:
-            # keep its half-size weights and compute in fp32.
+        if precision == "fp16" and precision not in native:
+            # Its half-size weights are still of use.
             precision = "fp32"
+        core = openvino.Core()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
@@ -59,6 +72,7 @@ class OpenVinoSession:
             model, "CPU", settings
         ).create_infer_request()
         self._request = self._compile()
+        self._data, self._packed = Path(f"{path.resolve()}.data"), False
         self._outputs = {port.get_any_name(): index for index, port in enumerate(model.outputs)}
 
     def run(
@@ -68,8 +82,12 @@ class OpenVinoSession:
             self._request.infer(dict(inputs), share_inputs=True)
         except RuntimeError:
             # An inference that fails half-way leaves shapes behind at which later, good ones fail.
-            self._request = self._compile()
+            self._request, self._packed = self._compile(), False
             raise
+        if not self._packed:
+            # OpenVINO packs the weights at the first inference, and then reads its own copy.
+            _release_mapped_pages(self._data)
+            self._packed = True
         # Copied, because the next inference overwrites the request's own output buffers.
         return {
             name: self._request.get_output_tensor(self._outputs[name]).data.copy()
@@ -77,18 +95,30 @@ class OpenVinoSession:
         }
 
 
-class OrtSession:
-    """ONNX Runtime with its own CPU kernels."""
+def _release_mapped_pages(path: Path) -> None:
+    """Takes a mapped file out of resident memory; what is read of it later comes back from disk."""
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        addresses, permissions, _, _, _, *name = line.split(maxsplit=5)
+        if name == [str(path)] and "w" not in permissions:
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            libc.madvise(start, end - start, mmap.MADV_DONTNEED)
 
-    def __init__(self, path: Path, threads: int | None):
+
+class OrtSession:
+    """ONNX Runtime with its own kernels, for the CPU or for CUDA."""
+
+    def __init__(self, path: Path, threads: int | None, provider: str):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         if threads:
             options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        # It goes on with the CPU where CUDA's libraries are missing.
+        if self._session.get_providers()[0] != provider:
+            raise ValueError(f"ONNX Runtime cannot start its {provider} on this machine")
 
     def run(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
@@ -99,8 +129,9 @@ class OrtSession:
 def open_session(path: Path, config: Mapping[str, Any]) -> Session:
     """Opens a graph as a Triton model configuration says.
 
-    Honours ``optimization.execution_accelerators.cpu_execution_accelerator`` (``openvino`` with
-    its parameter ``precision``; ONNX Runtime where there is none) and the parameter
+    Instances of KIND_GPU get ONNX Runtime's CUDA provider. On the CPU it honours
+    ``optimization.execution_accelerators.cpu_execution_accelerator`` (``openvino`` with its
+    parameter ``precision``; ONNX Runtime where there is none) and the parameter
     ``intra_op_thread_count``.
 
     Args:
@@ -113,9 +144,11 @@ def open_session(path: Path, config: Mapping[str, Any]) -> Session:
     """
     threads = config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value")
     threads = int(threads) if threads else None
+    if any(group.get("kind") == "KIND_GPU" for group in config.get("instance_group", [])):
+        return OrtSession(path, threads, "CUDAExecutionProvider")
     accelerators = _cpu_accelerators(config)
     if not accelerators:
-        return OrtSession(path, threads)
+        return OrtSession(path, threads, "CPUExecutionProvider")
     name, parameters = accelerators[0]
     if name != "openvino" or len(accelerators) > 1:
         asked = ", ".join(name for name, _ in accelerators)

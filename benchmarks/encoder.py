@@ -1,0 +1,182 @@
+"""The encoder against FunASR, against plain ONNX Runtime, and against the machine.
+
+``python benchmarks/encoder.py [--rounds 7] [--seconds 1 3 5 10 30]``, from the root. Every side has
+a process of its own, since the thread pools of PyTorch and OpenVINO spin against each other in one;
+and the sides take turns clip by clip, since a machine's speed drifts. Prints a table and writes
+JSON. ``mix`` is four clips in one batch (FunASR: one after the other).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RATE = 16_000
+MIX = (1, 3, 5, 10)
+SETTLE = 2
+
+
+class Side:
+    """A process of ``python -m export.bench`` that answers one question at a time."""
+
+    def __init__(self, *arguments: str):
+        command = [sys.executable, "-m", "export.bench", *arguments]
+        self._name = arguments[0]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """The answer to one question; ends the benchmark where the side has ended."""
+        assert self._process.stdin
+        assert self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"bench-encoder: the side {self._name} ended: its lines above say why")
+        return json.loads(line)
+
+
+def main() -> None:
+    """Measures, prints and writes the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="answers per median (%(default)s)")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[1, 3, 5, 10, 30])
+    parser.add_argument("--checkpoint", default="random:large", help="a folder, or random[:SIZE]")
+    parser.add_argument("--output", type=Path, help="JSON (default: in benchmarks/results/)")
+    options = parser.parse_args()
+    result = {"machine": machine(), "rounds": options.rounds, "checkpoint": options.checkpoint}
+    with tempfile.TemporaryDirectory() as folder:
+        common = ("--checkpoint", options.checkpoint, "--folder", folder)
+        print("bench-encoder: exporting ...", flush=True)
+        with Side("prepare", *common) as side:
+            precisions = side.ask()["precisions"]
+        arguments = {"funasr": ("funasr",), "onnxruntime": ("onnxruntime",)} | {
+            precision: ("openvino", "--precision", precision) for precision in precisions
+        }
+        works = {f"{seconds} s": [seconds] for seconds in options.seconds} | {"mix": list(MIX)}
+        works = dict(sorted(works.items(), key=lambda work: sum(work[1])))
+        with contextlib.ExitStack() as stack:
+            sides = {
+                name: stack.enter_context(Side(*arguments[name], *common)) for name in arguments
+            }
+            matrix = stack.enter_context(Side("matrix", *common))
+            result["works"] = {
+                name: measure(name, [n * RATE for n in seconds], sides, matrix, options.rounds)
+                for name, seconds in works.items()
+            }
+    print(table(result["works"]))
+    now = datetime.now(UTC)
+    path = options.output or ROOT / "benchmarks" / "results" / f"encoder-{now:%Y%m%d-%H%M%S}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"bench-encoder: written to {path}")
+
+
+def measure(
+    work: str, clips: list[int], sides: dict[str, Side], matrix: Side, rounds: int
+) -> dict[str, Any]:
+    """One piece of work on every side, in turns."""
+    flop = sides["funasr"].ask(clips=clips, count=True)["flop"]
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    rates: list[dict[str, float]] = []
+    last: dict[str, dict[str, Any]] = {}
+    for number in range(SETTLE + rounds):
+        print(f"bench-encoder: {work}, round {number + 1} of {SETTLE + rounds}", flush=True)
+        rates.append(matrix.ask())
+        for name, side in sides.items():
+            last[name] = side.ask(clips=clips)
+            # New lengths are slow at first on every side.
+            if number >= SETTLE:
+                seconds[name].append(last[name]["seconds"])
+    rate = {name: statistics.median(each[name] for each in rates) for name in rates[0]}
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    truth = last["funasr"]["embeddings"]
+    return {
+        "audio_seconds": sum(clips) / RATE,
+        "flop": flop,
+        "matrix_rate": rate,
+        "sides": {
+            name: {
+                "seconds": seconds[name],
+                "median": medians[name],
+                "faster_than_funasr": medians["funasr"] / medians[name],
+                # fp16 has no rate of its own in PyTorch on a CPU: it is held to bf16's.
+                "share_of_matrix_rate": {
+                    kind: flop / medians[name] / rate[kind] for kind in ("fp32", "bf16")
+                },
+                "relative_error": relative_error(last[name]["embeddings"], truth),
+                # Since the start, so that a shorter work stands before a longer one.
+                "peak_megabytes": last[name]["peak_megabytes"],
+            }
+            for name in sides
+        },
+    }
+
+
+def relative_error(answers: list[list[float]], truths: list[list[float]]) -> float:
+    """The largest relative error (L2) of any clip's embedding."""
+    return max(
+        math.dist(answer, truth) / math.hypot(*truth)
+        for answer, truth in zip(answers, truths, strict=True)
+    )
+
+
+def table(works: dict[str, Any]) -> str:
+    """The result as text, one line for each work and side."""
+    lines = [
+        f"{'work':5} {'side':12} {'median':>9} {'x FunASR':>9} {'of fp32':>8} {'of bf16':>8} "
+        f"{'rel. error':>10} {'peak MB':>8}"
+    ]
+    for work, measured in works.items():
+        for name, side in measured["sides"].items():
+            share = side["share_of_matrix_rate"]
+            lines.append(
+                f"{work:5} {name:12} {side['median'] * 1000:6.0f} ms "
+                f"{side['faster_than_funasr']:9.2f} {share['fp32']:8.0%} {share['bf16']:8.0%} "
+                f"{side['relative_error']:10.1e} {side['peak_megabytes']:8.0f}"
+            )
+        rate = measured["matrix_rate"]
+        lines.append(
+            f"      (matrix rate fp32 {rate['fp32'] / 1e9:.0f}, bf16 {rate['bf16'] / 1e9:.0f} "
+            f"GFLOP/s; the work is {measured['flop'] / 1e9:.0f} GFLOP)"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    facts = dict(line.partition(":")[::2] for line in lines if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    wanted = ("amx_fp16", "amx_bf16", "avx512_bf16", "avx512_fp16", "avx512f", "avx2")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": facts.get("model name", platform.machine()),
+        "cores": sum(line.startswith("processor") for line in lines),
+        "instructions": [flag for flag in wanted if flag in facts.get("flags", "").split()],
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Puts a load on a server, with Locust's users."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import gevent
+import psutil
+from locust.env import Environment
+
+from benchmarks.corpus import Deck
+from benchmarks.locustfile import TIMEOUT_SECONDS, GrpcUser, RestUser, SpeechUser
+from benchmarks.measurement import Load, Measurement, Request
+from benchmarks.triton_stats import Statistics, difference
+
+USERS: dict[str, type[SpeechUser]] = {user.protocol: user for user in (GrpcUser, RestUser)}
+TICK_SECONDS = 0.5
+
+
+OnProgress = Callable[[Load, Sequence[Request], float], None]
+"""Told of a load, its requests so far, and its seconds so far."""
+
+
+def run(
+    load: Load, hosts: Mapping[str, str], statistics: Statistics, on_progress: OnProgress
+) -> Measurement:
+    """Puts a load on a server and waits for all its answers.
+
+    Once its time is over, it still sends the rest of a round, so that all loads have the same mix
+    of lengths.
+
+    Args:
+        load: What to send.
+        hosts: Addresses by protocol, as Locust's ``--host`` takes them.
+        statistics: Of the same server.
+        on_progress: Called about twice a second.
+
+    Raises:
+        Exception: Whatever a user did not expect, as then nothing was measured.
+    """
+    requests: list[Request] = []
+    surprises: list[Exception] = []
+
+    def on_request(
+        exception: Exception | None, response_time: float, context: dict, **_: object
+    ) -> None:
+        requests.append(
+            Request(
+                context["clip"],
+                context["due"] - began,
+                response_time / 1000,
+                f"{type(exception).__name__}: {exception}" if exception else "",
+            )
+        )
+
+    def on_surprise(exception: Exception, **_: object) -> None:
+        surprises.append(exception)
+
+    SpeechUser.deck = deck = Deck(load.clips)
+    SpeechUser.arrivals = load.arrivals
+    environment = Environment(
+        user_classes=[USERS[load.protocol]],
+        host=hosts[load.protocol],
+        # Long enough for the last answers.
+        stop_timeout=TIMEOUT_SECONDS + 10,
+    )
+    environment.events.request.add_listener(on_request)  # type: ignore[no-untyped-call]
+    environment.events.user_error.add_listener(on_surprise)  # type: ignore[no-untyped-call]
+    runner = environment.create_local_runner()
+
+    before = statistics.read()
+    processor = _processor_seconds()
+    began = time.perf_counter()
+    # Arrivals need only one user: it does not wait for answers.
+    users = load.clients or 1
+    runner.start(users, spawn_rate=users)
+    assert runner.spawning_greenlet is not None
+    runner.spawning_greenlet.join()
+    closing = gevent.spawn_later(load.seconds, deck.close)
+    try:
+        while runner.user_count:
+            gevent.sleep(TICK_SECONDS)
+            on_progress(load, requests, time.perf_counter() - began)
+            if surprises:
+                raise surprises[0]
+    except BaseException:
+        environment.stop_timeout = 0.0
+        raise
+    finally:
+        closing.kill()
+        runner.quit()
+    wall = max((request.due + request.latency for request in requests), default=load.seconds)
+    return Measurement(
+        load,
+        requests,
+        wall,
+        difference(statistics.read(), before),
+        _processor_seconds() - processor,
+    )
+
+
+def _processor_seconds() -> float:
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system)

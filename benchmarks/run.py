@@ -1,0 +1,165 @@
+"""``python -m benchmarks.run``: loads the service, and reports what it can do.
+
+Starts the service unless an address is given. Exit code 0: the target is kept, 1: it is broken,
+2: nothing could be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+# Before all others: it replaces what waits in the standard library, and must find it unused.
+import locust  # noqa: F401
+
+from benchmarks import corpus, loads, machine, plan, plots, report
+from benchmarks.locustfile import GRPC_PORT, with_port
+from benchmarks.measurement import Load, Request
+from benchmarks.service import ROOT, OwnService, Service, ServiceError
+from benchmarks.summary import latencies, percentile
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measures; returns the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The service ends with us. gevent prints every other exception that comes in between.
+        signal.signal(number, lambda *_: sys.exit())
+    now = datetime.now()
+    folder = options.results / f"{now:%Y-%m-%d_%H%M%S}"
+    folder.mkdir(parents=True)
+    profile = (plan.QUICK if options.quick else plan.FULL).stretched(options.stretch)
+    print("bench: clips and service are made ready ...", flush=True)
+    corpus.clips()
+    try:
+        with service_of(options, folder) as service:
+            usage, ready = machine.Usage(service), service.memory()
+            progress = Progress()
+            results = plan.measure(
+                lambda load: loads.run(load, service.hosts, service.statistics, progress),
+                service.hosts,
+                profile,
+                options.clients,
+            )
+            context = report.Context(
+                command=shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
+                began=f"{now:%Y-%m-%d %H:%M}",
+                target=options.target_p95,
+                machine=machine.describe(service),
+                by_others=usage.by_others() if ready else None,
+                cold_start=service.cold_start,
+                memory=(ready, service.memory()),
+            )
+    except ServiceError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except SystemExit:
+        print("\nbench: stopped, without a report", file=sys.stderr)
+        return 2
+    report.write(results, context, plots.PLOTS, folder)
+    plots.draw(results, options.target_p95, folder)
+    print(f"bench: see {folder / 'report.md'}")
+    problems = report.verdict(results, options.target_p95)
+    for problem in problems:
+        print(f"bench: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about two minutes")
+    parser.add_argument(
+        "--stretch", type=positive, default=1.0, help="make every load so many times longer"
+    )
+    parser.add_argument(
+        "--clients", type=int, default=4, help="how many the target is about (%(default)s)"
+    )
+    parser.add_argument(
+        "--target-p95",
+        type=positive,
+        default=2.0,
+        help="seconds for the p95 of clips up to 10 s (%(default)s)",
+    )
+    parser.add_argument("--url", help="gRPC address of a running service; none: start one")
+    parser.add_argument("--rest-url", help="address of its gateway; none: REST is not measured")
+    parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where reports go")
+    options = parser.parse_args()
+    if options.clients < 1:
+        parser.error(f"--clients is {options.clients}: give a whole number from 1")
+    if options.rest_url and not options.url:
+        parser.error("--rest-url is of a running service: give its --url as well")
+    return options
+
+
+def positive(text: str) -> float:
+    """A number above 0, of the command line."""
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"is {text}: give a number above 0")
+    return number
+
+
+def service_of(options: argparse.Namespace, folder: Path) -> Service:
+    """The service that the options mean."""
+    if not options.url:
+        return OwnService(options.model_repository, folder / "service.log")
+    hosts = {"gRPC": with_port(options.url, GRPC_PORT).partition("://")[2]}
+    if options.rest_url:
+        hosts["REST"] = options.rest_url
+    return Service(hosts)
+
+
+class Progress:
+    """A line that tells how far it is; where it is not seen live, one line for each load."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._load: Load | None = None
+        self._line = ""
+        self._began = time.monotonic()
+
+    def __call__(self, load: Load, requests: Sequence[Request], passed: float) -> None:
+        if load is not self._load:
+            self._end_line()
+            self._load = load
+        self._line = self._text(load, requests, passed)
+        if self._live:
+            print(f"\r\033[K{self._line}", end="", file=sys.stderr, flush=True)
+
+    def _text(self, load: Load, requests: Sequence[Request], passed: float) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        waits = latencies(requests)
+        p95 = percentile(waits, 0.95)
+        parts = [
+            f"{minutes:2d}:{seconds:02d}  {load.name}",
+            f"{passed:.0f} s",
+            f"{len(waits)} answers",
+            f"p95 {p95:.2f} s" if p95 is not None else "",
+            f"{len(requests) - len(waits)} errors" if len(requests) > len(waits) else "",
+        ]
+        return " · ".join(filter(None, parts))
+
+    def _end_line(self) -> None:
+        if self._load is not None:
+            print("" if self._live else self._line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    parsed = parse()
+    # Under gevent, gRPC's channels can hang the interpreter's own end, even closed ones. So it is
+    # left in another way, also after an error that nobody expected.
+    atexit.register(os._exit, 2)
+    code = main(parsed)
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,163 @@
+"""One side of benchmarks/encoder.py, in a process of its own: ``python -m export.bench SIDE``.
+
+It stands here because it needs FunASR and the graph, of which benchmarks/ knows nothing. Clips are
+asked for and answered in lines of JSON, so that the sides can take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.contract import EMBEDDING
+from export.layout import pack
+from server.backends.onnxruntime.runtime import native_precisions, open_session
+
+if TYPE_CHECKING:
+    from export.checkpoint import Checkpoint
+
+MATRIX = 2048
+GRAPH = "model.onnx"
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def main() -> None:
+    """Writes the graphs, or answers one line of JSON for each line until the input ends."""
+    parser = argparse.ArgumentParser(prog="python -m export.bench", description=__doc__)
+    parser.add_argument("side", choices=("prepare", "matrix", "funasr", "onnxruntime", "openvino"))
+    parser.add_argument("--checkpoint", required=True, help="a folder, or random[:SIZE]")
+    parser.add_argument("--folder", type=Path, required=True, help="of the graphs")
+    parser.add_argument("--precision", default="fp32")
+    options = parser.parse_args()
+    # What libraries print must not stand among the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    answer: Answer
+    if options.side == "prepare":
+        answer = _prepare(options)
+    elif options.side == "matrix":
+        answer = _matrix_rates
+    elif options.side == "funasr":
+        answer = _funasr(_load(options.checkpoint))
+    else:
+        answer = _runtime(options)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=answers)
+
+
+# PyTorch and FunASR are imported where they are needed: a runtime's memory is measured without.
+
+
+def _load(source: str) -> Checkpoint:
+    from export.checkpoint import load_folder
+    from export.random_checkpoint import random_checkpoint
+
+    if source.split(":")[0] == "random":
+        return random_checkpoint(source.partition(":")[2] or "large")
+    return load_folder(Path(source))
+
+
+def _prepare(options: argparse.Namespace) -> Answer:
+    from export.graph import PackedEncoder
+    from export.onnx import write_onnx
+
+    def answer(_: dict[str, Any]) -> dict[str, Any]:
+        """Exports the graphs, and says which precisions this machine computes."""
+        checkpoint, precisions = _load(options.checkpoint), native_precisions()
+        for precision in precisions:
+            (options.folder / precision).mkdir()
+            encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order())
+            write_onnx(encoder, options.folder / precision / GRAPH, precision)
+        return {"precisions": precisions}
+
+    return answer
+
+
+def _matrix_rates(request: dict[str, Any]) -> dict[str, float]:
+    """What this machine's matrix products reach through PyTorch, in FLOP per second."""
+    import torch
+
+    rates = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(MATRIX, MATRIX).to(dtype) for _ in range(2))
+        seconds = []
+        for _ in range(6):
+            started = time.perf_counter()
+            a @ b
+            seconds.append(time.perf_counter() - started)
+        # The first one prepares the kernel.
+        rates[name] = 2 * MATRIX**3 / float(np.median(seconds[1:]))
+    return rates
+
+
+def _funasr(checkpoint: Checkpoint) -> Answer:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from export.reference import Reference
+
+    reference = Reference(checkpoint, checkpoint.build())
+
+    def run(clips: list[np.ndarray]) -> np.ndarray:
+        return np.stack([reference.run(clip).embedding for clip in clips])
+
+    timed = _timed(run)
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if not request.get("count"):
+            return timed(request)
+        with FlopCounterMode(display=False) as counter:
+            run([_clip(samples) for samples in request["clips"]])
+        return {"flop": counter.get_total_flops()}
+
+    return answer
+
+
+def _runtime(options: argparse.Namespace) -> Answer:
+    accelerator = {"name": "openvino", "parameters": {"precision": options.precision}}
+    accelerators = {"cpu_execution_accelerator": [accelerator]}
+    config = {"optimization": {"execution_accelerators": accelerators}}
+    path = options.folder / options.precision / GRAPH
+    session = open_session(path, config if options.side == "openvino" else {})
+    name = EMBEDDING.name
+    return _timed(lambda clips: session.run(pack(clips).inputs(), [name])[name])
+
+
+def _timed(encode: Callable[[list[np.ndarray]], np.ndarray]) -> Answer:
+    """Times ``encode``: clips float32 [n] each to embeddings float32 [clips, embed_dim]."""
+    # From here on the peak is that of encoding, not of loading.
+    Path("/proc/self/clear_refs").write_text("5")
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        clips = [_clip(samples) for samples in request["clips"]]
+        started = time.perf_counter()
+        embeddings = encode(clips)
+        return {
+            "seconds": time.perf_counter() - started,
+            "embeddings": embeddings.tolist(),
+            "peak_megabytes": _peak_megabytes(),
+        }
+
+    return answer
+
+
+def _clip(samples: int) -> np.ndarray:
+    """The same noise on every side."""
+    return np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+
+
+def _peak_megabytes() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()

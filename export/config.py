@@ -1,0 +1,145 @@
+"""The encoder's config.pbtxt: the contract, for the hardware that an export is meant for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from export import contract
+from export.contract import EXTRA_SLOTS, LONGEST, SAMPLE_RATE, SLOT, Tensor
+from export.layout import frame_count
+from export.targets import TARGETS
+
+ENCODER = "encoder"
+WARMUP_SECONDS = (3, 10)
+ACCELERATORS = {
+    "cpu": """\
+optimization {{
+  execution_accelerators {{
+    cpu_execution_accelerator [
+      {{ name: "openvino" parameters {{ key: "precision" value: "{precision}" }} }}
+    ]
+  }}
+}}
+""",
+    "cuda": """\
+# ONNX Runtime's CUDA provider computes. For its TensorRT provider instead, which compiles for
+# minutes at the first start, take the marks away:
+# optimization {{
+#   execution_accelerators {{
+#     gpu_execution_accelerator [
+#       {{
+#         name: "tensorrt"
+#         parameters {{ key: "trt_engine_cache_enable" value: "true" }}
+#         parameters {{ key: "trt_engine_cache_path" value: "/tmp/trt-cache" }}
+#       }}
+#     ]
+#   }}
+# }}
+""",
+    "tensorrt": "",
+}
+
+
+def encoder_config(card: dict[str, Any]) -> str:
+    """The encoder's config.pbtxt.
+
+    Args:
+        card: The model card; travels in the configuration, where clients find it. Its ``target``,
+            ``precision`` and ``embed_dim`` decide what else stands there.
+    """
+    target = TARGETS[card["target"]]
+    accelerators = ACCELERATORS[card["target"]].format(precision=card["precision"])
+    delay = f"max_queue_delay_microseconds: {target.queue_delay} " if target.queue_delay else ""
+    outputs = [_resolve(tensor, card["embed_dim"]) for tensor in contract.ENCODER_OUTPUTS]
+    text = json.dumps(json.dumps(card, ensure_ascii=True, separators=(",", ":")))
+    return f"""# Written by `python -m export`; the next export replaces it.
+name: "{ENCODER}"
+backend: "{target.backend}"
+max_batch_size: {target.max_batch_size}
+
+input [
+{_declare(contract.ENCODER_INPUTS)}
+]
+output [
+{_declare(outputs)}
+]
+
+# Its shape tells the graph how long the longest clip of the batch is.
+batch_input [
+  {{
+    kind: BATCH_MAX_ELEMENT_COUNT_AS_SHAPE
+    target_name: [ "{LONGEST}" ]
+    data_type: TYPE_FP32
+    source_input: [ "{contract.WAVEFORM.name}" ]
+  }}
+]
+# Frames come out of the graph end to end; each request gets as many rows as it has frames.
+batch_output [
+{_scatter(outputs)}
+]
+
+dynamic_batching {{
+  {delay}default_queue_policy {{
+    max_queue_size: {contract.QUEUE_SIZE}
+    timeout_action: REJECT
+    default_timeout_microseconds: {contract.QUEUE_SECONDS * 1_000_000}
+  }}
+}}
+instance_group [ {{ count: 1 kind: {target.kind} }} ]
+{accelerators}
+# The first lengths a runtime meets are slow, and no user shall pay for them.
+model_warmup [
+{_warmup()}
+]
+
+parameters {{ key: "model_card" value {{ string_value: {text} }} }}
+"""
+
+
+def _resolve(tensor: Tensor, embed_dim: int) -> Tensor:
+    """Fills in the width that the contract leaves to the checkpoint: an embedding's last."""
+    if tensor not in (contract.EMBEDDING, contract.FRAME_EMBEDDING):
+        return tensor
+    dims = (*tensor.dims[:-1], embed_dim)
+    return Tensor(tensor.name, tensor.data_type, dims, tensor.ragged, tensor.scattered_by)
+
+
+def _declare(tensors: tuple[Tensor, ...] | list[Tensor]) -> str:
+    lines = []
+    for tensor in tensors:
+        dims = ", ".join(str(size) for size in tensor.dims)
+        extra = " allow_ragged_batch: true" if tensor.ragged else ""
+        if tensor == contract.SCORES:
+            extra = ' label_filename: "labels.txt"'
+        lines.append(
+            f'  {{ name: "{tensor.name}" data_type: {tensor.data_type} dims: [ {dims} ]{extra} }}'
+        )
+    return ",\n".join(lines)
+
+
+def _scatter(tensors: list[Tensor]) -> str:
+    return ",\n".join(
+        f'  {{ target_name: [ "{tensor.name}" ] kind: BATCH_SCATTER_WITH_INPUT_SHAPE '
+        f'source_input: [ "{tensor.scattered_by}" ] }}'
+        for tensor in tensors
+        if tensor.scattered_by
+    )
+
+
+def _warmup() -> str:
+    samples = []
+    for seconds in WARMUP_SECONDS:
+        length = seconds * SAMPLE_RATE
+        inputs = (
+            (contract.WAVEFORM, length + EXTRA_SLOTS * SLOT, "random_data: true"),
+            (contract.NUM_SAMPLES, 1, f'input_data_file: "{seconds}s"'),
+            (contract.FRAMES, frame_count(length), "zero_data: true"),
+        )
+        lines = "\n".join(
+            f'    inputs {{ key: "{tensor.name}" '
+            f"value {{ data_type: {tensor.data_type} dims: [ {size} ] {source} }} }}"
+            for tensor, size, source in inputs
+        )
+        samples.append(f'  {{\n    name: "{seconds} s" batch_size: 1\n{lines}\n  }}')
+    return ",\n".join(samples)

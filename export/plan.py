@@ -1,0 +1,96 @@
+"""The graph as a TensorRT plan, for exactly the GPU and the TensorRT that build it.
+
+Not run on a GPU yet: the machines this was written on have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorrt
+import torch
+
+from export.contract import MAX_SECONDS, SAMPLE_RATE, WINDOW
+from export.errors import ExportError
+from export.layout import input_shapes
+
+LOGGER = tensorrt.Logger(tensorrt.Logger.WARNING)
+TYPICAL = (8, 10 * SAMPLE_RATE)
+"""Clips, and samples of each, for which TensorRT chooses its kernels."""
+
+
+def build_plan(graph: Path, plan: Path, max_batch_size: int) -> None:
+    """Compiles an ONNX file.
+
+    Args:
+        graph: The ONNX file. Its own types decide the precision.
+        plan: Where to write.
+        max_batch_size: Clips of the largest batch, each of which may be MAX_SECONDS long.
+
+    Raises:
+        ExportError: TensorRT cannot read the graph or finds no kernels for it.
+    """
+    builder = tensorrt.Builder(LOGGER)
+    flag = tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    network = builder.create_network(1 << int(flag))
+    parser = tensorrt.OnnxParser(network, LOGGER)
+    if not parser.parse_from_file(str(graph)):
+        errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+        raise ExportError(f"TensorRT {tensorrt.__version__} cannot read the graph: {errors}")
+    config = builder.create_builder_config()
+    config.add_optimization_profile(_profile(builder, max_batch_size))
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise ExportError(
+            f"TensorRT {tensorrt.__version__} cannot build a plan for batches of {max_batch_size} "
+            "clips: its lines above say why"
+        )
+    plan.write_bytes(serialized)
+
+
+def _profile(builder: tensorrt.Builder, max_batch_size: int) -> tensorrt.IOptimizationProfile:
+    """The shapes that inputs may have: from one shortest clip to the fullest batch."""
+    profile = builder.create_optimization_profile()
+    cases = ((1, WINDOW), TYPICAL, (max_batch_size, MAX_SECONDS * SAMPLE_RATE))
+    smallest, typical, largest = (input_shapes(*case) for case in cases)
+    for name in smallest:
+        profile.set_shape(name, smallest[name], typical[name], largest[name])
+    return profile
+
+
+class PlanSession:
+    """A plan on this machine's GPU, to be verified; Triton's own backend serves it."""
+
+    def __init__(self, plan: Path):
+        engine = tensorrt.Runtime(LOGGER).deserialize_cuda_engine(plan.read_bytes())
+        if engine is None:
+            raise ExportError(f"TensorRT {tensorrt.__version__} cannot load the plan it built")
+        self._engine, self._context = engine, engine.create_execution_context()
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Computes the named outputs.
+
+        Raises:
+            RuntimeError: TensorRT refused the shapes or failed.
+        """
+        tensors = {name: torch.from_numpy(array).cuda() for name, array in inputs.items()}
+        for name, tensor in tensors.items():
+            if not self._context.set_input_shape(name, tuple(tensor.shape)):
+                raise RuntimeError(f"{name} {tuple(tensor.shape)} is outside the plan's profile")
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        for name in names:
+            if name not in tensors:
+                # All outputs of the graph are fp32.
+                tensors[name] = torch.empty(
+                    tuple(self._context.get_tensor_shape(name)), device="cuda"
+                )
+            self._context.set_tensor_address(name, tensors[name].data_ptr())
+        stream = torch.cuda.current_stream()
+        if not self._context.execute_async_v3(stream.cuda_stream):
+            raise RuntimeError("TensorRT could not run the plan: its lines above say why")
+        stream.synchronize()
+        return {name: tensors[name].cpu().numpy() for name in outputs}

@@ -1,0 +1,80 @@
+"""The hardware an export is meant for, and what each needs from the machine that exports."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from export.errors import ExportError
+
+
+@dataclass(frozen=True)
+class Target:
+    """What differs between the machines that serve.
+
+    Attributes:
+        backend: Triton's.
+        model_file: What the backend loads.
+        kind: Of Triton's instances.
+        max_batch_size: Clips in one batch at most.
+        queue_delay: Microseconds for which a batch waits for more clips.
+        precisions: Offered, the first being what ``auto`` tries first.
+    """
+
+    backend: str
+    model_file: str
+    kind: str
+    max_batch_size: int
+    queue_delay: int
+    precisions: Callable[[], list[str]]
+
+
+def _on_this_cpu() -> list[str]:
+    from server.backends.onnxruntime.runtime import native_precisions
+
+    return native_precisions()
+
+
+def _on_a_gpu() -> list[str]:
+    return ["fp16", "fp32"]
+
+
+TARGETS = {
+    # On a CPU batching gains little, and eight clips of 30 s took 8.4 GB.
+    "cpu": Target("onnxruntime", "model.onnx", "KIND_CPU", 4, 0, _on_this_cpu),
+    # A GPU computes a batch of 32 in little more time than one clip: 2 ms of waiting fill it.
+    "cuda": Target("onnxruntime", "model.onnx", "KIND_GPU", 32, 2000, _on_a_gpu),
+    "tensorrt": Target("tensorrt", "model.plan", "KIND_GPU", 32, 2000, _on_a_gpu),
+}
+
+
+def check(target: str, precision: str) -> None:
+    """Refuses what this machine cannot export, before anything is computed.
+
+    Raises:
+        ExportError: Says what is missing.
+    """
+    if target != "cpu" and precision == "bf16":
+        raise ExportError(f"--precision bf16 is for a CPU: take fp16 or fp32 for --target {target}")
+    if target == "cuda":
+        import onnxruntime
+
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise ExportError(
+                "--target cuda is verified on ONNX Runtime's CUDA provider, which is not there: "
+                "export on the machine with the GPU, with onnxruntime-gpu installed"
+            )
+    if target == "tensorrt":
+        import torch
+
+        if importlib.util.find_spec("tensorrt") is None:
+            raise ExportError(
+                "--target tensorrt needs the Python package tensorrt, which is not installed: "
+                "export in a container of NVIDIA's, with the TensorRT of the Triton that will serve"
+            )
+        if not torch.cuda.is_available():
+            raise ExportError(
+                "--target tensorrt builds a plan on the GPU it will run on, and PyTorch sees none "
+                "here: export on that machine, with a PyTorch built for CUDA"
+            )

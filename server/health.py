@@ -1,0 +1,142 @@
+"""Whether Triton's Python stubs live and work, which Triton itself does not watch."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+from server.triton import Triton
+
+STUB = b"triton_python_backend_stub"
+CANARY_SECONDS = 3.0
+"""Pause between two clips that are sent to see whether the service still answers."""
+
+HANG_SECONDS = 9.0
+"""A clip unanswered for so long, while no stub computes anything, says that one hangs."""
+
+IDLE_CPU_SECONDS = 0.2
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PATIENCE = 600.0
+
+
+class Health:
+    """Watches the stubs of a Triton that is ready.
+
+    Args:
+        triton: Running, every model loaded.
+    """
+
+    def __init__(self, triton: Triton) -> None:
+        self.stubs = _stubs_of(triton.pid)
+        self._canary = _Canary(triton.settings.http_url)
+        self._stopped_before: set[int] = set()
+        self._idle_since = time.monotonic()
+        self._cpu = 0.0
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._canary.closed.set()
+
+    def trouble(self) -> str | None:
+        """What is wrong, None when nothing is; to be asked about twice a second."""
+        states = {pid: _state(pid) for pid in self.stubs}
+        for pid, state in states.items():
+            if state in (None, "Z", "X"):
+                return f"its process {pid} has died"
+        stopped = {pid for pid, state in states.items() if state in ("T", "t")}
+        # Twice in a row: a debugger may stop a process for a moment.
+        if still := stopped & self._stopped_before:
+            return f"its process {min(still)} is stopped and answers nothing"
+        self._stopped_before = stopped
+        return self._hang()
+
+    def _hang(self) -> str | None:
+        now = time.monotonic()
+        cpu = sum(_cpu_seconds(pid) for pid in self.stubs)
+        if cpu - self._cpu > IDLE_CPU_SECONDS:
+            # Busy is not hung: under load a clip may wait for long.
+            self._cpu, self._idle_since = cpu, now
+        waiting = self._canary.waiting_seconds()
+        if min(waiting, now - self._idle_since) > HANG_SECONDS:
+            return f"it has answered nothing for {waiting:.0f} s and computes nothing"
+        return None
+
+
+class _Canary(threading.Thread):
+    """Sends a short, silent clip from time to time."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True, name="canary")
+        self._request = _request(f"{url}/v2/models/emotion2vec/infer")
+        self._sent: float | None = None
+        self.closed = threading.Event()
+        self.start()
+
+    def waiting_seconds(self) -> float:
+        """For how long a clip has been waited for."""
+        sent = self._sent
+        return 0.0 if sent is None else time.monotonic() - sent
+
+    def run(self) -> None:
+        while not self.closed.wait(CANARY_SECONDS):
+            self._sent = time.monotonic()
+            # A refusal is an answer as well, and a death is noticed elsewhere.
+            with (
+                suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(self._request, timeout=PATIENCE) as answer,
+            ):
+                answer.read()
+            self._sent = None
+
+
+def _request(url: str) -> urllib.request.Request:
+    silence = b"\0" * 2 * 400
+    layout = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
+    body = b"WAVEfmt " + struct.pack("<I", len(layout)) + layout
+    body += b"data" + struct.pack("<I", len(silence)) + silence
+    wav = b"RIFF" + struct.pack("<I", len(body)) + body
+    data = struct.pack("<I", len(wav)) + wav
+    size = {"binary_data_size": len(data)}
+    head = json.dumps(
+        {
+            "inputs": [{"name": "audio", "shape": [1, 1], "datatype": "BYTES", "parameters": size}],
+            "outputs": [{"name": "scores"}],
+        }
+    ).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    return urllib.request.Request(url, head + data, headers)
+
+
+def _stubs_of(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if STUB in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name before the last parenthesis may hold anything.
+    return text.rpartition(")")[2].split()
+
+
+def _state(pid: int) -> str | None:
+    fields = _stat(pid)
+    return fields[0] if fields else None
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND if fields else 0.0

@@ -1,0 +1,115 @@
+"""How Triton is started, and which of its doors are shut."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.errors import ServerError
+
+LOOPBACK = "127.0.0.1"
+
+SHUT = ("model-repository", "shared-memory", "trace", "logging")
+"""APIs that change the server for all, which nobody here needs: the shared-memory one of this
+Triton has published holes, and the others load models, write files and say more in the log."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of ``python -m server``.
+
+    Attributes:
+        model_repository: The folder of models.
+        host: Address to listen on.
+        http_port: Port of KServe v2 over HTTP.
+        grpc_port: Port of KServe v2 over gRPC.
+        metrics_port: Port of the Prometheus metrics.
+        verbose: Whether Triton's own information lines are shown.
+        tls_cert: PEM file of the certificate for gRPC; with it, HTTP and the metrics, which have
+            no TLS, stay on loopback.
+        tls_key: PEM file of the certificate's key.
+        tls_ca: PEM file of the authority whose certificates clients must show.
+    """
+
+    model_repository: Path = Path("model_repository")
+    host: str = LOOPBACK
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    verbose: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+
+    @property
+    def http_host(self) -> str:
+        """Address of HTTP and the metrics."""
+        return self.host if self.tls_cert is None else LOOPBACK
+
+    @property
+    def http_url(self) -> str:
+        """Where HTTP is."""
+        return f"http://{self.http_host}:{self.http_port}"
+
+    @property
+    def local_url(self) -> str:
+        """Where the gateway beside Triton asks it, without TLS on the way."""
+        return f"{self.host}:{self.grpc_port}" if self.tls_cert is None else self.http_url
+
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where each protocol listens: host and port."""
+        return {
+            "http": (self.http_host, self.http_port),
+            "grpc": (self.host, self.grpc_port),
+            "metrics": (self.http_host, self.metrics_port),
+        }
+
+    def check_tls(self) -> None:
+        """Raises ServerError for TLS files that are missing or do not belong together."""
+        for name in ("tls_cert", "tls_key", "tls_ca"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ServerError(f"--{name.replace('_', '-')} {path} does not exist")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ServerError("TLS takes both --tls-cert and --tls-key")
+        if self.tls_ca is not None and self.tls_cert is None:
+            raise ServerError("--tls-ca takes --tls-cert and --tls-key as well")
+
+    def arguments(self) -> list[str]:
+        """For tritonserver, all but where its backends are."""
+        # Nobody learns the key: what is behind it is shut, not locked.
+        shut = f"{','.join(SHUT)}:x-shut={secrets.token_hex(32)}"
+        addresses = [
+            argument
+            for name, (host, port) in self.addresses().items()
+            for argument in (f"--{name}-address={host}", f"--{name}-port={port}")
+        ]
+        return [
+            f"--model-repository={self.model_repository.resolve()}",
+            # The configurations are the contract: nothing may be guessed into them.
+            "--disable-auto-complete-config",
+            "--exit-on-error=true",
+            "--strict-readiness=true",
+            "--model-control-mode=none",
+            *addresses,
+            f"--http-restricted-api={shut}",
+            f"--grpc-restricted-protocol={shut}",
+            "--allow-sagemaker=false",
+            "--allow-vertex-ai=false",
+            "--allow-gpu-metrics=false",
+            f"--log-info={str(self.verbose).lower()}",
+            *self._tls_arguments(),
+        ]
+
+    def _tls_arguments(self) -> list[str]:
+        if self.tls_cert is None:
+            return []
+        arguments = [
+            "--grpc-use-ssl=true",
+            f"--grpc-server-cert={self.tls_cert}",
+            f"--grpc-server-key={self.tls_key}",
+        ]
+        if self.tls_ca is not None:
+            arguments += ["--grpc-use-ssl-mutual=true", f"--grpc-root-cert={self.tls_ca}"]
+        return arguments

@@ -1,0 +1,151 @@
+"""Keeps Triton and the gateway running: what dies or hangs is started again."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+
+from server.errors import ServerError
+from server.health import Health
+from server.process import Gateway, ended
+from server.settings import Settings
+from server.triton import Triton
+
+READY_SECONDS = 120
+TICK_SECONDS = 0.5
+
+MOST_RESTARTS, WITHIN_SECONDS = 5, 300.0
+"""A service that breaks more often than this will not be healed by starting it again."""
+
+
+class Supervisor:
+    """Runs the service until it is told to stop.
+
+    Args:
+        settings: How Triton is started.
+        gateway: Whether the gateway runs beside it.
+        restart: Whether a part that dies or hangs is started again; otherwise its end is the end
+            of all.
+    """
+
+    def __init__(self, settings: Settings, *, gateway: bool, restart: bool) -> None:
+        self._settings = settings
+        self._restart = restart
+        self._triton = Triton(settings)
+        self._gateway = Gateway(settings.local_url) if gateway else None
+        self._health: Health | None = None
+        self._reload = False
+        self._restarts: deque[float] = deque()
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Serves; Ctrl-C and SIGTERM end it as KeyboardInterrupt, and SIGHUP loads the model anew.
+
+        Args:
+            on_ready: Called once, when every model answers for the first time.
+
+        Raises:
+            ServerError: A part could not be started, or ended for good.
+            KeyboardInterrupt: It was told to stop; requests that were accepted are answered.
+        """
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        try:
+            if self._gateway is not None:
+                # Both get ready at the same time.
+                self._gateway.start()
+            self._start()
+            on_ready()
+            while True:
+                self._tick()
+        finally:
+            # The gateway first: it still needs Triton for what it has accepted.
+            if self._gateway is not None:
+                self._gateway.stop()
+            self._triton.stop()
+
+    def _on_hangup(self, number: int, frame: object) -> None:
+        self._reload = True
+
+    def _start(self) -> None:
+        if self._health is not None:
+            self._health.close()
+        self._triton.start()
+        beside = {} if self._gateway is None else {"the gateway": self._gateway.process}
+        self._triton.wait_until_ready(READY_SECONDS, beside)
+        self._health = Health(self._triton)
+
+    def _tick(self) -> None:
+        """Waits a moment, or until something ends, and sets right what is wrong."""
+        assert self._health is not None
+        parts = {"Triton": self._triton.process}
+        if self._gateway is not None:
+            parts["the gateway"] = self._gateway.process
+        _wait_for_end([*(part.pid for part in parts.values()), *self._health.stubs])
+        for name, part in parts.items():
+            if part.poll() is not None:
+                self._heal(name, ended(name, part, "unexpectedly"))
+                return
+        if trouble := self._health.trouble():
+            self._heal("Triton", ServerError(f"Triton is started again: {trouble}"))
+        elif self._reload:
+            self._reload = False
+            _say("loading the model anew; requests that were accepted are answered first")
+            self._triton.stop()
+            self._start()
+            _say("ready with the new model")
+
+    def _heal(self, name: str, trouble: ServerError) -> None:
+        if not self._restart:
+            raise trouble
+        began = time.monotonic()
+        _say(str(trouble))
+        while True:
+            self._count_restart(trouble)
+            try:
+                if name == "Triton":
+                    # At once: a Triton whose stub is gone takes long to end by itself.
+                    self._triton.kill()
+                    self._triton.stop()
+                    self._start()
+                elif self._gateway is not None:
+                    self._gateway.stop()
+                    self._gateway.start()
+                break
+            except ServerError as error:
+                trouble = error
+                _say(str(error))
+        _say(f"{name} runs again after {time.monotonic() - began:.1f} s")
+
+    def _count_restart(self, trouble: ServerError) -> None:
+        now = time.monotonic()
+        while self._restarts and now - self._restarts[0] > WITHIN_SECONDS:
+            self._restarts.popleft()
+        if len(self._restarts) == MOST_RESTARTS:
+            raise ServerError(
+                f"given up after {MOST_RESTARTS} restarts within {WITHIN_SECONDS / 60:.0f} "
+                f"minutes: {trouble}"
+            )
+        self._restarts.append(now)
+
+
+def _wait_for_end(pids: list[int]) -> None:
+    """Returns when one of the processes has ended, or after a moment."""
+    handles = []
+    try:
+        for pid in pids:
+            try:
+                handles.append(os.pidfd_open(pid))
+            except ProcessLookupError:
+                return
+        select.select(handles, [], [], TICK_SECONDS)
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _say(sentence: str) -> None:
+    print(f"server: {sentence}", file=sys.stderr, flush=True)

@@ -1,0 +1,130 @@
+"""The benchmarks as they are run, in short, on the tiny model: that they work, not how fast."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.triton import Triton
+from tests.conftest import ROOT, free_ports
+
+PLOTS = {"latency.png", "percentiles.png", "throughput.png", "batches.png"}
+ENDLESS, NONE = "1000", "1e-9"
+"""Targets that every server keeps, and none."""
+
+
+def bench(*arguments: str, results: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--stretch=0.02"]
+    return subprocess.run(
+        [*command, f"--results={results}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def report(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a benchmark that starts the service itself."""
+    results = tmp_path_factory.mktemp("results")
+    done = bench(
+        f"--model-repository={tiny_repository}", f"--target-p95={ENDLESS}", results=results
+    )
+    assert done.returncode == 0, done.stderr
+    [folder] = results.iterdir()
+    assert str(folder / "report.md") in done.stdout
+    return folder
+
+
+def test_a_report_has_all_its_parts(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "**Target kept**" in text
+    for heading in ("Loads", "Errors", "Memory", "Machine"):
+        assert f"## {heading}" in text
+    for headline in ("cold start until REST answers", "over the bare encoder", "p99 over p50"):
+        assert headline in text
+    assert "stub of encoder" in text
+    assert "pretrained weights" in text
+    for name in PLOTS:
+        assert f"({name})" in text
+        assert (report / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_load_is_answered_over_both_protocols(report: Path) -> None:
+    loads = {row["load"]: row for row in read(report / "loads.csv")}
+    assert {"alone, gRPC", "alone, REST", "1 client", "4 clients", "8 clients"} < set(loads)
+    assert [row["errors"] for row in loads.values()] == ["0"] * len(loads)
+    requests = read(report / "requests.csv")
+    assert {row["protocol"] for row in requests} == {"gRPC", "REST"}
+    assert {row["format"] for row in requests} == {"wav", "mp3", "m4a", "flac", "ogg", "opus"}
+    assert {row["clip_s"] for row in requests if row["load"] == "8 clients"} >= {"1", "10", "30"}
+    for row in loads.values():
+        assert 0 < float(row["encoder_busy"]) <= 1.05
+        assert float(row["encoder_compute_s"]) < float(row["max_s"])
+
+
+def test_users_do_not_wait_for_each_other(report: Path) -> None:
+    """gRPC would stop all of Locust's users with one call, unless it is told of gevent."""
+    begins_and_ends = sorted(
+        event
+        for row in read(report / "requests.csv")
+        if row["load"] == "8 clients"
+        for due, latency in [(float(row["due_s"]), float(row["latency_s"]))]
+        for event in ((due, 1), (due + latency, -1))
+    )
+    flying = most = 0
+    for _, change in begins_and_ends:
+        flying += change
+        most = max(most, flying)
+    assert most > 4
+
+
+def test_a_broken_target_fails_a_run_against_any_server(triton: Triton, tmp_path: Path) -> None:
+    done = bench(
+        f"--url=127.0.0.1:{triton.settings.grpc_port}", f"--target-p95={NONE}", results=tmp_path
+    )
+    assert done.returncode == 1
+    assert "4 clients, short, gRPC: p95 is" in done.stderr
+    [folder] = tmp_path.iterdir()
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "**Target broken**" in text
+    assert "the service was not started by the benchmark" in text
+    assert {row["protocol"] for row in read(folder / "requests.csv")} == {"gRPC"}
+
+
+def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = bench(f"--url=127.0.0.1:{free_ports(1)[0]}", results=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bench: the server at grpc://127.0.0.1:")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arrivals", ["0", "5"])
+def test_the_users_run_in_locust_alone(triton: Triton, arrivals: str) -> None:
+    command = [sys.executable, "-m", "locust", "-f", "benchmarks/locustfile.py", "GrpcUser"]
+    done = subprocess.run(
+        [
+            *command,
+            *("--headless", "--users=2", "--run-time=2", "--longest=3", "--stop-timeout=30"),
+            f"--host=127.0.0.1:{triton.settings.grpc_port}",
+            f"--arrivals={arrivals}",
+            "--json",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"name": " 3 s"' in done.stdout
+    assert '"name": " 5 s"' not in done.stdout

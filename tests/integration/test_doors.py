@@ -1,0 +1,144 @@
+"""Doors of Triton that are shut: each is tried, over each protocol."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shutil import copytree
+
+import httpx
+import pytest
+import tritonclient.grpc as grpc
+from tritonclient.utils import InferenceServerException
+
+from server.errors import ServerError
+from server.production import check
+from server.settings import Settings
+from server.triton import Triton
+from tests.conftest import SAMPLES, settings_for
+from tests.integration.test_process import Server
+
+HTTP_DOORS = [
+    ("POST", "/v2/repository/index"),
+    ("POST", "/v2/repository/models/encoder/load"),
+    ("POST", "/v2/repository/models/encoder/unload"),
+    ("GET", "/v2/systemsharedmemory/status"),
+    ("POST", "/v2/systemsharedmemory/region/x/register"),
+    ("POST", "/v2/systemsharedmemory/unregister"),
+    ("GET", "/v2/cudasharedmemory/status"),
+    ("POST", "/v2/cudasharedmemory/region/x/register"),
+    ("GET", "/v2/trace/setting"),
+    ("POST", "/v2/trace/setting"),
+    ("POST", "/v2/models/encoder/trace/setting"),
+    ("GET", "/v2/logging"),
+    ("POST", "/v2/logging"),
+]
+BODY = {"key": "/x", "offset": 0, "byte_size": 1, "trace_file": "/tmp/x", "log_verbose_level": 1}
+
+GRPC_DOORS = {
+    "index": lambda client: client.get_model_repository_index(),
+    "load": lambda client: client.load_model("encoder"),
+    "unload": lambda client: client.unload_model("encoder"),
+    "shared memory": lambda client: client.get_system_shared_memory_status(),
+    "register": lambda client: client.register_system_shared_memory("x", "/x", 1),
+    "CUDA shared memory": lambda client: client.get_cuda_shared_memory_status(),
+    "trace": lambda client: client.get_trace_settings(),
+    "set trace": lambda client: client.update_trace_settings(settings={"trace_rate": "1"}),
+    "logging": lambda client: client.get_log_settings(),
+    "set logging": lambda client: client.update_log_settings({"log_verbose_level": 1}),
+}
+
+
+@pytest.mark.parametrize(("method", "path"), HTTP_DOORS)
+def test_doors_over_http_are_shut(triton: Triton, method: str, path: str) -> None:
+    answer = httpx.request(method, triton.settings.http_url + path, content=json.dumps(BODY))
+    assert answer.status_code == 403
+    assert "restricted" in answer.text
+
+
+@pytest.mark.parametrize("door", GRPC_DOORS)
+def test_doors_over_grpc_are_shut(url: str, door: str) -> None:
+    with grpc.InferenceServerClient(url) as client:
+        with pytest.raises(InferenceServerException, match="restricted"):
+            GRPC_DOORS[door](client)
+        # What is needed stands open.
+        assert client.is_server_ready()
+        assert client.get_model_config("encoder")
+
+
+@pytest.mark.parametrize("path", ["/ping", "/invocations", "/v1/endpoints/x/deployedModels/y"])
+def test_other_clouds_routes_are_not_there(triton: Triton, path: str) -> None:
+    assert httpx.post(triton.settings.http_url + path).status_code in (400, 404)
+
+
+def test_everything_listens_on_loopback_alone(triton: Triton) -> None:
+    hosts = {host for host, _ in triton.settings.addresses().values()}
+    assert hosts == {"127.0.0.1"}
+    ports = {port for _, port in triton.settings.addresses().values()}
+    listening = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        address, state = line.split()[1], line.split()[3]
+        host, port = address.split(":")
+        if state == "0A" and int(port, 16) in ports:
+            listening.add(host)
+    # 127.0.0.1 in the kernel's notation; 00000000 would be every address.
+    assert listening == {"0100007F"}
+
+
+def test_with_tls_what_has_none_stays_on_loopback() -> None:
+    settings = Settings(host="0.0.0.0", tls_cert=Path("c"), tls_key=Path("k"), tls_ca=Path("a"))
+    assert settings.addresses()["grpc"][0] == "0.0.0.0"
+    assert {settings.addresses()[name][0] for name in ("http", "metrics")} == {"127.0.0.1"}
+    assert settings.local_url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"tls_cert": "pyproject.toml"}, "both"),
+        ({"tls_ca": "pyproject.toml"}, "as well"),
+        ({"tls_cert": "missing.pem", "tls_key": "pyproject.toml"}, "missing.pem does not exist"),
+    ],
+)
+def test_half_of_tls_is_refused(files: dict[str, str], sentence: str) -> None:
+    settings = Settings(**{name: Path(path) for name, path in files.items()})  # type: ignore[arg-type]
+    with pytest.raises(ServerError, match=sentence):
+        settings.check_tls()
+
+
+@pytest.fixture
+def pretrained(tiny_repository: Path) -> Settings:
+    """The tests' checkpoint is a folder, and so counts as real."""
+    return settings_for(tiny_repository)
+
+
+def test_production_refuses_random_weights(tiny_repository: Path, tmp_path: Path) -> None:
+    repository = copytree(tiny_repository, tmp_path / "model_repository")
+    config = repository / "encoder" / "config.pbtxt"
+    text = config.read_text("utf-8")
+    assert '\\"weights\\":\\"pretrained\\"' in text
+    config.write_text(text.replace('\\"pretrained\\"', '\\"random\\"'), "utf-8")
+    with Server(repository, "--production") as server:
+        output, _ = server.process.communicate(timeout=30)
+    assert server.process.returncode == 1
+    assert "refuses random weights" in output
+
+
+def test_production_refuses_doors_that_stand_open(
+    pretrained: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(pretrained, gateway=True)
+    with pytest.raises(ServerError, match=r"refuses gRPC on 0\.0\.0\.0"):
+        check(Settings(pretrained.model_repository, host="0.0.0.0"), gateway=False)
+    files = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"), SAMPLES / "make.py")
+    check(Settings(pretrained.model_repository, host="0.0.0.0", **files), gateway=False)  # type: ignore[arg-type]
+    monkeypatch.setenv("E2V_HOST", "0.0.0.0")
+    with pytest.raises(ServerError, match="set E2V_API_KEYS"):
+        check(pretrained, gateway=True)
+    monkeypatch.setenv("E2V_API_KEYS", "key")
+    check(pretrained, gateway=True)
+
+
+def test_production_serves(tiny_repository: Path) -> None:
+    with Server(tiny_repository, "--production") as server:
+        assert "ready on gRPC 127.0.0.1" in server.read_until("ready on gRPC")

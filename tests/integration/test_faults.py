@@ -1,0 +1,222 @@
+"""Faults in a running service: each is noticed, healed by nobody's hand, and ridden over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+from emotion2vec_client import Client, Emotion2VecError
+from server.health import STUB
+from server.triton import Triton
+from tests.conftest import ROOT, SAMPLES, settings_for
+from tests.integration.test_process import Server, children, command_line, descendants
+
+HAPPY = SAMPLES / "happy.wav"
+NOTICED_SECONDS = 15
+BACK_SECONDS = 60
+"""Bounds that a broken supervisor never meets; what it takes is measured in `make chaos`."""
+
+
+@pytest.fixture
+def server(tiny_repository: Path) -> Iterator[Server]:
+    with Server(tiny_repository) as running:
+        running.read_until("ready on gRPC")
+        yield running
+
+
+def tritonserver(server: Server) -> int:
+    [pid] = children(server.process.pid)
+    return pid
+
+
+def stub(server: Server, model: str) -> int:
+    """A stub of the model."""
+    found = [
+        pid
+        for pid in descendants(server.process.pid)
+        if STUB in command_line(pid) and f"/{model}" in command_line(pid).decode()
+    ]
+    return found[0]
+
+
+def is_ready(server: Server) -> bool:
+    url = f"http://127.0.0.1:{server.settings.http_port}/v2/health/ready"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds} s: not {what}"
+        time.sleep(0.05)
+
+
+FAULTS = {
+    "tritonserver killed": (lambda server: tritonserver(server), signal.SIGKILL),
+    "preprocess stub killed": (lambda server: stub(server, "preprocess"), signal.SIGKILL),
+    "encoder stub killed": (lambda server: stub(server, "encoder"), signal.SIGKILL),
+    "encoder stub stopped": (lambda server: stub(server, "encoder"), signal.SIGSTOP),
+    "preprocess stub stopped": (lambda server: stub(server, "preprocess"), signal.SIGSTOP),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_service_comes_back_and_many_rides_over_it(server: Server, fault: str) -> None:
+    find, number = FAULTS[fault]
+    url = f"127.0.0.1:{server.settings.grpc_port}"
+    outcomes = []
+
+    def send_many() -> None:
+        with Client(url) as client:
+            items = (HAPPY for _ in range(400))
+            outcomes.extend(client.predict_many(items, concurrency=8))
+
+    with Client(url) as client:
+        expected = client.predict(HAPPY).scores
+        sender = threading.Thread(target=send_many)
+        sender.start()
+        wait_for(lambda: executions(server) > 20, BACK_SECONDS, "at work")
+        before = descendants(server.process.pid)
+        os.kill(find(server), number)
+        wait_for(lambda: not is_ready(server), NOTICED_SECONDS, "noticed")
+        wait_for(lambda: is_ready(server), BACK_SECONDS, "back")
+        sender.join(BACK_SECONDS)
+        assert client.predict(HAPPY).scores == pytest.approx(expected, abs=1e-6)
+    assert len(outcomes) == 400
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    assert all(outcome.unwrap().scores == pytest.approx(expected) for outcome in outcomes)
+    assert not set(before) & set(descendants(server.process.pid))
+
+
+def executions(server: Server) -> int:
+    url = f"http://127.0.0.1:{server.settings.metrics_port}/metrics"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith('nv_inference_count{model="encoder"'):
+                return int(float(line.rpartition(" ")[2]))
+    return 0
+
+
+def test_requests_in_flight_end_with_an_error_that_says_so(server: Server) -> None:
+    url = f"127.0.0.1:{server.settings.grpc_port}"
+    os.kill(stub(server, "encoder"), signal.SIGSTOP)
+    with Client(url, retry_seconds=0) as client, pytest.raises(Emotion2VecError) as ended:
+        client.predict(HAPPY)
+    assert "127.0.0.1" in str(ended.value)
+    wait_for(lambda: is_ready(server), BACK_SECONDS, "back")
+
+
+def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(server: Server) -> None:
+    url = f"127.0.0.1:{server.settings.grpc_port}"
+    with Client(url, retry_seconds=0) as client:
+        outcomes = []
+
+        def send() -> None:
+            try:
+                outcomes.append(client.predict(SAMPLES / "story.ogg"))
+            except Emotion2VecError as error:
+                outcomes.append(error)
+
+        client.predict(HAPPY)
+        senders = [threading.Thread(target=send) for _ in range(40)]
+        for sender in senders:
+            sender.start()
+        wait_for(lambda: len(outcomes) > 0, BACK_SECONDS, "at work")
+        server.process.terminate()
+        for sender in senders:
+            sender.join(BACK_SECONDS)
+        assert server.process.wait(BACK_SECONDS) == 0
+        with pytest.raises(Emotion2VecError, match="no emotion2vec-triton server is ready"):
+            client.predict(HAPPY)
+    assert len(outcomes) == 40
+    # More than the one that was waited for: those in the queue were answered as well.
+    assert sum(not isinstance(outcome, Exception) for outcome in outcomes) > 4
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            assert "no emotion2vec-triton server is ready" in str(outcome)
+
+
+def test_a_hangup_loads_a_new_export_and_loses_nothing(
+    server: Server, tiny_repository: Path
+) -> None:
+    url = f"127.0.0.1:{server.settings.grpc_port}"
+    old = descendants(server.process.pid)
+    with Client(url) as client:
+        items = (HAPPY for _ in range(300))
+        outcomes = []
+        for count, outcome in enumerate(client.predict_many(items, concurrency=8)):
+            outcomes.append(outcome)
+            if count == 50:
+                server.process.send_signal(signal.SIGHUP)
+    assert len(outcomes) == 300
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    server.read_until("ready with the new model")
+    assert not set(old) & set(descendants(server.process.pid))
+
+
+def test_a_service_that_cannot_be_healed_is_given_up(tiny_repository: Path, tmp_path: Path) -> None:
+    repository = copytree(tiny_repository, tmp_path / "model_repository")
+    with Server(repository) as server:
+        server.read_until("ready on gRPC")
+        (repository / "encoder" / "1" / "model.onnx").write_bytes(b"not a graph")
+        os.kill(tritonserver(server), signal.SIGKILL)
+        output, _ = server.process.communicate(timeout=BACK_SECONDS)
+    assert server.process.returncode == 1
+    assert "given up after 5 restarts" in output
+    assert not server.leftovers()
+
+
+SMALL_SHM = """
+mount -t tmpfs -o size={megabytes}m tmpfs /dev/shm && exec "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small /dev/shm of one's own takes root")
+def test_a_full_shared_memory_is_an_error_and_passes(tiny_repository: Path) -> None:
+    """In a mount namespace of its own, so that nobody else's /dev/shm is filled."""
+    settings = settings_for(tiny_repository)
+    command = [
+        *("unshare", "--mount", "sh", "-c", SMALL_SHM.format(megabytes=256), "sh"),
+        *(sys.executable, "-m", "server", "--model-repository", str(tiny_repository)),
+        f"--http-port={settings.http_port}",
+        f"--grpc-port={settings.grpc_port}",
+        f"--metrics-port={settings.metrics_port}",
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        watched = Triton(settings)
+        wait_for(watched.is_ready, BACK_SECONDS, "ready")
+        inside = ["nsenter", "--mount", f"--target={process.pid}", "sh", "-c"]
+        with Client(f"127.0.0.1:{settings.grpc_port}", timeout=20) as client:
+            expected = client.predict(HAPPY).scores
+            fill = "head -c 1G /dev/zero > /dev/shm/filler 2>/dev/null; true"
+            subprocess.run([*inside, fill], check=True)
+            for name in ("story.ogg", "happy.wav", "story.ogg"):
+                try:
+                    client.predict(SAMPLES / name, granularity="frame", embedding=True)
+                except Emotion2VecError as error:
+                    assert len(str(error)) > 20
+            subprocess.run([*inside, "rm /dev/shm/filler"], check=True)
+            wait_for(watched.is_ready, BACK_SECONDS, "ready again")
+            [again] = client.predict_many([HAPPY])
+            assert again.unwrap().scores == pytest.approx(expected, abs=1e-6)
+    finally:
+        process.terminate()
+        process.communicate(timeout=BACK_SECONDS)

@@ -1,0 +1,79 @@
+"""Who is let in, by hand-computed estimates."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from gateway import admission
+from gateway.admission import ALWAYS, Admission
+from gateway.problems import Problem
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    fake = Clock()
+    monkeypatch.setattr(admission, "time", fake)
+    return fake
+
+
+def fill(door: Admission, stack: ExitStack, most: int = 100) -> int:
+    """Lets in as many as it takes; returns how many."""
+    for count in range(most):
+        try:
+            stack.enter_context(door.admit())
+        except Problem as problem:
+            assert (problem.status_code, problem.code) == (429, "overloaded")
+            assert problem.headers == {"Retry-After": "1"}
+            return count
+    return most
+
+
+def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
+    door = Admission(most=1000, max_wait=3.0)
+    with door.admit():
+        for _ in range(40):
+            clock.now += 0.25
+            door.answered()
+    # Four answers in a second: twelve of them within three.
+    with ExitStack() as stack:
+        assert fill(door, stack) == 12
+    # Each that leaves makes room for one.
+    with ExitStack() as stack:
+        fill(door, stack)
+        stack.pop_all().close()
+        assert fill(door, stack) == 12
+
+
+def test_idle_time_is_not_slowness(clock: Clock) -> None:
+    door = Admission(most=1000, max_wait=3.0)
+    for _ in range(10):
+        with door.admit():
+            clock.now += 0.1
+            door.answered()
+        clock.now += 3600
+    with ExitStack() as stack:
+        assert fill(door, stack) == 30
+
+
+def test_a_few_are_let_in_however_slow_it_was(clock: Clock) -> None:
+    door = Admission(most=1000, max_wait=3.0)
+    with door.admit():
+        clock.now += 60
+        door.answered()
+    with ExitStack() as stack:
+        assert fill(door, stack) == ALWAYS
+
+
+def test_never_more_than_the_bound() -> None:
+    door = Admission(most=7, max_wait=3.0)
+    with ExitStack() as stack:
+        assert fill(door, stack) == 7
