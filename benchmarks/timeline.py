@@ -1,8 +1,8 @@
 """The timeline of a long recording: its borders, its speed, its memory, and who has to wait.
 
-``python benchmarks/timeline.py [--url localhost:8001] [--minutes 60]`` makes a conversation of the
+``python -m benchmarks.timeline [--url localhost:8001] [--minutes 60]`` makes a conversation of the
 project's samples, encodes it as MP3, asks for its timeline, and sends short requests meanwhile. The
-server has to run on this machine, since its memory is read from /proc.
+server has to run on this machine, since its memory is measured.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import argparse
 import io
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import soundfile
 
 from benchmarks.conversation import SAMPLE_RATE, Conversation, build
@@ -39,7 +41,9 @@ def main() -> None:
         file = mp3(conversation)
         print(f"{options.minutes:g} min in {len(file) / 2**20:.1f} MB of MP3")
         alone = [] if options.quiet else [ask(client) for _ in range(15)]
-        found, seconds, waits, memory, shares = measure(client, file, options.quiet)
+        found, seconds, waits, memory, shares = measure(
+            client, file, options.quiet, find_triton(options.url)
+        )
     report(conversation, found, seconds)
     print(f"progress: {len(shares)} times, {shares[0]:.3f} to {shares[-1]:.3f}")
     print(f"memory of the server: {memory[0]:.0f} MB before, {max(memory):.0f} MB at most")
@@ -67,11 +71,11 @@ def mp3(conversation: Conversation) -> bytes:
 
 
 def measure(
-    client: Client, file: bytes, quiet: bool
+    client: Client, file: bytes, quiet: bool, triton: psutil.Process
 ) -> tuple[Timeline, float, list[float], list[float], list[float]]:
     """The timeline, how long it took, short requests' times, the server's memory, and progress."""
     waits: list[float] = []
-    memory: list[float] = [resident_megabytes()]
+    memory: list[float] = [memory_megabytes(triton)]
     shares: list[float] = []
     done = threading.Event()
 
@@ -81,7 +85,7 @@ def measure(
 
     def watch_memory() -> None:
         while not done.wait(0.5):
-            memory.append(resident_megabytes())
+            memory.append(memory_megabytes(triton))
 
     jobs = [watch_memory] if quiet else [watch_memory, short_requests]
     threads = [threading.Thread(target=job) for job in jobs]
@@ -105,18 +109,23 @@ def ask(client: Client) -> float:
     return time.monotonic() - started
 
 
-def resident_megabytes() -> float:
+def memory_megabytes(triton: psutil.Process) -> float:
     """Memory of Triton and of all that it started, shared pages counted once."""
     total = 0
-    for process in Path("/proc").iterdir():
-        try:
-            if "emotion2vec-" in (process / "cmdline").read_text():
-                rollup = (process / "smaps_rollup").read_text()
-                total += int(rollup.split("\nPss:")[1].split()[0])
-        except (OSError, IndexError):
-            # Ended meanwhile.
-            continue
-    return total / 1024
+    for process in (triton, *triton.children(recursive=True)):
+        # One that decoded a recording may have ended meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().pss
+    return total / 2**20
+
+
+def find_triton(url: str) -> psutil.Process:
+    """The server that listens at an address of this machine."""
+    port = int(url.rpartition(":")[2])
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            return psutil.Process(connection.pid)
+    raise SystemExit(f"nothing listens at {url}: start the server on this machine")
 
 
 def report(conversation: Conversation, found: Timeline, seconds: float) -> None:
