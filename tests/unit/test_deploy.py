@@ -14,11 +14,11 @@ from tests.contract.test_contract import imported
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
 
 
-def test_the_image_has_every_package_that_preprocess_imports_and_its_version_is_pinned() -> None:
-    folder = ROOT / "model_repository" / "preprocess" / "1"
-    own = {path.stem for path in folder.glob("*.py")} | {"triton_python_backend_utils"}
-    needed = {name for path in folder.glob("*.py") for name in imported(path)}
-    needed -= own | set(sys.stdlib_module_names)
+def test_the_image_has_every_package_that_models_import_and_its_version_is_pinned() -> None:
+    files = list((ROOT / "model_repository").glob("*/1/*.py"))
+    own = {path.stem for path in files} | {"triton_python_backend_utils"}
+    imports = {name for path in files for name in imported(path)}
+    needed = {name.replace("_", "-") for name in imports - own - set(sys.stdlib_module_names)}
     [line] = re.findall(r"pip install -c /tmp/constraints.txt (.+)", DOCKERFILE)
     assert set(line.split()) == needed
     pinned = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
