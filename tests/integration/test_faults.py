@@ -128,7 +128,7 @@ def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(server: Serve
 
         def send() -> None:
             try:
-                outcomes.append(client.predict(SAMPLES / "story.ogg"))
+                outcomes.append(client.predict(HAPPY))
             except Emotion2VecError as error:
                 outcomes.append(error)
 
