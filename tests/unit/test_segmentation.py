@@ -24,22 +24,15 @@ def marks(*runs: tuple[int, float]) -> str:
     return "".join(".#"[is_speech] for _, is_speech in label(chunks(*runs)))
 
 
-def test_speech_is_what_is_likely_somewhere_and_possible_all_along() -> None:
-    assert marks((3, 0.1), (4, 0.2), (3, 0.6), (4, 0.2), (8, 0.1)) == "..." + "#" * 11 + "." * 8
-    assert marks((3, 0.1), (14, 0.3), (8, 0.1)) == "." * 25
-
-
-def test_a_start_may_be_soft_for_half_a_second() -> None:
-    # 16 chunks, of which two are clear, and the third that is.
-    assert marks((30, 0.2), (3, 0.6), (8, 0.0)) == "." * 16 + "#" * 17 + "." * 8
+def test_speech_begins_at_one_threshold_and_ends_below_another() -> None:
+    assert marks((3, 0.4), (10, 0.6), (4, 0.4), (8, 0.2)) == "..." + "#" * 14 + "." * 8
 
 
 def test_a_click_is_no_speech_and_a_stop_within_a_word_is() -> None:
-    assert marks((2, 0.9), (9, 0.1)) == "." * 11
-    assert marks((3, 0.9), (9, 0.1)) == "#" * 3 + "." * 9
+    assert marks((4, 0.9), (9, 0.1)) == "." * 13
+    assert marks((5, 0.9), (9, 0.1)) == "#" * 5 + "." * 9
     assert marks((6, 0.9), (4, 0.1), (6, 0.9)) == "#" * 16
     assert marks((6, 0.9), (5, 0.1), (6, 0.9)) == "######.....######"
-    assert marks((2, 0.9), (5, 0.1), (2, 0.9), (9, 0.1)) == "." * 18
 
 
 def test_a_label_comes_as_soon_as_it_is_decided() -> None:
@@ -48,8 +41,6 @@ def test_a_label_comes_as_soon_as_it_is_decided() -> None:
     assert [is_speech for _, is_speech in itertools.islice(label(source), 23)] == (
         [False] * 3 + [True] * 20
     )
-    source = itertools.chain(chunks((60, 0.3)), iter(lambda: 1 / 0, None))
-    assert not any(is_speech for _, is_speech in itertools.islice(label(source), 44))
 
 
 def cut(

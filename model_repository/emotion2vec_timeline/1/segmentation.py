@@ -14,17 +14,14 @@ SAMPLE_RATE = 16_000
 CHUNK = 512
 """Samples to a chunk, as the voice detector takes them; only a recording's last is shorter."""
 
-SPEECH, NO_SPEECH = 0.4, 0.12
-"""Probabilities: a stretch above the second is speech if some of it is above the first."""
+SPEECH, NO_SPEECH = 0.5, 0.25
+"""Speech begins at the first probability and ends below the second, so that it does not flicker."""
 
-LEAST_SPEECH = 0.1
-"""Seconds above the first. What has less is a click, or a note that sounded like a voice."""
+LEAST_SPEECH = 0.16
+"""Seconds. What is shorter is a click, or a note of music that sounded like a voice."""
 
 LEAST_SILENCE = 0.16
-"""Seconds below the second. What is shorter is a stop within a word."""
-
-SOFT_START = 0.5
-"""Seconds of a stretch above the second that may come before what is above the first."""
+"""Seconds. What is shorter is a stop within a word."""
 
 PAUSE = 0.4
 """Seconds without speech that end a piece."""
@@ -73,32 +70,29 @@ def label(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bool]]:
         chunks: Of one recording, from its beginning.
     """
     least_speech, least_silence = _chunks(LEAST_SPEECH), _chunks(LEAST_SILENCE)
-    undecided: deque[Chunk] = deque()
-    speaking = False
-    clear = silence = 0  # Undecided chunks of clear speech, and the last ones without any.
+    undecided: list[Chunk] = []
+    speaking = False  # For long enough to count.
+    run = silence = 0  # Chunks since speech may have begun, and since it may have ended.
     for chunk in chunks:
-        if not speaking and not undecided and chunk.probability < NO_SPEECH:
+        if not run and chunk.probability < SPEECH:
             yield chunk, False
             continue
         undecided.append(chunk)
-        silence = 0 if chunk.probability >= NO_SPEECH else silence + 1
-        clear += chunk.probability >= SPEECH
-        speaking = speaking or clear >= least_speech
+        run += 1
+        if chunk.probability >= SPEECH:
+            silence = 0
+        elif silence or chunk.probability < NO_SPEECH:
+            silence += 1
+        speaking = speaking or run - silence >= least_speech
         if silence >= least_silence:
-            yield from _decided(undecided, len(undecided), False)
-            speaking, clear, silence = False, 0, 0
+            yield from ((each, False) for each in undecided)
+            undecided.clear()
+            speaking, run, silence = False, 0, 0
         elif speaking and not silence:
-            yield from _decided(undecided, len(undecided), True)
-        elif not speaking and len(undecided) > _chunks(SOFT_START):
-            clear -= undecided[0].probability >= SPEECH
-            yield from _decided(undecided, 1, False)
-    # Too little to count, or what may have been the end of speech: the recording ended, so it was.
-    yield from _decided(undecided, len(undecided), False)
-
-
-def _decided(undecided: deque[Chunk], count: int, is_speech: bool) -> Iterator[tuple[Chunk, bool]]:
-    for _ in range(count):
-        yield undecided.popleft(), is_speech
+            yield from ((each, True) for each in undecided)
+            undecided.clear()
+    # Too short to count, or what may have been the end of speech: the recording ended, so it was.
+    yield from ((each, False) for each in undecided)
 
 
 def cut_at_pauses(
