@@ -16,7 +16,7 @@ from shutil import copytree
 
 import pytest
 
-from emotion2vec_client import Client, Emotion2VecError
+from emotion2vec_client import Client, Emotion2VecError, Prediction
 from server.health import STUB
 from server.triton import Triton
 from tests.conftest import ROOT, SAMPLES, settings_for
@@ -90,7 +90,9 @@ def test_the_service_comes_back_and_many_rides_over_it(server: Server, fault: st
         expected = client.predict(HAPPY).scores
         sender = threading.Thread(target=send_many)
         sender.start()
-        wait_for(lambda: executions(server) > 20, BACK_SECONDS, "at work")
+        wait_for(
+            lambda: counter(server, "nv_inference_count", "encoder") > 20, BACK_SECONDS, "at work"
+        )
         before = descendants(server.process.pid)
         os.kill(find(server), number)
         wait_for(lambda: not is_ready(server), NOTICED_SECONDS, "noticed")
@@ -103,11 +105,11 @@ def test_the_service_comes_back_and_many_rides_over_it(server: Server, fault: st
     assert not set(before) & set(descendants(server.process.pid))
 
 
-def executions(server: Server) -> int:
+def counter(server: Server, name: str, model: str) -> int:
     url = f"http://127.0.0.1:{server.settings.metrics_port}/metrics"
     with urllib.request.urlopen(url, timeout=5) as answer:
         for line in answer.read().decode().splitlines():
-            if line.startswith('nv_inference_count{model="encoder"'):
+            if line.startswith(f'{name}{{model="{model}"'):
                 return int(float(line.rpartition(" ")[2]))
     return 0
 
@@ -124,7 +126,8 @@ def test_requests_in_flight_end_with_an_error_that_says_so(server: Server) -> No
 def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(server: Server) -> None:
     url = f"127.0.0.1:{server.settings.grpc_port}"
     with Client(url, retry_seconds=0) as client:
-        outcomes = []
+        expected = client.predict(HAPPY).scores
+        outcomes: list[Prediction | Emotion2VecError] = []
 
         def send() -> None:
             try:
@@ -132,23 +135,26 @@ def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(server: Serve
             except Emotion2VecError as error:
                 outcomes.append(error)
 
-        client.predict(HAPPY)
-        senders = [threading.Thread(target=send) for _ in range(40)]
+        # A stopped encoder holds every request in its queue until the signal has been given.
+        encoder = stub(server, "encoder")
+        os.kill(encoder, signal.SIGSTOP)
+        senders = [threading.Thread(target=send) for _ in range(20)]
         for sender in senders:
             sender.start()
-        wait_for(lambda: len(outcomes) > 0, BACK_SECONDS, "at work")
+        wait_for(
+            lambda: counter(server, "nv_inference_request_success", "preprocess") == 21, 10, "in"
+        )
         server.process.terminate()
+        wait_for(lambda: not is_ready(server), NOTICED_SECONDS, "draining")
+        with pytest.raises(Emotion2VecError, match="no emotion2vec-triton server is ready"):
+            client.predict(HAPPY)
+        os.kill(encoder, signal.SIGCONT)
         for sender in senders:
             sender.join(BACK_SECONDS)
         assert server.process.wait(BACK_SECONDS) == 0
-        with pytest.raises(Emotion2VecError, match="no emotion2vec-triton server is ready"):
-            client.predict(HAPPY)
-    assert len(outcomes) == 40
-    # More than the one that was waited for: those in the queue were answered as well.
-    assert sum(not isinstance(outcome, Exception) for outcome in outcomes) > 4
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            assert "no emotion2vec-triton server is ready" in str(outcome)
+    assert [outcome for outcome in outcomes if isinstance(outcome, Emotion2VecError)] == []
+    assert len(outcomes) == 20
+    assert all(outcome.scores == pytest.approx(expected, abs=1e-6) for outcome in outcomes)
 
 
 def test_a_hangup_loads_a_new_export_and_loses_nothing(
