@@ -1,0 +1,1 @@
+"""Measurements of the running service, with the figures that the docs quote."""
