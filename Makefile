@@ -1,12 +1,12 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export bench-encoder test lint format openapi audit constraints clean
+.PHONY: help run serve export bench-encoder soak overload chaos test lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENCODER := model_repository/encoder/config.pbtxt
-# Options for `make export`, `make serve` and `make bench-encoder`, for example ARGS="--checkpoint my-checkpoint".
+# Options for `make export`, `make serve` and the benchmarks, for example ARGS="--checkpoint my-checkpoint".
 ARGS ?=
 
 # Ends the command with make, also when make itself is killed.
@@ -26,6 +26,15 @@ export: $(VENV)/.export ## Download, export, verify and install the model (ARGS=
 
 bench-encoder: $(VENV)/.export ## Time the encoder against FunASR (ARGS="--help")
 	@$(TIED) benchmarks/encoder.py $(ARGS)
+
+soak: $(VENV)/.run $(ENCODER) ## 20 minutes of mixed traffic: no wrong answer, nothing that grows
+	@$(TIED) -m benchmarks.soak $(ARGS)
+
+overload: $(VENV)/.run $(ENCODER) ## Five times what the service can do, for 3 minutes
+	@$(TIED) -m benchmarks.overload $(ARGS)
+
+chaos: $(VENV)/.run $(ENCODER) ## Every fault on purpose: how soon it is noticed and healed
+	@$(TIED) -m benchmarks.chaos $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests
 	@$(TIED) -m pytest $(ARGS)

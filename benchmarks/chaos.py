@@ -53,6 +53,7 @@ class Row:
         answered: Of `predict_many`.
         lost: Of `predict_many`: errors, and answers that were not the clip's.
         note: What else there is to say.
+        broken: Whether anything else was not as it should be.
     """
 
     fault: str
@@ -62,12 +63,16 @@ class Row:
     answered: int = 0
     lost: int = 0
     note: str = ""
-    kept: bool = True
+    broken: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was."""
+        late = (self.noticed or 0) > self.noticed_limit or (self.back or 0) > BACK_SECONDS
+        return not (late or self.lost or self.broken)
 
     def cells(self) -> tuple[str, ...]:
         """For the table."""
-        late = (self.noticed or 0) > self.noticed_limit or (self.back or 0) > BACK_SECONDS
-        self.kept = self.kept and not late and not self.lost
         times = ("" if each is None else f"{each:.1f} s" for each in (self.noticed, self.back))
         verdict = "ok" if self.kept else "BROKEN"
         return (self.fault, *times, f"{self.answered}", f"{self.lost}", self.note, verdict)
@@ -188,7 +193,7 @@ def _drain(repository: Path, folder: Path, row: Row) -> None:
             sender.join()
     row.answered = outcomes.count(None)
     refused = len(outcomes) - row.answered
-    row.kept = code == 0 and row.answered > 1
+    row.broken = code != 0 or row.answered < 2
     row.note = f"{refused} refused; exit code {code} after {ended:.1f} s"
 
 
@@ -202,7 +207,7 @@ def _corrupt(repository: Path, folder: Path, row: Row) -> None:
     service.start()
     began = time.monotonic()
     code = service.process.wait(PATIENCE)
-    row.kept = code == 1 and "Triton ended while starting" in service.last_line()
+    row.broken = code != 1 or "Triton ended while starting" not in service.last_line()
     row.note = f"exit code {code} after {time.monotonic() - began:.1f} s, which says why"
 
 
@@ -234,7 +239,7 @@ def _full_disk(repository: Path, folder: Path, row: Row) -> None:
             _inside(service, f"rm {outputs}/filler")
             again = status()
     row.answered, row.lost = many.answered, len(many.lost)
-    row.kept = (first, full, again) == (200, 507, 200) and ready
+    row.broken = (first, full, again) != (200, 507, 200) or not ready
     row.note = f"REST answers {first}, {full} while full, then {again}; Triton goes on"
 
 
@@ -252,7 +257,7 @@ def _full_shared_memory(repository: Path, folder: Path, row: Row) -> None:
             [again] = client.predict_many([CLIP])
             row.back = time.monotonic() - began
             tolerance = TOLERANCE[client.model_info().precision]
-        row.kept = _trouble(again, expected, tolerance) is None
+        row.broken = _trouble(again, expected, tolerance) is not None
     row.answered = sum(outcome.error is None for outcome in outcomes)
     row.note = f"{len(outcomes) - row.answered} of {len(outcomes)} told of an error while full"
 
@@ -283,7 +288,7 @@ def play(name: str, repository: Path) -> Row:
         try:
             SCENARIOS[name](repository, Path(folder), row)
         except (Broken, ServiceError) as error:
-            row.kept, row.note = False, str(error)
+            row.broken, row.note = True, str(error)
     return row
 
 

@@ -24,8 +24,8 @@ computes an fp16 graph in bf16 where they are missing, which is less exact than 
 
 
 KEPT_SHAPES = 16
-"""Kernels kept of each kind of operation. Nearly every batch has a shape of its own, so old ones are
-hardly ever of use again, and by default OpenVINO keeps thousands: a gigabyte after 2,400 batches."""
+"""Kernels kept of each kind of operation. Nearly every batch has a shape of its own, so that old
+ones are hardly ever of use, and by default OpenVINO keeps thousands: a gigabyte after 2,400 batches."""
 
 
 class Session(Protocol):
