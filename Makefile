@@ -1,13 +1,12 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export bench bench-quick bench-encoder test lint format openapi audit constraints clean
+.PHONY: help run serve export bench bench-quick bench-encoder soak overload chaos test lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENCODER := model_repository/encoder/config.pbtxt
-# Options for `make export`, `make serve`, `make bench` and `make bench-encoder`, for example
-# ARGS="--checkpoint my-checkpoint".
+# Options for `make export`, `make serve` and the benchmarks, for example ARGS="--checkpoint my-checkpoint".
 ARGS ?=
 
 # Ends the command with make, also when make itself is killed.
@@ -33,6 +32,15 @@ bench: $(VENV)/.bench $(ENCODER) ## Load the service until it is saturated, and 
 
 bench-quick: $(VENV)/.bench $(ENCODER) ## The same in about two minutes
 	@$(TIED) -m benchmarks.run --quick $(ARGS)
+
+soak: $(VENV)/.run $(ENCODER) ## 20 minutes of mixed traffic: no wrong answer, nothing that grows
+	@$(TIED) -m benchmarks.soak $(ARGS)
+
+overload: $(VENV)/.run $(ENCODER) ## Five times what the service can do, for 3 minutes
+	@$(TIED) -m benchmarks.overload $(ARGS)
+
+chaos: $(VENV)/.run $(ENCODER) ## Every fault on purpose: how soon it is noticed and healed
+	@$(TIED) -m benchmarks.chaos $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests
 	@$(TIED) -m pytest $(ARGS)

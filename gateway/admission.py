@@ -4,58 +4,59 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.problems import Problem, overloaded
 
 REMEMBERED = 32
-"""Answers from whose pace the next ones' is estimated; more than a batch, which ends at once."""
+"""Answers by which the next ones' wait is estimated."""
 
-ALWAYS = 4
+ALWAYS = 2
 """In flight whatever the estimate: one slow clip must not close the door."""
 
 
 class Admission:
-    """Counts what is in flight, and measures how fast it is answered.
+    """Counts what is in flight, and measures how long it is waited for.
 
-    The wait of a newcomer is estimated by Little's law: those before it, times the mean time
-    between two answers while there was something to answer.
+    Whoever comes in has a place in the queue. How long the last answers took, each divided by its
+    place, says what a place costs; the most that any of them did is what the next ones are told.
+    The mean would be too little for half of them: clips differ in length, and come out in batches.
 
     Args:
         most: Never more than this at once.
-        max_wait: Seconds; whoever would wait longer is refused at once.
+        max_wait: Seconds; whoever might wait longer is refused at once.
     """
 
     def __init__(self, most: int, max_wait: float) -> None:
         self._most = most
         self._max_wait = max_wait
         self._in_flight = 0
-        self._since = 0.0
-        self._pauses: deque[float] = deque(maxlen=REMEMBERED)
+        self._seconds_per_place: deque[float] = deque(maxlen=REMEMBERED)
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self) -> Iterator[Callable[[], None]]:
         """Holds a place for the length of a ``with`` block.
+
+        Yields:
+            To be called when there is an answer; a refusal of bad input is none, since it took no
+            time.
 
         Raises:
             Problem: There is no room.
         """
         if refusal := self._refusal():
             raise refusal
-        if not self._in_flight:
-            self._since = time.monotonic()
         self._in_flight += 1
+        place, since = self._in_flight, time.monotonic()
+
+        def answered() -> None:
+            self._seconds_per_place.append((time.monotonic() - since) / place)
+
         try:
-            yield
+            yield answered
         finally:
             self._in_flight -= 1
-
-    def answered(self) -> None:
-        """Notes an answer; a refusal of bad input is none, since it took no time."""
-        now = time.monotonic()
-        self._pauses.append(now - self._since)
-        self._since = now
 
     def _refusal(self) -> Problem | None:
         if self._in_flight >= self._most:
@@ -63,12 +64,12 @@ class Admission:
                 f"{self._in_flight} recognitions are being worked on, and there is no room for "
                 "more: try again in a second"
             )
-        if self._in_flight < ALWAYS or not self._pauses:
+        if self._in_flight < ALWAYS or not self._seconds_per_place:
             return None
-        wait = (self._in_flight + 1) * sum(self._pauses) / len(self._pauses)
+        wait = (self._in_flight + 1) * max(self._seconds_per_place)
         if wait <= self._max_wait:
             return None
         return overloaded(
-            f"the answer would take about {wait:.0f} s, and more than {self._max_wait:g} s is not "
+            f"the answer might take {wait:.0f} s, and more than {self._max_wait:g} s is not "
             "promised: try again in a second"
         )

@@ -59,7 +59,7 @@ class Recogniser:
         settings = self._settings
         if len(data) > settings.max_upload_bytes:
             raise too_large(settings.max_upload_bytes)
-        with self._admission.admit():
+        with self._admission.admit() as answered:
             try:
                 clock = _Clock(settings.timeout, on_stage)
                 clock.begin("decode")
@@ -73,7 +73,7 @@ class Recogniser:
                     embedding=embedding,
                     timeout=clock.left(),
                 )
-                self._admission.answered()
+                answered()
                 info = await self.client.model_info()
                 clock.begin("save")
                 result = {

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from gateway import admission
-from gateway.admission import ALWAYS, Admission
+from gateway.admission import ALWAYS, REMEMBERED, Admission
 from gateway.problems import Problem
 
 
@@ -37,13 +37,20 @@ def fill(door: Admission, stack: ExitStack, most: int = 100) -> int:
     return most
 
 
+def answer(door: Admission, clock: Clock, seconds: float, before: int = 0) -> None:
+    """One answer that took so long, behind others that are never answered."""
+    with ExitStack() as stack:
+        for _ in range(before):
+            stack.enter_context(door.admit())
+        answered = stack.enter_context(door.admit())
+        clock.now += seconds
+        answered()
+
+
 def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
     door = Admission(most=1000, max_wait=3.0)
-    with door.admit():
-        for _ in range(40):
-            clock.now += 0.25
-            door.answered()
-    # Four answers in a second: twelve of them within three.
+    # The fourth in the queue waited for a second: twelve are answered within three.
+    answer(door, clock, 1.0, before=3)
     with ExitStack() as stack:
         assert fill(door, stack) == 12
     # Each that leaves makes room for one.
@@ -53,22 +60,39 @@ def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
         assert fill(door, stack) == 12
 
 
+def test_the_slowest_of_the_last_counts_and_is_forgotten(clock: Clock) -> None:
+    door = Admission(most=1000, max_wait=3.0)
+    answer(door, clock, 0.5)
+    for _ in range(REMEMBERED - 1):
+        answer(door, clock, 0.1)
+    with ExitStack() as stack:
+        assert fill(door, stack) == 6
+    answer(door, clock, 0.1)
+    with ExitStack() as stack:
+        assert fill(door, stack) == 30
+
+
 def test_idle_time_is_not_slowness(clock: Clock) -> None:
     door = Admission(most=1000, max_wait=3.0)
     for _ in range(10):
-        with door.admit():
-            clock.now += 0.1
-            door.answered()
+        answer(door, clock, 0.125)
         clock.now += 3600
+    with ExitStack() as stack:
+        assert fill(door, stack) == 24
+
+
+def test_what_is_not_answered_says_nothing_of_the_time(clock: Clock) -> None:
+    door = Admission(most=1000, max_wait=3.0)
+    answer(door, clock, 0.1)
+    with door.admit():
+        clock.now += 60
     with ExitStack() as stack:
         assert fill(door, stack) == 30
 
 
 def test_a_few_are_let_in_however_slow_it_was(clock: Clock) -> None:
     door = Admission(most=1000, max_wait=3.0)
-    with door.admit():
-        clock.now += 60
-        door.answered()
+    answer(door, clock, 60)
     with ExitStack() as stack:
         assert fill(door, stack) == ALWAYS
 

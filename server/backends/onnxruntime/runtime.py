@@ -23,6 +23,11 @@ NEEDED = {"fp16": {"amx_fp16"}, "bf16": {"amx_bf16", "avx512_bf16"}}
 computes an fp16 graph in bf16 where they are missing, which is less exact than it looks."""
 
 
+KEPT_SHAPES = 16
+"""Kernels kept of each kind of operation. Nearly every batch has a shape of its own, so that old
+ones are hardly ever of use, and by default OpenVINO keeps thousands: a gigabyte after 2,400 batches."""
+
+
 class Session(Protocol):
     """A loaded graph."""
 
@@ -63,6 +68,7 @@ class OpenVinoSession:
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
+            "CPU_RUNTIME_CACHE_CAPACITY": KEPT_SHAPES,
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads

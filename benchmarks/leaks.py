@@ -1,0 +1,201 @@
+"""What the service holds on to, whether it grows, and the proof that growth would be seen."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from benchmarks.processes import descendants
+
+SHM = Path("/dev/shm")
+OWNED_PREFIX = "emotion2vec-{pid}-"
+"""Starts the names of the server's files in /dev/shm (server/triton.py)."""
+
+MEMORY_GROWTH = 1.03
+PRUNED_SECONDS = 150.0
+"""The gateway prunes its results once a minute; older ones must be among those that are kept."""
+
+SETTLING_SAMPLES, SETTLING_PAUSE = 8, 0.25
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What is held at one moment.
+
+    Attributes:
+        memory: Resident MB of all processes, shared pages counted once. Without the pages of
+            files, which the kernel takes and gives back as it likes.
+        descriptors: Open files and sockets of all processes.
+        shared: MB in /dev/shm.
+        overdue: Results in outputs/ that should have been pruned.
+    """
+
+    memory: float
+    descriptors: int
+    shared: float
+    overdue: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether something has grown.
+
+    Attributes:
+        name: Which attribute of `Usage`.
+        first: Median of the first quarter of the samples.
+        last: Median of the last quarter.
+        limit: More than this is growth.
+    """
+
+    name: str
+    first: float
+    last: float
+    limit: float
+
+    @property
+    def grown(self) -> bool:
+        """Whether it is a leak."""
+        return self.last > self.limit
+
+
+class Watch:
+    """Weighs a process and all below it.
+
+    Args:
+        pid: The process, which also names its files in /dev/shm.
+        outputs: Folder of the results.
+        keep: How many are kept.
+    """
+
+    def __init__(self, pid: int, outputs: Path, keep: int) -> None:
+        self._pid = pid
+        self._outputs = outputs
+        self._keep = keep
+
+    def usage(self) -> Usage:
+        """What is held now."""
+        pids = [self._pid, *descendants(self._pid)]
+        regions = SHM.glob(OWNED_PREFIX.format(pid=self._pid) + "*")
+        return Usage(
+            memory=sum(map(_resident_megabytes, pids)),
+            descriptors=sum(map(_descriptors, pids)),
+            shared=sum(stat.st_blocks for stat in _stats(regions)) * 512 / 2**20,
+            overdue=self._overdue(),
+        )
+
+    def settled(self) -> Usage:
+        """What is held by an idle service: the least of a few looks, as it asks itself at times
+        whether it is well."""
+        looks = []
+        for _ in range(SETTLING_SAMPLES):
+            looks.append(astuple(self.usage()))
+            time.sleep(SETTLING_PAUSE)
+        return Usage(*map(min, zip(*looks, strict=True)))
+
+    def _overdue(self) -> int:
+        if not self._outputs.is_dir():
+            return 0
+        now = time.time()
+        ages = sorted(now - stat.st_mtime for stat in _stats(self._outputs.iterdir()))
+        return sum(age > PRUNED_SECONDS for age in ages[self._keep :])
+
+
+def judge(samples: list[Usage]) -> list[Verdict]:
+    """Compares the end of a series of samples with its beginning, by medians of quarters."""
+    quarter = max(len(samples) // 4, 1)
+    verdicts = []
+    for field in fields(Usage):
+        series = [getattr(sample, field.name) for sample in samples]
+        first = statistics.median(series[:quarter])
+        limit = first * MEMORY_GROWTH if field.name == "memory" else first
+        verdicts.append(Verdict(field.name, first, statistics.median(series[-quarter:]), limit))
+    return verdicts
+
+
+LEAKS = ("nothing", *(field.name for field in fields(Usage)))
+
+LEAKING = """
+import os, sys, time
+from pathlib import Path
+kind, region, outputs = sys.argv[1], sys.argv[2].format(pid=os.getpid()), Path(sys.argv[3])
+held = [bytes(100 * 2**20).replace(b"\\0", b"x")]
+print(flush=True)
+for step, _ in enumerate(sys.stdin):
+    if kind == "memory":
+        held.append(b"x" * 2**20)
+    elif kind == "descriptors":
+        held.append(open(os.devnull))
+    elif kind == "shared":
+        with open(region, "ab") as file:
+            file.write(bytes(4096))
+    elif kind == "overdue":
+        folder = outputs / f"outputs_20240101_00000{step}"
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    print(flush=True)
+if kind == "shared":
+    os.unlink(region)
+"""
+"""Leaks a little for every line it reads."""
+
+
+def control(kind: str) -> list[Verdict]:
+    """Judges a process that leaks on purpose, like the service would be judged.
+
+    Args:
+        kind: One of `LEAKS`: an attribute of `Usage`, which is made to grow by 6 %, one
+            descriptor, one page or one result at a time.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        region = SHM / (OWNED_PREFIX + "leak")
+        process = subprocess.Popen(
+            [sys.executable, "-c", LEAKING, kind, str(region), folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdin
+        assert process.stdout
+        with process:
+            watch = Watch(process.pid, Path(folder), keep=0)
+            samples = []
+            process.stdout.readline()
+            for _ in range(8):
+                samples.append(watch.usage())
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+                process.stdout.readline()
+            process.stdin.close()
+    return judge(samples)
+
+
+def _stats(paths: Iterable[Path]) -> Iterator[os.stat_result]:
+    for path in paths:
+        # It may have been removed since it was found.
+        with suppress(FileNotFoundError):
+            yield path.stat()
+
+
+def _resident_megabytes(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        # It has ended since it was found: decoders are renewed from time to time.
+        return 0.0
+    return sum(
+        int(line.split()[1]) / 1024 for line in lines if line.startswith(("Pss_Anon", "Pss_Shmem"))
+    )
+
+
+def _descriptors(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
