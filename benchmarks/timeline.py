@@ -12,6 +12,7 @@ import io
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ SHORT = SAMPLES / "happy.wav"
 SHORT_EVERY = 2.0
 """Seconds between the short requests."""
 
+WARM_SECONDS = 600
 WITHIN = 0.25
 
 
@@ -36,18 +38,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--quiet", action="store_true", help="send no short requests meanwhile")
     options = parser.parse_args()
+    triton = find_triton(options.url)
     with Client(options.url) as client:
+        # The encoder keeps something for each length that it meets, whoever sends it.
+        client.timeline(mp3(make(client, WARM_SECONDS)))
         conversation = make(client, options.minutes * 60)
         file = mp3(conversation)
-        print(f"{options.minutes:g} min in {len(file) / 2**20:.1f} MB of MP3")
         alone = [] if options.quiet else [ask(client) for _ in range(15)]
-        found, seconds, waits, memory, shares = measure(
-            client, file, options.quiet, find_triton(options.url)
-        )
-    report(conversation, found, seconds)
+        found = measure(client, file, options.quiet, triton)
+    print(f"{options.minutes:g} min in {len(file) / 2**20:.1f} MB of MP3")
+    report(conversation, found.timeline)
+    shares, memory = found.shares, found.memory
+    print(
+        f"{found.seconds:.0f} s: {found.timeline.duration / found.seconds:.1f} times as fast as "
+        f"real time; {found.cpu_seconds:.0f} s of a processor"
+    )
     print(f"progress: {len(shares)} times, {shares[0]:.3f} to {shares[-1]:.3f}")
     print(f"memory of the server: {memory[0]:.0f} MB before, {max(memory):.0f} MB at most")
-    for name, times in (("alone", alone), ("meanwhile", waits)):
+    for name, times in (("alone", alone), ("meanwhile", found.waits)):
         if times:
             print(
                 f"short requests {name}: {len(times)}, median {np.median(times):.2f} s, "
@@ -70,10 +78,29 @@ def mp3(conversation: Conversation) -> bytes:
     return file.getvalue()
 
 
-def measure(
-    client: Client, file: bytes, quiet: bool, triton: psutil.Process
-) -> tuple[Timeline, float, list[float], list[float], list[float]]:
-    """The timeline, how long it took, short requests' times, the server's memory, and progress."""
+@dataclass(frozen=True)
+class Measured:
+    """A timeline and what it took.
+
+    Attributes:
+        timeline: The answer.
+        seconds: By the clock.
+        cpu_seconds: Of a processor, of the server and all that it started.
+        memory: Of the same, in megabytes: before, and then twice a second.
+        waits: Seconds that each short request took meanwhile.
+        shares: Progress, as it was reported.
+    """
+
+    timeline: Timeline
+    seconds: float
+    cpu_seconds: float
+    memory: list[float]
+    waits: list[float]
+    shares: list[float]
+
+
+def measure(client: Client, file: bytes, quiet: bool, triton: psutil.Process) -> Measured:
+    """Asks for the timeline, with short requests meanwhile unless it shall be quiet."""
     waits: list[float] = []
     memory: list[float] = [memory_megabytes(triton)]
     shares: list[float] = []
@@ -91,7 +118,7 @@ def measure(
     threads = [threading.Thread(target=job) for job in jobs]
     for thread in threads:
         thread.start()
-    started = time.monotonic()
+    before, started = cpu_seconds(triton), time.monotonic()
     try:
         found = client.timeline(file, progress=shares.append)
     finally:
@@ -99,7 +126,7 @@ def measure(
         done.set()
         for thread in threads:
             thread.join()
-    return found, seconds, waits, memory, shares
+    return Measured(found, seconds, cpu_seconds(triton) - before, memory, waits, shares)
 
 
 def ask(client: Client) -> float:
@@ -119,6 +146,13 @@ def memory_megabytes(triton: psutil.Process) -> float:
     return total / 2**20
 
 
+def cpu_seconds(triton: psutil.Process) -> float:
+    """Time of a processor that Triton and all that it started have taken, ended ones too."""
+    return sum(
+        sum(process.cpu_times()[:4]) for process in (triton, *triton.children(recursive=True))
+    )
+
+
 def find_triton(url: str) -> psutil.Process:
     """The server that listens at an address of this machine."""
     port = int(url.rpartition(":")[2])
@@ -128,8 +162,8 @@ def find_triton(url: str) -> psutil.Process:
     raise SystemExit(f"nothing listens at {url}: start the server on this machine")
 
 
-def report(conversation: Conversation, found: Timeline, seconds: float) -> None:
-    """Prints what the timeline is worth."""
+def report(conversation: Conversation, found: Timeline) -> None:
+    """Prints where its borders are."""
     borders = np.array([(segment.start, segment.end) for segment in found.segments])
     lengths = np.diff(borders)
     print(
@@ -142,7 +176,6 @@ def report(conversation: Conversation, found: Timeline, seconds: float) -> None:
         f"{100 * conversation.right(borders, WITHIN):.1f} % of {borders.size} segments' borders "
         "are true"
     )
-    print(f"{seconds:.0f} s: {found.duration / seconds:.1f} times as fast as real time")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 import audio
 from audio import AudioError, Decoded
 from options import Options
-from recording import Answer, Cancelled, Encoder, Recording
+from recording import Answer, BusyError, Cancelled, Encoder, Recording
 from sandbox import Decoder
 from speech import HELD_SECONDS, Tape
 from tests.conftest import SAMPLES, speech_like
@@ -130,6 +130,27 @@ def test_a_cancelled_recording_stops_while_it_waits(how: str, pool: ThreadPoolEx
             work.result(30)
         assert source.gi_frame is None  # Closed, and with it the decoder.
         release.set()
+
+
+def test_a_busy_encoder_is_asked_again_until_nobody_waits(pool: ThreadPoolExecutor) -> None:
+    refusals = iter([True, True, False, True, False])
+
+    def busy(samples: np.ndarray, embedding: bool) -> Answer:
+        if next(refusals):
+            raise BusyError
+        return mean(samples, embedding)
+
+    recording = Recording(WINDOWS, False, lambda: False)
+    recording.run(blocks(speech_like(2 * SECOND)), Encoder(busy, pool, 1))
+    assert len(recording.segments) == 2
+
+    def always_busy(samples: np.ndarray, embedding: bool) -> Answer:
+        recording.cancelled.set()
+        raise BusyError
+
+    recording = Recording(WINDOWS, False, lambda: False)
+    with pytest.raises(Cancelled):
+        recording.run(blocks(speech_like(2 * SECOND)), Encoder(always_busy, pool, 1))
 
 
 def test_what_the_encoder_fails_with_ends_the_work(pool: ThreadPoolExecutor) -> None:

@@ -24,7 +24,7 @@ sys.path.insert(1, str(Path(__file__).parents[2] / "preprocess" / "1"))
 
 from audio import SAMPLE_RATE, AudioError, Limits, lay_out
 from options import Options
-from recording import Answer, Cancelled, Encoder, Recording
+from recording import Answer, BusyError, Cancelled, Encoder, Recording
 from sandbox import Decoder
 
 ENCODER_THREADS = 4
@@ -127,6 +127,8 @@ def encode(samples: np.ndarray, embedding: bool) -> Answer:
         ],
     ).exec()
     if response.has_error():
+        if response.error().code() == pb_utils.TritonError.UNAVAILABLE:
+            raise BusyError
         raise EncoderError(f"the encoder failed: {response.error().message()}")
     rows = [
         pb_utils.get_output_tensor_by_name(response, name).as_numpy()[0].copy() for name in names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, wait
@@ -17,6 +18,14 @@ from speech import Tape
 
 CHECK_SECONDS = 0.1
 """How long it takes at most until a cancelled recording is noticed while it waits."""
+
+
+BUSY_SECONDS = 0.5
+"""After which a busy encoder is asked again."""
+
+
+class BusyError(Exception):
+    """The encoder has too much to do now."""
 
 
 class Cancelled(Exception):
@@ -48,7 +57,8 @@ class Encoder:
     """The bounded share of the encoder that all recordings have together.
 
     Args:
-        encode: Answers for float32 [n] at 16 kHz; the flag asks for the embedding.
+        encode: Answers for float32 [n] at 16 kHz; the flag asks for the embedding. Raises
+            BusyError when it shall be asked again.
         pool: Where it waits for the answer.
         max_seconds: Of audio that may be on its way at once; one piece always may.
     """
@@ -72,9 +82,18 @@ class Encoder:
                 check()
                 self._room.wait(CHECK_SECONDS)
             self._samples += size
-        future = self._pool.submit(self._encode, samples, embedding)
+        future = self._pool.submit(self._ask, samples, embedding, check)
         future.add_done_callback(lambda _: self._leave(size))
         return future
+
+    def _ask(self, samples: np.ndarray, embedding: bool, check: Callable[[], None]) -> Answer:
+        while True:
+            try:
+                return self._encode(samples, embedding)
+            except BusyError:
+                # Short requests fill its queue. An hour's work shall not be lost for that.
+                check()
+                time.sleep(BUSY_SECONDS)
 
     def _leave(self, size: int) -> None:
         with self._room:
