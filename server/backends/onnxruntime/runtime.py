@@ -25,7 +25,7 @@ computes an fp16 graph in bf16 where they are missing, which is less exact than 
 
 KEPT_SHAPES = 16
 """Kernels kept of each kind of operation. Nearly every batch has a shape of its own, so that old
-ones are hardly ever of use, and by default OpenVINO keeps thousands: a gigabyte after 2,400 batches."""
+ones are hardly ever of use. By default OpenVINO keeps thousands: a gigabyte after 2,400 batches."""
 
 
 class Session(Protocol):
