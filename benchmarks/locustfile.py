@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import random
+import sys
 import time
 from typing import Any
 
@@ -206,6 +209,25 @@ def add_options(parser: Any) -> None:
     parser.add_argument(
         "--api-key", is_secret=True, default="", help="for servers that ask for one"
     )
+
+
+exit_codes: list[int] = []
+"""With what Locust is about to end."""
+
+
+@events.quit.add_listener  # type: ignore[untyped-decorator]
+def remember(exit_code: int, **_: object) -> None:
+    """Notes it for `leave`."""
+    exit_codes.append(exit_code)
+
+
+@atexit.register
+def leave() -> None:
+    """Ends Locust at once: gRPC's finalizers can wait forever for gevent's threads, now gone."""
+    if exit_codes:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_codes[-1])
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]

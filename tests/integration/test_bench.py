@@ -25,6 +25,7 @@ def bench(*arguments: str, results: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
 
 
@@ -124,6 +125,7 @@ def test_the_users_run_in_locust_alone(triton: Triton, arrivals: str) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert '"name": " 3 s"' in done.stdout
