@@ -99,9 +99,10 @@ TIMELINE_OUTPUTS = (
     Tensor("speech", "TYPE_FP32", (-1,)),
     Tensor("speech_ratio", "TYPE_FP32", (1,)),
     Tensor("duration", "TYPE_FP64", (1,)),
+    Tensor("peaks", "TYPE_FP32", (-1,)),
     Tensor("progress", "TYPE_FP32", (1,)),
 )
-"""Of the timeline: a row for each of N segments, and three values for the whole recording. After an
+"""Of the timeline: a row for each of N segments, and what is said of the whole recording. After an
 hour a time in FP32 would be some samples off, and scores would not be those of the slice."""
 
 ENCODER_INPUTS = (WAVEFORM, NUM_SAMPLES, FRAMES)

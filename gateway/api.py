@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -34,10 +34,22 @@ MEANINGS = {
 CODES = {404: "not_found", 405: "wrong_method"}
 """Codes of the errors that FastAPI itself finds."""
 
+EXPECTED = {
+    "granularity": "use 'utterance' or 'frame'",
+    "extract_embedding": "use 'true' or 'false'",
+    "segmentation": "use 'vad' or 'fixed'",
+    "wait": "use 0 to 60 seconds",
+    **dict.fromkeys(("min_segment", "max_segment", "window", "hop"), "use a number of seconds"),
+}
+"""What each option takes."""
+
+Answer = TypeVar("Answer")
+
 router = APIRouter()
 
 
-def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route, for its description."""
     return {
         status: {"model": ProblemBody, "description": MEANINGS.get(status, "there is none")}
         for status in statuses
@@ -49,7 +61,7 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     "/api/predict/",
     response_model=Result,
     response_model_exclude_unset=True,
-    responses=_documented(*MEANINGS),
+    responses=documented(*MEANINGS),
     tags=["recognition"],
     summary="Recognise the emotion of one recording",
 )
@@ -72,14 +84,12 @@ async def predict(
     recogniser: Recogniser = request.app.state.recogniser
     data = await audio.read()
     filename = audio.filename or "audio"
-    return await _unless_gone(
+    return await unless_gone(
         request, recogniser.recognise(data, filename, granularity, extract_embedding)
     )
 
 
-async def _unless_gone(
-    request: Request, work: Coroutine[Any, Any, dict[str, Any]]
-) -> dict[str, Any]:
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
     """Cancels the work, in Triton as well, when the client hangs up."""
 
     async def hang_up() -> None:
@@ -102,7 +112,7 @@ async def _unless_gone(
     "/outputs/{folder}/{file}",
     response_class=FileResponse,
     responses={
-        **_documented(404),
+        **documented(404),
         200: {"content": {"application/octet-stream": {}}, "description": "the file"},
     },
     tags=["recognition"],
@@ -124,7 +134,7 @@ async def health() -> Status:
 
 
 @router.get(
-    "/ready", responses=_documented(503), tags=["operation"], summary="Whether it can recognise"
+    "/ready", responses=documented(503), tags=["operation"], summary="Whether it can recognise"
 )
 async def ready(request: Request) -> Status:
     """Answers 200 when every model of Triton is ready, 503 until then."""
@@ -167,15 +177,11 @@ def add_handlers(app: FastAPI) -> None:
 def _problem_of_validation(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    if field == "granularity":
-        sentence = f"granularity is {first['input']!r}: use 'utterance' or 'frame'"
-    elif field == "extract_embedding":
-        sentence = f"extract_embedding is {first['input']!r}: use 'true' or 'false'"
-    else:
+    if field not in EXPECTED:
         return Problem(
             400,
             "missing_file",
             "the request has no file: send a multipart form with the recording in the field "
             "'audio'",
         )
-    return Problem(422, "bad_option", sentence)
+    return Problem(422, "bad_option", f"{field} is {first['input']!r}: {EXPECTED[field]}")

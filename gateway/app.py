@@ -11,12 +11,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from emotion2vec_client import AsyncClient
-from gateway import api, page
+from gateway import api, page, timeline_api
 from gateway.guard import Keys, SecurityHeaders, Uploads
 from gateway.metrics import Metrics
 from gateway.outputs import Store
 from gateway.recognition import Recogniser
 from gateway.settings import Settings
+from gateway.timelines import Timelines
 
 PRUNE_SECONDS = 60.0
 
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(settings.outputs, settings.keep_results, settings.keep_hours)
     recogniser = Recogniser(client, store, settings)
     metrics = Metrics()
+    timelines = Timelines(client, store, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -49,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
             pruning.cancel()
             with suppress(asyncio.CancelledError):
                 await pruning
+            await timelines.close()
             await client.close()
 
     # FastAPI's own /docs loads its scripts from elsewhere.
@@ -61,11 +64,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.recogniser = recogniser
     app.state.metrics = metrics
+    app.state.timelines = timelines
     app.include_router(api.router)
+    app.include_router(timeline_api.router)
     api.add_handlers(app)
     page.mount(app, recogniser, metrics, settings)
     # The last added is the first to see a request.
-    app.add_middleware(Uploads, limit=settings.max_upload_bytes, metrics=metrics)
+    limits = {"/api/timeline": settings.max_recording_bytes, "/api/": settings.max_upload_bytes}
+    app.add_middleware(Uploads, limits=limits, metrics=metrics)
     app.add_middleware(Keys, keys=settings.api_keys)
     app.add_middleware(SecurityHeaders)
     return app

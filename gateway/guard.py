@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,8 +18,6 @@ from gateway.problems import Problem, too_large
 
 OPEN_PATHS = ("/health", "/ready")
 """Asked for by what keeps the service running, which has no key."""
-
-API = "/api/"
 
 ENVELOPE_BYTES = 16 * 1024
 """What a multipart body may have around its file."""
@@ -107,21 +105,22 @@ class Uploads:
 
     Args:
         app: What comes next.
-        limit: Bytes of a file.
+        limits: Bytes of a file, by how the path begins; the first that fits counts.
         metrics: Told of every request to the API.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, limits: Mapping[str, int], metrics: Metrics) -> None:
         self._app = app
-        self._limit = limit
+        self._limits = limits
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         posted = scope["type"] == "http" and scope["method"] == "POST"
-        if not posted or not scope["path"].startswith(API):
+        limit = next((self._limits[p] for p in self._limits if scope["path"].startswith(p)), None)
+        if not posted or limit is None:
             await self._app(scope, receive, send)
             return
-        most = self._limit + ENVELOPE_BYTES
+        most = limit + ENVELOPE_BYTES
         seen = 0
 
         async def counted() -> Message:
@@ -130,14 +129,14 @@ class Uploads:
             seen += len(message.get("body", b""))
             if seen > most:
                 # FastAPI answers with it, as with every HTTPException while it reads a body.
-                raise too_large(self._limit)
+                raise too_large(limit)
             return message
 
         with self._metrics.request("api") as observed:
             scope.setdefault("state", {})["observed"] = observed
             stated = Headers(scope=scope).get("content-length", "")
             if stated.isdigit() and int(stated) > most:
-                problem = too_large(self._limit)
+                problem = too_large(limit)
                 observed.outcome = problem.code
                 await response_of(problem)(scope, receive, send)
             else:

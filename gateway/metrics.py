@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Metrics:
 
     @contextmanager
     def request(self, source: str) -> Iterator[Observed]:
-        """Counts and times one request from ``api`` or ``page``."""
+        """Counts and times one request from ``api`` or ``page``, or a job, ``timeline``."""
         observed = Observed()
         with self._in_flight.track_inprogress(), self._seconds.labels(source).time():
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 AUDIO, RESULT, EMBEDDING = "processed_audio.wav", "result.json", "embedding.npy"
-FILES = (AUDIO, RESULT, EMBEDDING)
+TIMELINE = ("timeline.csv", "timeline.srt", "timeline.vtt")
+FILES = (AUDIO, RESULT, EMBEDDING, *TIMELINE)
+
+MAX_NAME = 200
+"""Letters of an upload's name that are kept."""
 
 FOLDER = re.compile(r"outputs_\d{8}_\d{6}(_\d+)?")
 """Name of a result's folder; nothing else under outputs/ is ever read or removed."""
@@ -25,6 +31,15 @@ FOLDER = re.compile(r"outputs_\d{8}_\d{6}(_\d+)?")
 UNFINISHED = ".unfinished-"
 UNFINISHED_SECONDS = 3600
 """Older than this, an unfinished folder is what a crash left."""
+
+
+def npy(array: npt.NDArray[np.float32] | None) -> dict[str, bytes]:
+    """embedding.npy by its name, or nothing where there is no array."""
+    if array is None:
+        return {}
+    file = io.BytesIO()
+    np.save(file, array)
+    return {EMBEDDING: file.getvalue()}
 
 
 class Store:
@@ -46,16 +61,14 @@ class Store:
     def save(
         self,
         result: dict[str, Any],
-        audio: bytes,
-        embedding: npt.NDArray[np.float32] | None,
+        files: Mapping[str, bytes],
         when: datetime,
     ) -> dict[str, Any]:
         """Writes a result; it appears with all its files or not at all.
 
         Args:
             result: Plain JSON types.
-            audio: processed_audio.wav, the whole file.
-            embedding: float32 [D] or [T, D], or None.
+            files: What else the folder shall have: some of `FILES`, whole, by name.
             when: Gives the folder its name; two of one second get ``_2``, ``_3`` … behind it.
 
         Returns:
@@ -68,9 +81,8 @@ class Store:
         folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
         try:
             folder.chmod(0o755)
-            (folder / AUDIO).write_bytes(audio)
-            if embedding is not None:
-                np.save(folder / EMBEDDING, embedding)
+            for file, content in files.items():
+                (folder / file).write_bytes(content)
             while True:
                 name = self._next_name(when)
                 complete = {
@@ -79,7 +91,7 @@ class Store:
                     "files": {
                         file: f"/outputs/{name}/{file}"
                         for file in FILES
-                        if file != EMBEDDING or embedding is not None
+                        if file in files or file == RESULT
                     },
                 }
                 text = json.dumps(complete, ensure_ascii=False, indent=2)

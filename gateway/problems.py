@@ -53,9 +53,9 @@ def too_large(limit: int) -> Problem:
     )
 
 
-def overloaded(sentence: str) -> Problem:
+def overloaded(sentence: str, retry_seconds: int = RETRY_SECONDS) -> Problem:
     """For a request that there is no room for now."""
-    return Problem(429, "overloaded", sentence, {"Retry-After": str(RETRY_SECONDS)})
+    return Problem(429, "overloaded", sentence, {"Retry-After": str(retry_seconds)})
 
 
 def problem_of(error: Exception) -> Problem:

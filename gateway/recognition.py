@@ -10,11 +10,10 @@ from typing import Any
 
 from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity
 from gateway.admission import Admission
-from gateway.outputs import Store
+from gateway.outputs import AUDIO, MAX_NAME, Store, npy
 from gateway.problems import problem_of, too_large
 from gateway.settings import Settings
 
-MAX_NAME = 200
 READY_SECONDS = 2.0
 
 
@@ -87,8 +86,7 @@ class Recogniser:
                 return await asyncio.to_thread(
                     self.store.save,
                     result,
-                    heard.wav_bytes(),
-                    prediction.file_embedding,
+                    {AUDIO: heard.wav_bytes(), **npy(prediction.file_embedding)},
                     prediction.timestamp,
                 )
             except (Emotion2VecError, OSError) as error:

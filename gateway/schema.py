@@ -70,6 +70,60 @@ class Result(BaseModel):
     )
 
 
+class Span(BaseModel):
+    """A part of a recording."""
+
+    start: float = Field(description="seconds")
+    end: float = Field(description="seconds")
+
+
+class Segment(Span):
+    """A piece of a recording and its emotion."""
+
+    speech: float = Field(description="share of it that is speech")
+    emotion: str = Field(description="the strongest emotion")
+    confidence: float = Field(description="its score, 0 to 1")
+    scores: dict[str, float] = Field(description="nine scores that sum to 1")
+
+
+class TurningPoint(BaseModel):
+    """Where the smoothed dominant emotion changes."""
+
+    time: float = Field(description="seconds")
+    before: str
+    after: str
+
+
+class Summary(BaseModel):
+    """A recording's speech as a whole; docs/timeline.md defines it."""
+
+    emotion: str = Field(description="the dominant emotion")
+    confidence: float = Field(description="its score, 0 to 1")
+    scores: dict[str, float] = Field(description="mean over speech; nine that sum to 1")
+    turning_points: list[TurningPoint]
+    negative: Span | None = Field(description="the longest negative stretch")
+
+
+class TimelineResult(BaseModel):
+    """The course of emotion through a recording."""
+
+    duration: float = Field(description="seconds")
+    speech_ratio: float = Field(description="share of the recording that is speech")
+    segmentation: Literal["vad", "fixed"]
+    weights: str = Field(description="pretrained, or random where the scores mean nothing")
+    timestamp: str = Field(description="local time, YYYY-MM-DD HH:MM:SS")
+    summary: Summary | None = Field(description="null without speech")
+    segments: list[Segment]
+    model: str = Field(description="the checkpoint")
+    precision: str = Field(description="in which the model computes")
+    filename: str = Field(description="of the upload")
+    peak_hop: float = Field(description="seconds from one peak to the next")
+    peaks: list[float] = Field(description="largest magnitudes, for a picture of the recording")
+    milliseconds: dict[str, float] = Field(description="spent in each stage")
+    output_dir: str = Field(description="folder of the files on the server")
+    files: dict[str, str] = Field(description="where to GET each file")
+
+
 class ProblemBody(BaseModel):
     """Why there is no result."""
 
@@ -77,6 +131,18 @@ class ProblemBody(BaseModel):
 
     code: str = Field(description="never changes, for programs to branch on")
     detail: str = Field(description="what was wrong, with which value, and what to do")
+
+
+class TimelineJob(BaseModel):
+    """A recording on its way through the model."""
+
+    id: str
+    status: Literal["running", "done", "failed", "cancelled"]
+    progress: float = Field(description="share that is recognised, 0 to 1")
+    filename: str = Field(description="of the upload")
+    url: str = Field(description="where to GET this again, or DELETE it")
+    result: TimelineResult | None = Field(None, description="when it is done")
+    problem: ProblemBody | None = Field(None, description="when it failed")
 
 
 class Status(BaseModel):

@@ -28,6 +28,13 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=10 * 2**20, ge=1, description="largest file; larger get 413"
     )
+    max_recording_bytes: int = Field(
+        default=200 * 2**20, ge=1, description="largest recording of a timeline; larger get 413"
+    )
+    max_recordings: int = Field(default=4, ge=1, description="timelines at once; more get 429")
+    recording_timeout: float = Field(
+        default=3600.0, gt=0, description="seconds that a timeline may take"
+    )
     outputs: Path = Field(default=Path("outputs"), description="folder of the results")
     keep_results: int = Field(default=1000, ge=1, description="results kept; the oldest go first")
     keep_hours: float = Field(default=168.0, gt=0, description="hours that a result is kept")

@@ -22,7 +22,7 @@ from emotion2vec_client.result import (
     Prediction,
 )
 from emotion2vec_client.summary import Segment, Stretch, Summary, TurningPoint
-from emotion2vec_client.timeline import Timeline
+from emotion2vec_client.timeline import Segmentation, Timeline
 
 __all__ = [
     "LABELS",
@@ -42,6 +42,7 @@ __all__ = [
     "Prediction",
     "PredictionTimeoutError",
     "Segment",
+    "Segmentation",
     "ServerUnavailableError",
     "Stretch",
     "Summary",

@@ -131,7 +131,7 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
 
 def timeline_names(embedding: bool) -> list[str]:
     """The outputs of the timeline to ask for."""
-    names = ["segments", "scores", "speech", "speech_ratio", "duration"]
+    names = ["segments", "scores", "speech", "speech_ratio", "duration", "peaks"]
     return [*names, "embedding"] if embedding else names
 
 
@@ -152,6 +152,7 @@ def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo)
         segmentation=segmentation,
         weights=info.weights,
         timestamp=datetime.now(),
+        peaks=rows["peaks"],
     )
 
 

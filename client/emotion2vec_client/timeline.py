@@ -6,19 +6,25 @@ import csv
 import io
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from emotion2vec_client.labels import LABELS
+from emotion2vec_client.result import FloatArray
 from emotion2vec_client.summary import Segment, Summary, summarise
 
 Segmentation = Literal["vad", "fixed"]
 
 FORMATS = (".json", ".csv", ".srt", ".vtt", ".png")
 """What `Timeline.save` writes, by the end of the file's name."""
+
+PEAK_HOP = 0.096
+"""Seconds from one of a timeline's peaks to the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +38,8 @@ class Timeline:
         segmentation: ``vad`` or ``fixed``.
         weights: ``pretrained``, or ``random`` where the scores mean nothing.
         timestamp: When the answer came, local time.
+        peaks: The largest magnitude in each `PEAK_HOP` seconds, float32 [P], read-only; for a
+            picture of the recording.
     """
 
     segments: tuple[Segment, ...]
@@ -40,6 +48,7 @@ class Timeline:
     segmentation: Segmentation
     weights: str
     timestamp: datetime
+    peaks: FloatArray = field(repr=False)
 
     def __repr__(self) -> str:
         emotion = self.summary.emotion if self.summary else None
@@ -53,8 +62,14 @@ class Timeline:
         """The whole in a few figures, None where there is no speech."""
         return summarise(self.segments)
 
+    @property
+    def embedding(self) -> FloatArray | None:
+        """The segments' embeddings, float32 [N, D]; None without segments or when not asked for."""
+        rows = [each.embedding for each in self.segments if each.embedding is not None]
+        return np.array(rows) if rows else None
+
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON types, without the embeddings."""
+        """The result as plain JSON types, without embeddings and peaks."""
         return {
             "duration": self.duration,
             "speech_ratio": self.speech_ratio,

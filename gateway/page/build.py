@@ -53,35 +53,38 @@ def build(
         history = gr.BrowserState([], storage_key="e2v-history", secret="e2v-history")
         gr.HTML(render.header(text))
         banner = gr.HTML()
-        with gr.Row():
-            with gr.Column(min_width=320):
-                audio = gr.Audio(
-                    sources=["upload", "microphone"],
-                    type="filepath",
-                    label=text.audio,
-                    buttons=[],
-                    elem_id="e2v-audio",
-                )
-                gr.HTML(f'<p class="e2v-limits">{_limits(text, settings)}</p>')
-                granularity = gr.Radio(
-                    [(text.utterance, "utterance"), (text.frame, "frame")],
-                    value="utterance",
-                    label=text.granularity,
-                )
-                embedding = gr.Checkbox(label=text.embedding)
-                button = gr.Button(text.recognise, variant="primary", elem_id="e2v-recognise")
-                if examples:
-                    gr.Examples(
-                        [[str(path)] for path in examples],
-                        inputs=[audio],
-                        example_labels=[path.name for path in examples],
-                        label=text.examples,
+        with gr.Tabs():
+            with gr.Tab(text.clip_tab), gr.Row():
+                with gr.Column(min_width=320):
+                    audio = gr.Audio(
+                        sources=["upload", "microphone"],
+                        type="filepath",
+                        label=text.audio,
+                        buttons=[],
+                        elem_id="e2v-audio",
                     )
-            with gr.Column(min_width=320):
-                panel = gr.HTML(render.empty(text), elem_id="e2v-panel")
-                with gr.Accordion(text.json, open=False):
-                    answer = gr.Code(language="json", show_label=False, interactive=False)
-                chosen = gr.Radio([], label=text.history, info=text.history_empty)
+                    gr.HTML(f'<p class="e2v-limits">{_limits(text, settings)}</p>')
+                    granularity = gr.Radio(
+                        [(text.utterance, "utterance"), (text.frame, "frame")],
+                        value="utterance",
+                        label=text.granularity,
+                    )
+                    embedding = gr.Checkbox(label=text.embedding)
+                    button = gr.Button(text.recognise, variant="primary", elem_id="e2v-recognise")
+                    if examples:
+                        gr.Examples(
+                            [[str(path)] for path in examples],
+                            inputs=[audio],
+                            example_labels=[path.name for path in examples],
+                            label=text.examples,
+                        )
+                with gr.Column(min_width=320):
+                    panel = gr.HTML(render.empty(text), elem_id="e2v-panel")
+                    with gr.Accordion(text.json, open=False):
+                        answer = gr.Code(language="json", show_label=False, interactive=False)
+                    chosen = gr.Radio([], label=text.history, info=text.history_empty)
+            with gr.Tab(text.recording_tab, elem_id="e2v-recording"):
+                gr.HTML(render.recording(text, settings))
         shown = [panel, answer, history, chosen]
         button.click(
             handlers.recognise,

@@ -15,7 +15,8 @@ Object.defineProperty(navigator, "languages", {{ get: () => ["{language}"] }});
 </script>
 <link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
 <script src="/page/switch.js" defer></script>
-<script src="/page/timeline.js" defer></script>"""
+<script src="/page/timeline.js" type="module"></script>
+<script src="/page/recording.js" type="module"></script>"""
 
 
 class Localised:

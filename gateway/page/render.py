@@ -11,6 +11,9 @@ from gateway.page.text import WEIGHTS_CHINESE, Text
 from gateway.problems import Problem
 from gateway.settings import Settings
 
+RECORDING_HOURS = 2
+"""Of the timeline, as model_repository/emotion2vec_timeline/config.pbtxt has it."""
+
 BY_NAME = {label.name: label for label in LABELS}
 
 
@@ -119,10 +122,7 @@ def _bars(text: Text, scores: dict[str, float]) -> str:
 def _course(text: Text, answer: dict[str, Any]) -> str:
     if "frame_scores" not in answer:
         return ""
-    words = {
-        **text.timeline,
-        "labels": {label.name: [label.emoji, names(label, text)[0]] for label in LABELS},
-    }
+    words = {**text.timeline, "labels": _labels(text)}
     files = answer["files"]
     return (
         f"<h2>{escape(text.course)}</h2>"
@@ -130,6 +130,26 @@ def _course(text: Text, answer: dict[str, Any]) -> str:
         f'audio="{escape(files["processed_audio.wav"])}" '
         f'words="{escape(json.dumps(words, ensure_ascii=False))}"></emotion-timeline>'
     )
+
+
+def recording(text: Text, settings: Settings) -> str:
+    """The element that sends a long recording and shows its timeline."""
+    most = settings.max_recording_bytes
+    words = {
+        **text.recording,
+        "problems": {**text.problems, **text.recording["problems"]},
+        "labels": _labels(text),
+        "most": most,
+    }
+    filled = json.dumps(words, ensure_ascii=False)
+    # What other braces there are is filled in by the script.
+    for name, limit in {"megabytes": f"{most / 2**20:g}", "hours": RECORDING_HOURS}.items():
+        filled = filled.replace(f"{{{name}}}", str(limit))
+    return f'<emotion-recording words="{escape(filled)}"></emotion-recording>'
+
+
+def _labels(text: Text) -> dict[str, list[str]]:
+    return {label.name: [label.emoji, names(label, text)[0]] for label in LABELS}
 
 
 def _downloads(text: Text, answer: dict[str, Any]) -> str:

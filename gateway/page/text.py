@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Language = Literal["en", "zh"]
 
@@ -47,6 +47,9 @@ class Text:
     error: str
     problems: dict[str, str]
     timeline: dict[str, str]
+    clip_tab: str
+    recording_tab: str
+    recording: dict[str, Any]
 
 
 ENGLISH = Text(
@@ -110,6 +113,48 @@ ENGLISH = Text(
         "seconds": "s",
         "description": "Scores of nine emotions over time; the arrow keys move the position",
         "hint": "Click the picture to hear that place.",
+    },
+    clip_tab="Clip (1 to 30 s)",
+    recording_tab="Long recording",
+    recording={
+        "choose": "Drop a long recording here, or click to choose one",
+        "limits": "A call, an interview, a lesson · WAV, MP3, M4A, FLAC or OGG · up to "
+        "{hours} hours and {megabytes} MB",
+        "cut": "Cut",
+        "vad": "at the pauses of speech",
+        "fixed": "in windows of equal length",
+        "window": "Seconds",
+        "hop": "every",
+        "embedding": "Also give the embeddings",
+        "start": "🎯 Recognise the course of emotion",
+        "progress": "Progress",
+        "uploading": "Uploading …",
+        "working": "Recognising …",
+        "cancel": "Cancel",
+        "cancelled": "Cancelled.",
+        "gone": "The server cannot be reached. Trying again …",
+        "error": "That did not work",
+        "too_large": "The file has more than {megabytes} MB: use a compressed format such as MP3.",
+        "silent": "No speech",
+        "facts": "{speech} % of {length} is speech, in {count} segments",
+        "random": "random weights: means nothing",
+        "zoom": "Zoom",
+        "description": "Emotions through the recording; the arrow keys go from segment to segment",
+        "unheard": "Choose the same file again to hear it: the server does not keep it.",
+        "unplayable": "This browser cannot play the file; the times are right all the same.",
+        "hint": "Click a segment to hear it.",
+        "negative": "Longest negative stretch:",
+        "turns": "Turning points",
+        "table": "Segments",
+        "columns": ["Start", "End", "Emotion", "Confidence", "Speech"],
+        "files": {
+            "result.json": "Result (JSON)",
+            "embedding.npy": "Embeddings (NumPy)",
+            "timeline.csv": "Table (CSV)",
+            "timeline.srt": "Subtitles (SRT)",
+            "timeline.vtt": "Subtitles (WebVTT)",
+        },
+        "problems": {},
     },
 )
 
@@ -184,6 +229,54 @@ CHINESE = Text(
         "seconds": "秒",
         "description": "九种情感得分随时间的变化；可用方向键移动位置",
         "hint": "点击图中任意位置即可试听。",
+    },
+    clip_tab="短语音（1 至 30 秒）",
+    recording_tab="长录音",
+    recording={
+        "choose": "将长录音拖到此处，或点击选择文件",
+        "limits": "通话、访谈、课堂等 · 支持 WAV、MP3、M4A、FLAC、OGG · "
+        "最长 {hours} 小时 · 最大 {megabytes} MB",
+        "cut": "切分方式",
+        "vad": "在语音停顿处",
+        "fixed": "按固定时长的窗口",
+        "window": "窗口（秒）",
+        "hop": "步长（秒）",
+        "embedding": "同时提取特征向量（embedding）",
+        "start": "🎯 识别情感变化",
+        "progress": "进度",
+        "uploading": "正在上传……",
+        "working": "正在识别……",
+        "cancel": "取消",
+        "cancelled": "已取消。",
+        "gone": "无法连接服务器，正在重试……",
+        "error": "识别未成功",
+        "too_large": "文件超过 {megabytes} MB：请改用 MP3 等压缩格式。",
+        "silent": "没有语音",
+        "facts": "全长 {length}，其中 {speech} % 为语音，共 {count} 段",
+        "random": "随机权重：没有意义",
+        "zoom": "缩放",
+        "description": "整段录音的情感变化；可用左右方向键在各段之间移动",
+        "unheard": "服务器不保存录音：如需试听，请再次选择同一文件。",
+        "unplayable": "浏览器无法播放此文件，但时间仍然准确。",
+        "hint": "点击任意一段即可试听。",
+        "negative": "最长的负面情感时段：",
+        "turns": "情感转折点",
+        "table": "各段结果",
+        "columns": ["开始", "结束", "情感", "置信度", "语音"],
+        "files": {
+            "result.json": "识别结果（JSON）",
+            "embedding.npy": "特征向量（NumPy）",
+            "timeline.csv": "表格（CSV）",
+            "timeline.srt": "字幕（SRT）",
+            "timeline.vtt": "字幕（WebVTT）",
+        },
+        "problems": {
+            "too_large": "文件太大：最大 {megabytes} MB。请改用 MP3、OGG 等压缩格式。",
+            "too_long": "录音太长：最长 {hours} 小时。请分成几段。",
+            "no_file": "请先选择一个录音文件。",
+            "bad_request": "切分参数不合适：请按下面的说明修改。",
+            "not_found": "这个结果已不存在：请重新识别。",
+        },
     },
 )
 

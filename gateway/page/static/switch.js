@@ -1,10 +1,11 @@
-// The language switch keeps the result that is on the screen.
+// The language switch keeps what is on the screen: a clip's result, or a recording's job.
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a.e2v-switch");
+  if (!link) return;
+  const target = new URL(link.href);
   const result = document.querySelector(".e2v-result");
-  if (link && result) {
-    const target = new URL(link.href);
-    target.searchParams.set("show", result.dataset.folder);
-    link.href = target.href;
-  }
+  const job = new URL(window.location).searchParams.get("job");
+  if (result) target.searchParams.set("show", result.dataset.folder);
+  if (job) target.searchParams.set("job", job);
+  link.href = target.href;
 });

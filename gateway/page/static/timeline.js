@@ -1,25 +1,12 @@
 // <emotion-timeline result=URL audio=URL words=JSON>: emotion over time, above the sound it
 // belongs to. Time runs over the same width in the waveform and in the chart; a click plays.
-"use strict";
+import { NAMES, label, legend, node, picture } from "./common.js";
 
-const NAMES = [
-  "angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown",
-];
 const WIDTH = 1000;
 const CHART = 260;
 const WAVE = 60;
-const SVG = "http://www.w3.org/2000/svg";
 // More points than pixels would only be slow.
 const MOST_POINTS = 1000;
-
-function node(name, attributes = {}, parent = null) {
-  const created = name.startsWith("svg:")
-    ? document.createElementNS(SVG, name.slice(4))
-    : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) created.setAttribute(key, value);
-  if (parent) parent.append(created);
-  return created;
-}
 
 // Mean over `width` frames around each, in linear time.
 function smooth(values, width) {
@@ -68,14 +55,8 @@ class EmotionTimeline extends HTMLElement {
       class: "e2v-plot", tabindex: 0, role: "slider", "aria-label": words.description,
       "aria-valuemin": 0, "aria-valuemax": this.duration.toFixed(2), "aria-valuenow": 0,
     }, this);
-    this.wave = node(
-      "svg:svg", { viewBox: `0 0 ${WIDTH} ${WAVE}`, preserveAspectRatio: "none", class: "e2v-wave" },
-      this.plot,
-    );
-    this.chart = node(
-      "svg:svg", { viewBox: `0 0 ${WIDTH} ${CHART}`, preserveAspectRatio: "none", class: "e2v-chart" },
-      this.plot,
-    );
+    this.wave = picture(WIDTH, WAVE, "e2v-wave", this.plot);
+    this.chart = picture(WIDTH, CHART, "e2v-chart", this.plot);
     this.cursor = node("div", { class: "e2v-cursor" }, this.plot);
     this.values = node("div", { class: "e2v-values", hidden: "" }, this.plot);
     const axis = node("div", { class: "e2v-axis", "aria-hidden": "true" }, this);
@@ -83,12 +64,7 @@ class EmotionTimeline extends HTMLElement {
       const second = (this.duration * tick) / 4;
       node("span", {}, axis).textContent = `${second.toFixed(1)} ${words.seconds}`;
     }
-    const legend = node("ul", { class: "e2v-legend" }, this);
-    for (const name of NAMES) {
-      const entry = node("li", {}, legend);
-      node("i", { style: `background:var(--e2v-${name})` }, entry);
-      this.label(entry, name);
-    }
+    legend(this, words);
     this.audio = node(
       "audio", { controls: "", preload: "metadata", src: this.getAttribute("audio") }, this,
     );
@@ -120,12 +96,6 @@ class EmotionTimeline extends HTMLElement {
     });
   }
 
-  label(parent, name) {
-    const [emoji, word] = this.words.labels[name];
-    node("span", { class: "e2v-icon", "aria-hidden": "true" }, parent).textContent = emoji;
-    parent.append(` ${word}`);
-  }
-
   secondAt(event) {
     const box = this.plot.getBoundingClientRect();
     return (Math.min(Math.max(event.clientX - box.left, 0), box.width) / box.width) * this.duration;
@@ -149,7 +119,7 @@ class EmotionTimeline extends HTMLElement {
     for (const [name, score] of rows.slice(0, 4)) {
       const row = node("div", {}, this.values);
       node("i", { style: `background:var(--e2v-${name})` }, row);
-      this.label(row, name);
+      label(row, this.words, name);
       row.append(` ${(100 * score).toFixed(1)} %`);
     }
     const share = second / this.duration;

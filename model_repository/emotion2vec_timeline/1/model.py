@@ -149,6 +149,7 @@ def answer(recording: Recording, names: Iterable[str]) -> Any:
         "speech": np.array([piece.speech / (piece.end - piece.start) for piece in pieces]),
         "speech_ratio": np.array([recording.speech_ratio]),
         "duration": np.array([recording.duration]),
+        "peaks": recording.peaks,
         "progress": np.array([progress]),
     }
     return pb_utils.InferenceResponse(

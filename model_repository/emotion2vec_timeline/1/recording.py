@@ -158,6 +158,11 @@ class Recording:
         return self._tape.total / SAMPLE_RATE
 
     @property
+    def peaks(self) -> np.ndarray:
+        """The largest magnitude in each 96 ms of them, float32 [n]."""
+        return self._tape.peaks
+
+    @property
     def speech_ratio(self) -> float:
         """Share of them that is speech."""
         return self._speech / self._tape.total if self._tape.total else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,6 +12,9 @@ from segmentation import CHUNK, SAMPLE_RATE, Chunk
 
 HELD_SECONDS = 80
 """Two pieces of the longest that may be asked for, and what is read on to see where they end."""
+
+PEAK_CHUNKS = 3
+"""Chunks to a peak: 96 ms."""
 
 
 class Tape:
@@ -23,6 +27,7 @@ class Tape:
     def __init__(self) -> None:
         self.total = 0
         self._held = np.zeros(HELD_SECONDS * SAMPLE_RATE, np.float32)
+        self._peaks = array("f")
 
     def chunks(self, blocks: Iterable[np.ndarray]) -> Iterator[Chunk]:
         """Takes blocks as chunks are asked for.
@@ -44,6 +49,17 @@ class Tape:
         if len(left):
             yield self._chunk(left, detector)
 
+    @property
+    def peaks(self) -> np.ndarray:
+        """The largest magnitude in each 96 ms that have come, float32 [n], for a picture."""
+        # A copy: whoever asks for it may do so while more come.
+        peaks = np.array(self._peaks[:], np.float32)
+        return (
+            np.maximum.reduceat(peaks, np.arange(0, len(peaks), PEAK_CHUNKS))
+            if len(peaks)
+            else peaks
+        )
+
     def cut(self, start: int, end: int) -> np.ndarray:
         """A copy of samples ``start`` to ``end`` of the recording, float32 [end - start]."""
         size = len(self._held)
@@ -55,6 +71,7 @@ class Tape:
         where = np.arange(self.total, self.total + len(samples))
         self._held.put(where, samples, mode="wrap")
         self.total += len(samples)
+        self._peaks.append(float(np.abs(samples).max()))
         filled = np.zeros(CHUNK, np.float32)
         filled[: len(samples)] = samples
         probability = float(detector.process_array(filled))

@@ -1,0 +1,131 @@
+"""The REST endpoint for long recordings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+
+from emotion2vec_client import Segmentation
+from gateway.api import documented, unless_gone
+from gateway.problems import RETRY_SECONDS, Problem
+from gateway.schema import TimelineJob
+from gateway.timelines import Job, Timelines
+
+PATH = "/api/timeline/"
+MAX_WAIT = 60
+
+router = APIRouter(tags=["timeline"])
+
+
+@router.post(PATH[:-1], include_in_schema=False, status_code=202)
+@router.post(
+    PATH,
+    status_code=202,
+    response_model=TimelineJob,
+    response_model_exclude_unset=True,
+    responses={
+        202: {"description": "under way; Location says where to ask how far"},
+        200: {"model": TimelineJob, "description": "done within `wait`"},
+        **documented(400, 401, 413, 415, 422, 429, 499, 502, 503, 504, 507),
+    },
+    summary="Recognise the course of emotion through a long recording",
+)
+async def start(
+    request: Request,
+    response: Response,
+    audio: Annotated[
+        UploadFile, File(description="WAV, MP3, M4A, FLAC or OGG; up to two hours and 200 MB")
+    ],
+    segmentation: Annotated[
+        Segmentation, Form(description="cut speech at its pauses, or fixed windows")
+    ] = "vad",
+    min_segment: Annotated[float | None, Form(description="vad: seconds, 1 if not given")] = None,
+    max_segment: Annotated[float | None, Form(description="vad: seconds, 10 if not given")] = None,
+    window: Annotated[float | None, Form(description="fixed: seconds, 3 if not given")] = None,
+    hop: Annotated[float | None, Form(description="fixed: seconds; the window's")] = None,
+    extract_embedding: Annotated[
+        bool, Form(description="whether to leave embedding.npy, [N, 1024]")
+    ] = False,
+    wait: Annotated[
+        float, Form(ge=0, le=MAX_WAIT, description="seconds to wait for the result at once")
+    ] = 0,
+) -> dict[str, Any]:
+    """Answers 202 with a job to ask about, or with the result if it is there within `wait`.
+
+    The job goes on without whoever asked; DELETE ends it.
+    """
+    timelines = _timelines(request)
+    seconds = {
+        "min_segment": min_segment,
+        "max_segment": max_segment,
+        "window": window,
+        "hop": hop,
+    }
+    data = await audio.read()
+    await audio.close()
+    job = timelines.start(data, audio.filename or "audio", segmentation, seconds, extract_embedding)
+    del data
+    try:
+        await unless_gone(request, timelines.wait(job, wait))
+    except Problem:
+        # Nobody has been told of this job.
+        await timelines.cancel(job)
+        raise
+    if job.problem is not None:
+        raise job.problem
+    answer = _answer(timelines, job)
+    response.headers["Location"] = answer["url"]
+    if job.state == "running":
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    else:
+        response.status_code = 200
+    return answer
+
+
+@router.get(
+    PATH + "{job}",
+    response_model=TimelineJob,
+    response_model_exclude_unset=True,
+    responses=documented(404),
+    summary="How far a timeline is, and its result",
+)
+async def progress(request: Request, job: str) -> dict[str, Any]:
+    """Has `result` when the job is done, and `problem` when it failed."""
+    timelines = _timelines(request)
+    return _answer(timelines, timelines.find(job))
+
+
+@router.delete(
+    PATH + "{job}",
+    response_model=TimelineJob,
+    response_model_exclude_unset=True,
+    responses=documented(404),
+    summary="End a timeline",
+)
+async def cancel(request: Request, job: str) -> dict[str, Any]:
+    """Ends the work in Triton as well; a job that is over stays what it is."""
+    timelines = _timelines(request)
+    found = timelines.find(job)
+    await timelines.cancel(found)
+    return _answer(timelines, found)
+
+
+def _timelines(request: Request) -> Timelines:
+    timelines: Timelines = request.app.state.timelines
+    return timelines
+
+
+def _answer(timelines: Timelines, job: Job) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "id": job.id,
+        "status": job.state,
+        "progress": round(job.progress, 4),
+        "filename": job.filename,
+        "url": PATH + job.id,
+    }
+    if result := timelines.result(job):
+        answer["result"] = result
+    if job.problem is not None:
+        answer["problem"] = job.problem.body()
+    return answer
