@@ -66,6 +66,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            # A start that fails shall be seen, and not run on without half of the application.
+            lifespan="on",
             log_level="warning",
             access_log=False,
             server_header=False,

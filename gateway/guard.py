@@ -115,9 +115,8 @@ class Uploads:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        posted = scope["type"] == "http" and scope["method"] == "POST"
-        limit = next((self._limits[p] for p in self._limits if scope["path"].startswith(p)), None)
-        if not posted or limit is None:
+        limit = self._limit(scope)
+        if limit is None:
             await self._app(scope, receive, send)
             return
         most = limit + ENVELOPE_BYTES
@@ -141,6 +140,11 @@ class Uploads:
                 await response_of(problem)(scope, receive, send)
             else:
                 await self._app(scope, counted, send)
+
+    def _limit(self, scope: Scope) -> int | None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return None
+        return next((self._limits[p] for p in self._limits if scope["path"].startswith(p)), None)
 
 
 def observe(request: Request, problem: Problem) -> None:

@@ -165,7 +165,7 @@ class _Handlers:
     async def show(self, folder: str) -> tuple[Update, Update]:
         """Shows an earlier result again."""
         try:
-            result = await asyncio.to_thread(self._recogniser.store.read, folder)
+            result = await asyncio.to_thread(self._clip, folder)
         except FileNotFoundError as error:
             problem = Problem(404, "not_found", str(error))
             return render.problem(self._text, problem, self._settings), ""
@@ -179,12 +179,19 @@ class _Handlers:
         history, choices = await asyncio.to_thread(self._listed, history, folder)
         return banner, panel, answer, history, choices
 
+    def _clip(self, folder: str) -> dict[str, Any]:
+        """A clip's result; those of long recordings have a tab of their own."""
+        result = self._recogniser.store.read(folder)
+        if "segments" in result:
+            raise FileNotFoundError(f"{folder} is the result of a long recording and not of a clip")
+        return result
+
     def _listed(self, folders: list[str], chosen: str | None = None) -> tuple[list[str], Update]:
         """The history without what is gone, and the list that shows it."""
         lines = []
         for folder in folders[:HISTORY]:
             with suppress(FileNotFoundError):
-                answer = self._recogniser.store.read(folder)
+                answer = self._clip(folder)
                 lines.append((render.summary(self._text, answer), folder))
         known = [folder for _, folder in lines]
         chosen = chosen if chosen in known else None

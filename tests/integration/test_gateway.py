@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -33,12 +32,6 @@ from tests.conftest import ROOT, SAMPLES, recordings, speech_like
 from tests.integration.gateways import Gateway
 
 HAPPY = SAMPLES / "happy.wav"
-
-
-@pytest.fixture(scope="module")
-def gateway(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(url, tmp_path_factory.mktemp("outputs")) as running:
-        yield running
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:

@@ -2,130 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from emotion2vec_client import LABELS
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
+from tests.integration.visits import PATIENCE, PHONE, Visit
 
 FILES = ["happy.wav", "sad.mp3", "fearful.m4a", "angry.flac", "mandarin.ogg"]
-PATIENCE = 30_000
-PHONE = {"width": 390, "height": 844}
-WIDE = {"width": 1280, "height": 1000}
-
-
-@pytest.fixture(scope="module")
-def gateway(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(url, tmp_path_factory.mktemp("outputs")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    assert chromium, "the tests of the page need a browser: install Debian's package chromium"
-    with sync_playwright() as playwright:
-        arguments = [
-            "--no-sandbox",
-            "--autoplay-policy=no-user-gesture-required",
-            # A microphone that beeps.
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-        ]
-        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield launched
-        launched.close()
-
-
-class Visit:
-    """A visitor: a page, what it asked for, and what went wrong in it."""
-
-    def __init__(self, browser: Browser, gateway: Gateway, locale: str, size: dict[str, int]):
-        self.gateway = gateway
-        self.context = browser.new_context(locale=locale, viewport=size)  # type: ignore[arg-type]
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(gateway.url)
-        self.button = self.page.locator("#e2v-recognise")
-        self.panel = self.page.locator("#e2v-panel")
-        expect(self.button).to_be_visible(timeout=PATIENCE)
-
-    def choose(self, file: Path) -> None:
-        """With the file picker."""
-        clear = self.page.locator("#e2v-audio button[aria-label='Clear']")
-        if clear.count():
-            clear.click()
-        self.page.set_input_files("#e2v-audio input[type=file]", str(file))
-        self.loaded()
-
-    def drop(self, name: str, data: bytes) -> None:
-        """Onto the drop zone."""
-        transfer = self.page.evaluate_handle(
-            """([name, text]) => {
-                const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-                const transfer = new DataTransfer();
-                transfer.items.add(new File([bytes], name, { type: "audio/" + name.slice(-3) }));
-                return transfer;
-            }""",
-            [name, base64.b64encode(data).decode()],
-        )
-        zone = self.page.locator("#e2v-audio input[type=file]").locator("xpath=..")
-        zone.dispatch_event("drop", {"dataTransfer": transfer})
-        self.loaded()
-
-    def loaded(self) -> None:
-        """Waits until the player has a file."""
-        expect(self.page.locator("#e2v-audio #waveform, #e2v-audio audio").first).to_be_attached()
-
-    def recognise(self) -> Locator:
-        """Presses the button; returns the new result."""
-        old = self.page.locator(".e2v-result")
-        folder = old.get_attribute("data-folder") if old.count() else ""
-        self.button.click()
-        new = self.page.locator(f".e2v-result:not([data-folder='{folder}'])")
-        expect(new).to_be_visible(timeout=PATIENCE)
-        return new
-
-    def close(self) -> None:
-        """No script failed, and nothing was asked of any other machine."""
-        self.context.close()
-        assert not self.errors
-        own = urlsplit(self.gateway.url).netloc
-        foreign = [
-            url
-            for url in self.requests
-            if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != own
-        ]
-        assert len(self.requests) > 10
-        assert not foreign
-
-
-@pytest.fixture
-def visit(browser: Browser, gateway: Gateway) -> Iterator[Visit]:
-    visitor = Visit(browser, gateway, "en-US", WIDE)
-    yield visitor
-    visitor.close()
-
-
-@pytest.fixture
-def chinese_visit(browser: Browser, gateway: Gateway) -> Iterator[Visit]:
-    visitor = Visit(browser, gateway, "zh-CN", WIDE)
-    yield visitor
-    visitor.close()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -214,15 +215,13 @@ def test_a_part_that_dies_ends_the_other_and_is_named(service: Service, part: st
     wait_until_gone(pids)
 
 
-def test_a_gateway_that_cannot_start_ends_it_all(tiny_repository: Path, tmp_path: Path) -> None:
-    with Service(tiny_repository, tmp_path) as first:
-        first.read_until("in a browser")
-        with Server(
-            tiny_repository, "--gateway", "--no-restart", E2V_PORT=str(first.port)
-        ) as second:
-            output, _ = second.process.communicate(timeout=READY_SECONDS)
-    assert second.process.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{first.port}" in output
+def test_a_gateway_that_cannot_start_ends_it_all(tiny_repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with Server(tiny_repository, "--gateway", "--no-restart", E2V_PORT=str(port)) as server:
+            output, _ = server.process.communicate(timeout=READY_SECONDS)
+    assert server.process.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in output
     assert "the gateway ended" in output
 
 

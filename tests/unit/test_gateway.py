@@ -22,6 +22,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 import audio
 from emotion2vec_client import errors
 from gateway.app import create_app
+from gateway.page.render import RECORDING_HOURS
 from gateway.page.text import CHINESE, ENGLISH
 from gateway.problems import STATUS_OF_REASON
 from gateway.settings import Settings
@@ -202,6 +203,13 @@ def test_limits_and_reasons_agree_with_those_of_preprocess() -> None:
     assert set(STATUS_OF_REASON) <= set(audio.REASONS)
     # A person who reads no English gets a sentence for each.
     assert set(audio.REASONS) - {"bad_request"} <= set(CHINESE.problems)
+
+
+def test_limits_agree_with_those_of_the_timeline() -> None:
+    text = (ROOT / "model_repository/emotion2vec_timeline/config.pbtxt").read_text("utf-8")
+    parameters = text_format.Parse(text, ModelConfig()).parameters
+    assert Settings().max_recording_bytes == int(parameters["max_bytes"].string_value)
+    assert int(parameters["max_seconds"].string_value) == RECORDING_HOURS * 3600
 
 
 def run(**variables: str) -> subprocess.CompletedProcess[str]:

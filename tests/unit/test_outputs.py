@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.outputs import AUDIO, EMBEDDING, RESULT, UNFINISHED, Store
+from gateway.outputs import AUDIO, EMBEDDING, RESULT, UNFINISHED, Store, npy
 
 NOON = datetime(2026, 1, 4, 12, 0, 0)
 
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
 
 def save(store: Store, mark: str, when: datetime = NOON, embedding: bool = False) -> dict:
     array = np.full(4, len(mark), np.float32) if embedding else None
-    return store.save({"mark": mark}, mark.encode(), array, when)
+    return store.save({"mark": mark}, {AUDIO: mark.encode(), **npy(array)}, when)
 
 
 def folders(store: Store) -> list[str]:
@@ -64,7 +64,7 @@ def test_two_gateways_may_share_a_folder(store: Store) -> None:
 def test_a_result_that_cannot_be_written_leaves_nothing(store: Store) -> None:
     store.root.mkdir()
     with pytest.raises(TypeError):
-        store.save({"mark": object()}, b"", None, NOON)
+        store.save({"mark": object()}, {AUDIO: b""}, NOON)
     assert folders(store) == []
 
 

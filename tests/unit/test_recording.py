@@ -11,6 +11,7 @@ import pytest
 
 import audio
 from audio import AudioError, Decoded
+from emotion2vec_client.timeline import PEAK_HOP
 from options import Options
 from recording import Answer, BusyError, Cancelled, Encoder, Recording
 from sandbox import Decoder
@@ -50,6 +51,9 @@ def test_each_segment_is_answered_for_its_own_samples(pool: ThreadPoolExecutor) 
         np.testing.assert_array_equal(segment.answer.embedding, heard[:4])
         assert segment.answer.scores[0] == heard.mean()
     assert recording.duration == 100.5
+    hop = round(PEAK_HOP * SECOND)
+    loudest = [np.abs(samples[at : at + hop]).max() for at in range(0, len(samples), hop)]
+    np.testing.assert_array_equal(recording.peaks, loudest)
     assert recording.progress == 1
 
 

@@ -7,12 +7,15 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emotion2vec_client import LABELS, Segment, Stretch, Timeline, TurningPoint
 from emotion2vec_client.analysis.errors import MissingPackageError
 from emotion2vec_client.cli.strip import clock, emotions
 from emotion2vec_client.summary import SMOOTHING, summarise
+
+NOON = datetime(2026, 1, 4, 22, 30, 0)
 
 
 def segment(start: float, end: float, speech: float = 1.0, **scores: float) -> Segment:
@@ -23,7 +26,7 @@ def segment(start: float, end: float, speech: float = 1.0, **scores: float) -> S
 
 
 def timeline(*segments: Segment, duration: float = 100.0) -> Timeline:
-    return Timeline(segments, duration, 0.5, "vad", "pretrained", datetime(2026, 1, 4, 22, 30, 0))
+    return Timeline(segments, duration, 0.5, "vad", "pretrained", NOON, np.zeros(0, np.float32))
 
 
 def test_scores_are_weighted_by_seconds_of_speech() -> None:

@@ -1,0 +1,147 @@
+"""The page's tab for long recordings, in a real browser, in front of the real Triton."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from emotion2vec_client import LABELS, Client, Timeline
+from tests.conftest import SAMPLES, speech_like
+from tests.integration.gateways import Gateway
+from tests.integration.test_gateway import wav
+from tests.integration.visits import PATIENCE, PHONE, Visit
+
+STORY = SAMPLES / "story.ogg"
+TABS = {"en": "Long recording", "zh": "长录音"}
+NAMES = {label.name: label.chinese for label in LABELS}
+
+
+@pytest.fixture
+def timeline(client: Client) -> Timeline:
+    found = client.timeline(STORY, segmentation="fixed", window=2)
+    assert len(found.segments) == 7
+    return found
+
+
+def open_tab(visit: Visit, language: str = "en") -> Locator:
+    visit.page.get_by_role("tab", name=TABS[language]).click()
+    return visit.page.locator("emotion-recording")
+
+
+def choose(tab: Locator, path: Path, window: float | None = None) -> None:
+    tab.locator("input[type=file]").set_input_files(str(path))
+    if window is not None:
+        tab.locator("select").select_option("fixed")
+        tab.locator("input[name=window]").fill(str(window))
+        tab.locator("input[name=hop]").fill(str(window))
+
+
+def start(tab: Locator) -> None:
+    tab.locator(".e2v-primary").click()
+
+
+def rows(tab: Locator) -> Locator:
+    return tab.locator("tbody tr")
+
+
+def test_a_recording_is_drawn_heard_and_listed(visit: Visit, timeline: Timeline) -> None:
+    tab = open_tab(visit)
+    choose(tab, STORY, window=2)
+    start(tab)
+    expect(rows(tab)).to_have_count(len(timeline.segments), timeout=PATIENCE)
+    assert timeline.summary is not None
+    expect(tab.locator(".e2v-emotion")).to_contain_text(timeline.summary.emotion)
+    expect(tab.locator(".e2v-wave path")).to_have_count(1)
+    expect(tab.locator(".e2v-river path")).to_have_count(9)
+    for row, segment in zip(rows(tab).all(), timeline.segments, strict=True):
+        expect(row).to_contain_text(segment.emotion)
+        expect(row).to_contain_text(f"{100 * segment.confidence:.1f} %")
+
+    # The segment that is clicked in the picture is heard, and marked in the list.
+    plot = tab.locator(".e2v-plot")
+    box = plot.bounding_box()
+    assert box
+    plot.click(position={"x": box["width"] * 5 / timeline.duration, "y": 120})
+    audio = tab.locator("audio")
+    visit.page.wait_for_function("audio => audio.currentTime > 4", arg=audio.element_handle())
+    assert 4 <= audio.evaluate("audio => audio.currentTime") < 6
+    expect(tab.locator(".e2v-heard")).to_contain_text("0:04.0")
+    # It ends where the segment ends.
+    visit.page.wait_for_function("audio => audio.paused", arg=audio.element_handle())
+    assert audio.evaluate("audio => audio.currentTime") == pytest.approx(6, abs=0.3)
+    # A line of the list and the keyboard do the same.
+    rows(tab).nth(1).get_by_role("button").click()
+    visit.page.wait_for_function("audio => audio.currentTime < 4", arg=audio.element_handle())
+    expect(tab.locator(".e2v-heard")).to_contain_text("0:02.0")
+    plot.focus()
+    visit.page.keyboard.press("ArrowLeft")
+    expect(tab.locator(".e2v-heard")).to_contain_text("0:00.0")
+
+    with visit.page.expect_download() as download:
+        tab.get_by_text("Table (CSV)").click()
+    with open(download.value.path(), encoding="utf-8", newline="") as file:
+        assert [row["emotion"] for row in csv.DictReader(file)] == [
+            segment.emotion for segment in timeline.segments
+        ]
+
+
+def test_the_other_language_and_a_reload_keep_it(visit: Visit, timeline: Timeline) -> None:
+    tab = open_tab(visit)
+    choose(tab, STORY, window=2)
+    start(tab)
+    expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+    visit.page.locator("a.e2v-switch").click()
+    expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+    expect(rows(tab).first).to_contain_text(NAMES[timeline.segments[0].emotion])
+    expect(tab).to_contain_text("服务器不保存录音")
+    # The same file makes it sound again.
+    choose(tab, STORY)
+    expect(tab.locator("audio")).to_be_visible()
+    visit.page.reload()
+    expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+
+
+def test_it_shows_how_far_it_is_and_can_be_cancelled(
+    visit: Visit, gateway: Gateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.wav"
+    path.write_bytes(wav(speech_like(600 * 16_000)))
+    tab = open_tab(visit)
+    choose(tab, path, window=0.5)
+    start(tab)
+    expect(tab.get_by_role("status").first).to_contain_text("Recognising", timeout=PATIENCE)
+    expect(tab.locator("progress")).to_be_visible()
+    tab.get_by_role("button", name="Cancel").click()
+    expect(tab.get_by_role("alert")).to_contain_text("Cancelled")
+    # And one can go on.
+    choose(tab, STORY, window=4)
+    start(tab)
+    expect(rows(tab)).to_have_count(4, timeout=PATIENCE)
+
+
+def test_mistakes_are_explained(chinese_visit: Visit, visit: Visit, tmp_path: Path) -> None:
+    path = tmp_path / "words.mp3"
+    path.write_bytes(b"these are words")
+    for visitor, language, sentences in (
+        (visit, "en", ("choose one", "not an audio file")),
+        (chinese_visit, "zh", ("请先选择", "这不是可以识别的音频文件")),
+    ):
+        tab = open_tab(visitor, language)
+        start(tab)
+        expect(tab.get_by_role("alert")).to_contain_text(sentences[0])
+        choose(tab, path)
+        start(tab)
+        expect(tab.get_by_role("alert")).to_contain_text(sentences[1], timeout=PATIENCE)
+
+
+def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
+    visitor = Visit(browser, gateway, "en-US", PHONE)
+    tab = open_tab(visitor)
+    choose(tab, STORY, window=1)
+    start(tab)
+    expect(rows(tab)).to_have_count(13, timeout=PATIENCE)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    visitor.close()
