@@ -219,7 +219,9 @@ def report(measured: Measured) -> int:
             f"p{share * 100:g} {percentile(values, share):.3f} s" for share in (0.5, 0.9, 0.99, 1)
         )
         print(f"{name}: {shares}")
-    [memory] = [each for each in leaks.judge(measured.usages) if each.name == "memory"]
+    # The first quarter has batches of a size that no quieter load had.
+    later = measured.usages[len(measured.usages) // 4 :]
+    [memory] = [each for each in leaks.judge(later) if each.name == "memory"]
     others = len(measured.sent) - len(accepted) - len(refused)
     slowest = percentile(accepted, 0.99)
     refusal = percentile(refused, 0.99)

@@ -6,7 +6,15 @@ import json
 from typing import Any
 
 from export import contract
-from export.contract import EXTRA_SLOTS, LONGEST, SAMPLE_RATE, SLOT, Tensor
+from export.contract import (
+    EXTRA_SLOTS,
+    LONGEST,
+    MAX_SECONDS,
+    SAMPLE_RATE,
+    SLOT,
+    WINDOW,
+    Tensor,
+)
 from export.layout import frame_count
 from export.targets import TARGETS
 
@@ -93,8 +101,21 @@ model_warmup [
 {_warmup()}
 ]
 
+# What is true of every clip's tensors. The batch is cut by what each request says of itself: one
+# that does not keep to this must not get into it.
+parameters {{ key: "layout" value {{ string_value: {_layout()} }} }}
 parameters {{ key: "model_card" value {{ string_value: {text} }} }}
 """
+
+
+def _layout() -> str:
+    values = {
+        "slot": SLOT,
+        "window": WINDOW,
+        "extra_slots": EXTRA_SLOTS,
+        "max_samples": (MAX_SECONDS + 1) * SAMPLE_RATE,  # Codecs pad a clip of full length.
+    }
+    return json.dumps(json.dumps(values, separators=(",", ":")))
 
 
 def _resolve(tensor: Tensor, embed_dim: int) -> Tensor:
@@ -132,7 +153,7 @@ def _warmup() -> str:
     for seconds in WARMUP_SECONDS:
         length = seconds * SAMPLE_RATE
         inputs = (
-            (contract.WAVEFORM, length + EXTRA_SLOTS * SLOT, "random_data: true"),
+            (contract.WAVEFORM, length + EXTRA_SLOTS * SLOT, "zero_data: true"),
             (contract.NUM_SAMPLES, 1, f'input_data_file: "{seconds}s"'),
             (contract.FRAMES, frame_count(length), "zero_data: true"),
         )

@@ -183,34 +183,6 @@ def test_several_files_in_one_request_are_refused_with_the_way_out(url: str) -> 
         raw.infer("emotion2vec", [audio])
 
 
-def test_tensors_that_break_the_graph_fail_alone(url: str, client: Client) -> None:
-    """Somebody talks to the encoder directly, with a waveform that is no whole number of slots."""
-    broken = [
-        kserve.InferInput("waveform", [1, 1234], "FP32"),
-        kserve.InferInput("num_samples", [1, 1], "INT32"),
-        kserve.InferInput("frames", [1, 3], "INT32"),
-    ]
-    broken[0].set_data_from_numpy(np.zeros((1, 1234), np.float32))
-    broken[1].set_data_from_numpy(np.array([[1000]], np.int32))
-    broken[2].set_data_from_numpy(np.zeros((1, 3), np.int32))
-    good = [wav(speech_like(4_000 + 999 * i, seed=i)) for i in range(8)]
-    expected = [vector(client.predict(clip)) for clip in good]
-
-    def attack(_: int) -> None:
-        with (
-            kserve.InferenceServerClient(url) as raw,
-            pytest.raises(InferenceServerException, match="refused"),
-        ):
-            raw.infer("encoder", broken)
-
-    with ThreadPoolExecutor(16) as pool:
-        attacks = [pool.submit(attack, i) for i in range(8)]
-        answers = list(pool.map(lambda clip: vector(client.predict(clip)), good))
-        for each in attacks:
-            each.result()
-    np.testing.assert_allclose(answers, expected, atol=1e-6)
-
-
 def test_any_kserve_client_gets_labels(url: str) -> None:
     with kserve.InferenceServerClient(url) as raw, Client(url) as client:
         outputs = [kserve.InferRequestedOutput("scores", class_count=2)]

@@ -13,7 +13,7 @@ import audio
 from audio import AudioError, Decoded
 from emotion2vec_client.timeline import PEAK_HOP
 from options import Options
-from recording import Answer, BusyError, Cancelled, Encoder, Recording
+from recording import AHEAD, Answer, BusyError, Cancelled, Encoder, Recording
 from sandbox import Decoder
 from speech import HELD_SECONDS, Tape
 from tests.conftest import SAMPLES, speech_like
@@ -105,14 +105,34 @@ def test_progress_is_what_is_answered(pool: ThreadPoolExecutor) -> None:
     with ThreadPoolExecutor(1) as worker:
         work = worker.submit(recording.run, blocks(samples, SECOND), Encoder(held_back, pool, 1))
         assert asked.wait(30)
-        # The third waits for room, and so no more than three seconds have been read.
-        while recording.duration < 3:
+        while recording.duration < 4 or not recording.segments:
             assert not work.done()
         assert recording.progress == pytest.approx(1 / 4)
         assert len(recording.segments) == 1
         release.set()
         work.result()
     assert recording.progress == 1
+
+
+def test_it_reads_ahead_of_the_encoder_but_not_far(pool: ThreadPoolExecutor) -> None:
+    release = threading.Event()
+
+    def stuck(samples: np.ndarray, embedding: bool) -> Answer:
+        assert release.wait(30)
+        return mean(samples, embedding)
+
+    recording = Recording(WINDOWS, False, lambda: False)
+    with ThreadPoolExecutor(1) as worker:
+        source = blocks(speech_like(100 * SECOND))
+        work = worker.submit(recording.run, source, Encoder(stuck, pool, 2))
+        while recording.duration < AHEAD:
+            assert not work.done()
+        with pytest.raises(TimeoutError):
+            work.result(0.5)
+        assert recording.duration <= AHEAD + 2
+        release.set()
+        work.result()
+    assert len(recording.segments) == 100
 
 
 @pytest.mark.parametrize("how", ["from outside", "by the one who asked"])

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,9 @@ from speech import Tape
 CHECK_SECONDS = 0.1
 """How long it takes at most until a cancelled recording is noticed while it waits."""
 
+
+AHEAD = 8
+"""Pieces that are cut before they are needed, so that the encoder does not wait for the decoder."""
 
 BUSY_SECONDS = 0.5
 """After which a busy encoder is asked again."""
@@ -75,30 +79,32 @@ class Encoder:
     def submit(
         self, samples: np.ndarray, embedding: bool, check: Callable[[], None]
     ) -> Future[Answer]:
-        """Sends a piece once there is room for it; ``check`` is called while there is none."""
-        size = len(samples)
+        """Sends a piece as soon as there is room for it; ``check`` is called while it waits."""
+        return self._pool.submit(self._ask, samples, embedding, check)
+
+    def _ask(self, samples: np.ndarray, embedding: bool, check: Callable[[], None]) -> Answer:
+        with self._place(len(samples), check):
+            while True:
+                try:
+                    return self._encode(samples, embedding)
+                except BusyError:
+                    # Short requests fill its queue. An hour's work shall not be lost for that.
+                    check()
+                    time.sleep(BUSY_SECONDS)
+
+    @contextmanager
+    def _place(self, size: int, check: Callable[[], None]) -> Iterator[None]:
         with self._room:
             while self._samples and self._samples + size > self._max_samples:
                 check()
                 self._room.wait(CHECK_SECONDS)
             self._samples += size
-        future = self._pool.submit(self._ask, samples, embedding, check)
-        future.add_done_callback(lambda _: self._leave(size))
-        return future
-
-    def _ask(self, samples: np.ndarray, embedding: bool, check: Callable[[], None]) -> Answer:
-        while True:
-            try:
-                return self._encode(samples, embedding)
-            except BusyError:
-                # Short requests fill its queue. An hour's work shall not be lost for that.
-                check()
-                time.sleep(BUSY_SECONDS)
-
-    def _leave(self, size: int) -> None:
-        with self._room:
-            self._samples -= size
-            self._room.notify_all()
+        try:
+            yield
+        finally:
+            with self._room:
+                self._samples -= size
+                self._room.notify_all()
 
 
 class Recording:
@@ -142,11 +148,8 @@ class Recording:
                 samples = self._tape.cut(piece.start, piece.end)
                 future = encoder.submit(samples, self._embedding, self._check)
                 self._pending.append((piece, future))
-                self._collect()
-            while self._pending:
-                self._check()
-                wait([self._pending[0][1]], CHECK_SECONDS)
-                self._collect()
+                self._collect(AHEAD)
+            self._collect(0)
         finally:
             blocks.close()
             for _, future in self._pending:
@@ -197,9 +200,15 @@ class Recording:
         if self.cancelled.is_set() or self._is_cancelled():
             raise Cancelled
 
-    def _collect(self) -> None:
-        while self._pending and self._pending[0][1].done():
-            # In this order, so that whoever asks for progress meanwhile sees no gap.
+    def _collect(self, most: int) -> None:
+        """Takes what is answered, and waits until no more than ``most`` pieces are not."""
+        while self._pending:
             piece, future = self._pending[0]
+            while len(self._pending) > most and not future.done():
+                self._check()
+                wait([future], CHECK_SECONDS)
+            if not future.done():
+                return
+            # In this order, so that whoever asks for progress meanwhile sees no gap.
             self.segments.append(Segment(piece, future.result()))
             self._pending.popleft()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from layout import Layout, LayoutError
 from runtime import open_session
 
 BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
@@ -55,6 +56,7 @@ class TritonPythonModel:
         except (ValueError, RuntimeError, ImportError) as error:
             raise pb_utils.TritonModelException(f"cannot load {path}: {error}") from error
 
+        self.layout = Layout.read(self.config)
         self.inputs = {item["name"]: item for item in self.config["input"]}
         self.outputs = [item["name"] for item in self.config["output"]]
         self.batch_inputs = self.config.get("batch_input", [])
@@ -69,24 +71,42 @@ class TritonPythonModel:
         }
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Runs all requests as one batch; where that fails, one by one, so that no request
-        suffers for its neighbour's tensors."""
-        try:
-            return self._run(requests)
-        except (ValueError, RuntimeError) as error:
-            if len(requests) > 1:
-                return [self.execute([request])[0] for request in requests]
-            message = f"the graph refused the request's tensors: {' '.join(str(error).split())}"
-            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message))]
-
-    def _run(self, requests: list[Any]) -> list[Any]:
-        tensors = [
-            {
+        """Answers each request: those whose tensors are in order as one batch."""
+        responses: dict[int, Any] = {}
+        good: dict[int, dict[str, np.ndarray]] = {}
+        for number, request in enumerate(requests):
+            tensors = {
                 name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
                 for name in self.inputs
             }
-            for request in requests
-        ]
+            try:
+                if self.layout is not None:
+                    self.layout.check(tensors)
+                good[number] = tensors
+            except LayoutError as error:
+                refused = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+                responses[number] = pb_utils.InferenceResponse(error=refused)
+        answered = self._answer([requests[number] for number in good], list(good.values()))
+        responses |= zip(good, answered, strict=True)
+        return [responses[number] for number in range(len(requests))]
+
+    def _answer(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
+        """Runs requests as one batch; where that fails, one by one, so that no request suffers for
+        its neighbour's tensors."""
+        if not requests:
+            return []
+        try:
+            return self._run(requests, tensors)
+        except (ValueError, RuntimeError) as error:
+            if len(requests) > 1:
+                return [
+                    self._answer([request], [item])[0]
+                    for request, item in zip(requests, tensors, strict=True)
+                ]
+            message = f"the graph refused the request's tensors: {' '.join(str(error).split())}"
+            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message))]
+
+    def _run(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
         batch = {
             name: np.concatenate([item[name].ravel() for item in tensors])
             if spec["allow_ragged_batch"]

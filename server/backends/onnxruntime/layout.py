@@ -1,0 +1,75 @@
+"""What the tensors of a packing graph must be like, so that no request reaches into another's.
+
+Such a graph computes on all requests' tensors end to end, and finds where each begins by what the
+requests say of themselves. One that lies would be given its neighbours' rows, or give them its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class LayoutError(Exception):
+    """A request's tensors do not fit together; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a clip is laid out: the parameter ``layout`` of config.pbtxt.
+
+    Attributes:
+        slot: Samples to a slot; a clip begins and ends with one.
+        window: Samples that a frame sees; the hop is a slot.
+        extra_slots: Empty slots in front of the clip.
+        max_samples: Of a clip.
+    """
+
+    slot: int
+    window: int
+    extra_slots: int
+    max_samples: int
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Layout | None:
+        """The layout that a model's configuration names; None where it names none."""
+        parameter = config.get("parameters", {}).get("layout")
+        return cls(**json.loads(parameter["string_value"])) if parameter else None
+
+    def check(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Refuses a request whose tensors are not those of one clip.
+
+        Args:
+            tensors: ``waveform`` FP32, ``num_samples`` INT32 of one element, ``frames`` INT32.
+
+        Raises:
+            LayoutError: They are not.
+        """
+        waveform, frames = tensors["waveform"].ravel(), tensors["frames"].ravel()
+        if tensors["num_samples"].size != 1:
+            raise LayoutError("num_samples has more than one element: send one clip per request")
+        samples = int(tensors["num_samples"].item())
+        if not self.window <= samples <= self.max_samples:
+            raise LayoutError(
+                f"num_samples is {samples}: a clip has {self.window} to {self.max_samples}"
+            )
+        expected = (self.extra_slots + -(-samples // self.slot)) * self.slot
+        if waveform.size != expected:
+            raise LayoutError(
+                f"waveform has {waveform.size} elements, but {samples} samples laid out are "
+                f"{expected}"
+            )
+        count = (samples - self.window) // self.slot + 1
+        if frames.size != count:
+            raise LayoutError(
+                f"frames has {frames.size} elements, but {samples} samples are {count}"
+            )
+        if frames.min() < 0 or frames.max() >= count:
+            raise LayoutError(f"frames has numbers that are not 0 to {count - 1}")
+        # Of a mean of 0 and a variance of 1; not a number is not within it either.
+        if not np.abs(waveform).max() <= samples**0.5:
+            raise LayoutError("waveform is not normalised, or has values that are no numbers")
