@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import sys
 from collections import Counter
@@ -219,6 +220,8 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    # A line for each request would bury what is found.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     with Triton(settings_for(options.model_repository)) as triton:
         triton.wait_until_ready(300)
         outcome = fuzz(triton, options.inputs, options.seed)
