@@ -12,7 +12,7 @@ from locust.env import Environment
 from benchmarks.corpus import Clip, Deck
 from benchmarks.locustfile import TIMEOUT_SECONDS, GrpcUser, RestUser, SpeechUser
 from benchmarks.measurement import Load, Measurement, Request
-from benchmarks.service import ServiceError
+from benchmarks.processes import ServiceError
 from benchmarks.triton_stats import Statistics, difference
 from emotion2vec_client import Client, Emotion2VecError
 

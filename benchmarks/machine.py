@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.service import ROOT, Service
+from benchmarks.processes import ROOT
+from benchmarks.service import Service
 from emotion2vec_client import Client
 
 MATRIX_FLAGS = ("amx_bf16", "amx_fp16", "amx_int8", "avx512_bf16", "avx512f", "avx2")

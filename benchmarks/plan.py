@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from benchmarks import corpus
 from benchmarks.corpus import Clip
 from benchmarks.measurement import Load, Measurement
-from benchmarks.service import ServiceError
+from benchmarks.processes import ServiceError
 from benchmarks.summary import SHORT_SECONDS, audio_rate, latencies
 
 MIXED_CLIENTS = 8

@@ -42,6 +42,10 @@ class Service:
         self.grpc_url = f"{HOST}:{grpc}"
         self.http_url = f"http://{HOST}:{http}"
         self.rest = (HOST, rest)
+        self._doors = {
+            "gRPC": f"{self.http_url}/v2/health/ready",
+            "REST": f"http://{HOST}:{rest}/ready",
+        }
         self.outputs = folder / "outputs"
         self.log = folder / "log"
         self._command = [
@@ -99,23 +103,35 @@ class Service:
             self.process.kill()
             self.process.wait()
 
-    def wait_until_ready(self) -> None:
-        """Blocks until Triton and the gateway are ready; raises ServiceError otherwise."""
-        deadline = time.monotonic() + READY_SECONDS
-        while not self.is_ready():
+    def wait_until_ready(self) -> dict[str, float]:
+        """Blocks until Triton and the gateway are ready.
+
+        Returns:
+            Seconds from now until each was, by protocol.
+
+        Raises:
+            ServiceError: It ended, or was not ready in time.
+        """
+        began = time.monotonic()
+        waiting, seconds = dict(self._doors), {}
+        while waiting:
+            for protocol in [each for each, url in waiting.items() if _answers(url)]:
+                seconds[protocol] = time.monotonic() - began
+                del waiting[protocol]
             if self.process.poll() is not None:
-                raise ServiceError(f"the service ended while starting: {self.last_line()}")
-            if time.monotonic() > deadline:
-                raise ServiceError(f"the service was not ready after {READY_SECONDS:.0f} s")
+                raise ServiceError(
+                    f"the service ended while starting: {self.last_line()} (more in {self.log})"
+                )
+            if time.monotonic() - began > READY_SECONDS:
+                raise ServiceError(
+                    f"the service was not ready after {READY_SECONDS:.0f} s: see {self.log}"
+                )
             time.sleep(POLL_SECONDS)
+        return seconds
 
     def is_ready(self) -> bool:
         """Whether Triton says that all its models are ready, and the gateway says so as well."""
-        host, port = self.rest
-        return all(
-            _answers(url)
-            for url in (f"{self.http_url}/v2/health/ready", f"http://{host}:{port}/ready")
-        )
+        return all(map(_answers, self._doors.values()))
 
     def last_line(self) -> str:
         """What it said last."""

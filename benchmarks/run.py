@@ -23,7 +23,8 @@ import locust  # noqa: F401
 from benchmarks import corpus, loads, machine, plan, plots, report
 from benchmarks.locustfile import GRPC_PORT, with_port
 from benchmarks.measurement import Load, Request
-from benchmarks.service import ROOT, OwnService, Service, ServiceError
+from benchmarks.processes import ROOT, ServiceError
+from benchmarks.service import OwnService, Service
 from benchmarks.summary import latencies, percentile
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -114,7 +115,7 @@ def positive(text: str) -> float:
 def service_of(options: argparse.Namespace, folder: Path) -> Service:
     """The service that the options mean."""
     if not options.url:
-        return OwnService(options.model_repository, folder / "service.log")
+        return OwnService(options.model_repository, folder)
     hosts = {"gRPC": with_port(options.url, GRPC_PORT).partition("://")[2]}
     if options.rest_url:
         hosts["REST"] = options.rest_url

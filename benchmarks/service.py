@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import psutil
-import requests
 
+from benchmarks import processes
+from benchmarks.processes import ServiceError
 from benchmarks.triton_stats import Statistics
 from emotion2vec_client import Client, Emotion2VecError
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
-READY_SECONDS = 180.0
 ANSWER_SECONDS = 5.0
 """For a service that runs already."""
-
-STOP_SECONDS = 40.0
-POLL_SECONDS = 0.1
-
-
-class ServiceError(Exception):
-    """The service cannot be measured; the message is one sentence."""
 
 
 class Service:
@@ -80,61 +64,26 @@ class Service:
 
 
 class OwnService(Service):
-    """``python -m server --gateway`` on free ports; its lines go to a file.
+    """``python -m server --gateway`` on free ports.
 
     Args:
         repository: The model repository.
-        log: The file.
+        folder: Where its lines go, and its results for as long as it runs.
     """
 
-    def __init__(self, repository: Path, log: Path) -> None:
-        self._grpc, self._http, self._metrics, self._rest = free_ports(4)
-        super().__init__({"gRPC": f"{HOST}:{self._grpc}", "REST": f"{HOST}:{self._rest}"})
-        self._repository = repository.resolve()
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self._own = processes.Service(repository.resolve(), folder)
+        host, port = self._own.rest
+        super().__init__({"gRPC": self._own.grpc_url, "REST": f"{host}:{port}"})
 
     def __enter__(self) -> Service:
-        self._outputs = tempfile.mkdtemp(prefix="emotion2vec-bench-")
-        began = time.perf_counter()
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    # It ends with us, also when we are killed.
-                    *("setpriv", "--pdeathsig", "TERM"),
-                    *(sys.executable, "-m", "server", "--gateway"),
-                    f"--model-repository={self._repository}",
-                    f"--host={HOST}",
-                    f"--grpc-port={self._grpc}",
-                    f"--http-port={self._http}",
-                    f"--metrics-port={self._metrics}",
-                ],
-                cwd=ROOT,
-                env={
-                    # Settings of another gateway are not for this one.
-                    **{k: v for k, v in os.environ.items() if not k.startswith("E2V_")},
-                    "E2V_HOST": HOST,
-                    "E2V_PORT": str(self._rest),
-                    "E2V_OUTPUTS": self._outputs,
-                },
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self._own.start()
         try:
-            waiting = {
-                "gRPC": f"http://{HOST}:{self._http}/v2/health/ready",
-                "REST": f"http://{HOST}:{self._rest}/ready",
-            }
-            while waiting:
-                for name in [name for name, url in waiting.items() if _answers(url)]:
-                    self.cold_start[name] = time.perf_counter() - began
-                    del waiting[name]
-                self._check(time.perf_counter() - began)
-                time.sleep(POLL_SECONDS)
+            self.cold_start = self._own.wait_until_ready()
+            self.statistics = Statistics(self.hosts["gRPC"])
         except BaseException:
             self._stop()
             raise
-        self.statistics = Statistics(self.hosts["gRPC"])
         return self
 
     def __exit__(
@@ -146,35 +95,14 @@ class OwnService(Service):
         super().__exit__(kind, error, traceback)
         self._stop()
 
-    def _check(self, waited: float) -> None:
-        assert self._process
-        if self._process.poll() is not None:
-            last = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise ServiceError(
-                f"the service ended while starting: {last[-1] if last else 'without a line'} "
-                f"(more in {self._log})"
-            )
-        if waited > READY_SECONDS:
-            raise ServiceError(
-                f"the service was not ready after {READY_SECONDS:.0f} s: see {self._log}"
-            )
-
     def _stop(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Its children end with it.
-            self._process.kill()
-            self._process.wait()
-        shutil.rmtree(self._outputs, ignore_errors=True)
+        self._own.stop()
+        shutil.rmtree(self._own.outputs, ignore_errors=True)
 
     def _parts(self) -> list[tuple[str, psutil.Process]]:
-        assert self._process
-        if self._process.poll() is not None:
-            raise ServiceError(f"the service ended while it was measured: see {self._log}")
-        launcher = psutil.Process(self._process.pid)
+        if self._own.process.poll() is not None:
+            raise ServiceError(f"the service ended while it was measured: see {self._own.log}")
+        launcher = psutil.Process(self._own.process.pid)
         return [(_part(each), each) for each in (launcher, *launcher.children(recursive=True))]
 
     def memory(self) -> dict[str, float]:
@@ -192,29 +120,13 @@ class OwnService(Service):
 
 def _part(process: psutil.Process) -> str:
     """What a process of the service is."""
-    line = " ".join(process.cmdline())
-    if "triton_python_backend_stub" in line:
-        # Its first argument is the model.py it runs.
-        return "stub of encoder" if "/onnxruntime" in line else "stubs of preprocess"
-    if "tritonserver" in line:
+    line = process.cmdline()
+    text = " ".join(line)
+    if "triton_python_backend_stub" in text:
+        # Its first argument is what it runs: model_repository/NAME/1/FILE.
+        return f"stub of {Path(line[1]).parts[-3]}"
+    if "tritonserver" in text:
         return "tritonserver"
-    return "gateway" if "-m gateway" in line else "launcher"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    if "sandbox.py" in text:
+        return "decoders"
+    return "gateway" if "-m gateway" in text else "launcher"
