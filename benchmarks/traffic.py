@@ -39,6 +39,8 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 3e-2}
 """How far answers to one clip may be apart by the company it has in a batch, by precision: as a
 share of the largest value."""
 
+BURSTS = 3
+
 DOORS = {"grpc": 4, "http": 3, "rest": 4, "bad": 2, "cancel": 2, "hang up": 2}
 """What a client does next, and how often."""
 
@@ -155,6 +157,15 @@ class Traffic:
                 self._send("the endless file", grpc, self._endless, "damaged"),
                 *(self._client(doors, end) for _ in range(clients)),
             )
+
+    async def burst(self, clients: int) -> None:
+        """The longest clip from everyone at once, a few times: the largest batches there are."""
+        longest = max(CLIPS, key=lambda name: len(self._expected[name, "frame"]["frame_scores"]))
+        async with AsyncClient(self._service.grpc_url, timeout=TIMEOUT) as grpc:
+            for _ in range(BURSTS):
+                await asyncio.gather(
+                    *(self._predict("grpc", grpc, longest, "frame", True) for _ in range(clients))
+                )
 
     async def _client(self, doors: Mapping[str, AsyncClient], end: float) -> None:
         while time.monotonic() < end:

@@ -12,6 +12,9 @@ from gateway.problems import Problem, overloaded
 REMEMBERED = 32
 """Answers by which the next ones' wait is estimated."""
 
+SHARE = 0.9
+"""Of them that took no longer than the next one is expected to."""
+
 ALWAYS = 2
 """In flight whatever the estimate: one slow clip must not close the door."""
 
@@ -20,8 +23,9 @@ class Admission:
     """Counts what is in flight, and measures how long it is waited for.
 
     Whoever comes in has a place in the queue. How long the last answers took, each divided by its
-    place, says what a place costs; the most that any of them did is what the next ones are told.
+    place, says what a place costs; what nine of ten did not exceed is what the next ones are told.
     The mean would be too little for half of them: clips differ in length, and come out in batches.
+    The most would shut the door for one slow clip.
 
     Args:
         most: Never more than this at once.
@@ -66,7 +70,8 @@ class Admission:
             )
         if self._in_flight < ALWAYS or not self._seconds_per_place:
             return None
-        wait = (self._in_flight + 1) * max(self._seconds_per_place)
+        costs = sorted(self._seconds_per_place)
+        wait = (self._in_flight + 1) * costs[int(SHARE * len(costs))]
         if wait <= self._max_wait:
             return None
         return overloaded(
