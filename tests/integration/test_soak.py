@@ -37,7 +37,7 @@ def test_a_detector_that_sees_nothing_is_found_out(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_client_of_the_soak_gets_what_it_should(service: Service) -> None:
-    happened, samples = soak.soak(service, rounds=2, seconds=1.5, seed=1)
+    happened, samples = soak.soak(service, rounds=3, seconds=1.5, seed=1)
     assert happened.wrong == happened.failed == []
     assert set(happened.counts) == {
         *(f"answered over {door}" for door in ("grpc", "http", "rest")),
