@@ -48,6 +48,12 @@ optimization {{
     "tensorrt": "",
 }
 
+PART = """\
+# A batch is computed in parts, the shortest clips first and each answered as soon as its part is: a
+# part's clips times its longest one's samples are within this.
+parameters {{ key: "max_part_elements" value {{ string_value: "{}" }} }}
+"""
+
 
 def encoder_config(card: dict[str, Any]) -> str:
     """The encoder's config.pbtxt.
@@ -58,6 +64,7 @@ def encoder_config(card: dict[str, Any]) -> str:
     """
     target = TARGETS[card["target"]]
     accelerators = ACCELERATORS[card["target"]].format(precision=card["precision"])
+    part = PART.format(target.part_seconds * SAMPLE_RATE) if target.part_seconds else ""
     delay = f"max_queue_delay_microseconds: {target.queue_delay} " if target.queue_delay else ""
     outputs = [_resolve(tensor, card["embed_dim"]) for tensor in contract.ENCODER_OUTPUTS]
     text = json.dumps(json.dumps(card, ensure_ascii=True, separators=(",", ":")))
@@ -104,7 +111,7 @@ model_warmup [
 # What is true of every clip's tensors. The batch is cut by what each request says of itself: one
 # that does not keep to this must not get into it.
 parameters {{ key: "layout" value {{ string_value: {_layout()} }} }}
-parameters {{ key: "model_card" value {{ string_value: {text} }} }}
+{part}parameters {{ key: "model_card" value {{ string_value: {text} }} }}
 """
 
 

@@ -20,7 +20,7 @@ from emotion2vec_client import (
 from export import contract
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, SAMPLES, settings_for, speech_like
-from tests.integration.test_process import descendants
+from tests.integration.test_process import descendants, stub_of
 
 CLIP = (speech_like(160_000), 16_000)
 
@@ -44,15 +44,6 @@ def fragile(tiny_repository: Path, tmp_path: Path) -> Iterator[Triton]:
         yield triton
 
 
-def stub_of(triton: Triton, model: str) -> int:
-    """The process in which a model runs."""
-    for pid in descendants(triton.pid):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if any(f"/{model}/".encode() in part for part in command):
-            return pid
-    raise AssertionError(f"no process runs {model}")
-
-
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_full_queue_is_an_overload_and_is_tried_again(fragile: Triton, scheme: str) -> None:
     url = address(fragile, scheme)
@@ -64,17 +55,17 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(fragile: Triton, scheme:
             return error
         return None
 
-    os.kill(stub_of(fragile, "encoder"), signal.SIGSTOP)
+    os.kill(stub_of(fragile.pid, "encoder"), signal.SIGSTOP)
     try:
         with Client(url, retry_seconds=0) as client, ThreadPoolExecutor(24) as pool:
             attempts = [pool.submit(attempt, client) for _ in range(24)]
             # Refusals come while the encoder stands still, so the first is here before it goes on.
             while not any(each.done() for each in attempts):
                 pass
-            os.kill(stub_of(fragile, "encoder"), signal.SIGCONT)
+            os.kill(stub_of(fragile.pid, "encoder"), signal.SIGCONT)
             refused = [each.result() for each in attempts if each.result()]
     finally:
-        os.kill(stub_of(fragile, "encoder"), signal.SIGCONT)
+        os.kill(stub_of(fragile.pid, "encoder"), signal.SIGCONT)
     assert refused
     assert "too much to do: try later" in str(refused[0])
     with Client(url) as client:
@@ -86,7 +77,7 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(fragile: Triton, scheme:
 def test_a_server_that_hangs_is_a_timeout_and_answers_when_it_goes_on(
     fragile: Triton, scheme: str
 ) -> None:
-    encoder = stub_of(fragile, "encoder")
+    encoder = stub_of(fragile.pid, "encoder")
     with Client(address(fragile, scheme)) as client:
         client.predict(CLIP)
         os.kill(encoder, signal.SIGSTOP)

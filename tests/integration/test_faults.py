@@ -7,20 +7,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 
-from emotion2vec_client import Client, Emotion2VecError, Prediction
-from server.health import STUB
+from emotion2vec_client import (
+    Client,
+    Emotion2VecError,
+    Prediction,
+    PredictionTimeoutError,
+    ServerUnavailableError,
+)
 from server.triton import Triton
 from tests.conftest import ROOT, SAMPLES, settings_for
-from tests.integration.test_process import Server, children, command_line, descendants
+from tests.integration.test_process import Server, children, descendants, stub_of, wait_for
 
 HAPPY = SAMPLES / "happy.wav"
 NOTICED_SECONDS = 15
@@ -40,16 +44,6 @@ def tritonserver(server: Server) -> int:
     return pid
 
 
-def stub(server: Server, model: str) -> int:
-    """A stub of the model."""
-    found = [
-        pid
-        for pid in descendants(server.process.pid)
-        if STUB in command_line(pid) and f"/{model}" in command_line(pid).decode()
-    ]
-    return found[0]
-
-
 def is_ready(server: Server) -> bool:
     url = f"http://127.0.0.1:{server.settings.http_port}/v2/health/ready"
     try:
@@ -59,25 +53,19 @@ def is_ready(server: Server) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds} s: not {what}"
-        time.sleep(0.05)
-
-
 FAULTS = {
-    "tritonserver killed": (lambda server: tritonserver(server), signal.SIGKILL),
-    "preprocess stub killed": (lambda server: stub(server, "preprocess"), signal.SIGKILL),
-    "encoder stub killed": (lambda server: stub(server, "encoder"), signal.SIGKILL),
-    "encoder stub stopped": (lambda server: stub(server, "encoder"), signal.SIGSTOP),
-    "preprocess stub stopped": (lambda server: stub(server, "preprocess"), signal.SIGSTOP),
+    "tritonserver killed": (None, signal.SIGKILL),
+    "preprocess stub killed": ("preprocess", signal.SIGKILL),
+    "encoder stub killed": ("encoder", signal.SIGKILL),
+    "encoder stub stopped": ("encoder", signal.SIGSTOP),
+    "preprocess stub stopped": ("preprocess", signal.SIGSTOP),
 }
+"""The model whose stub is hit, None for tritonserver itself, and by what."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_service_comes_back_and_many_rides_over_it(server: Server, fault: str) -> None:
-    find, number = FAULTS[fault]
+    model, number = FAULTS[fault]
     url = f"127.0.0.1:{server.settings.grpc_port}"
     outcomes = []
 
@@ -94,7 +82,7 @@ def test_the_service_comes_back_and_many_rides_over_it(server: Server, fault: st
             lambda: counter(server, "nv_inference_count", "encoder") > 20, BACK_SECONDS, "at work"
         )
         before = descendants(server.process.pid)
-        os.kill(find(server), number)
+        os.kill(stub_of(server.process.pid, model) if model else tritonserver(server), number)
         wait_for(lambda: not is_ready(server), NOTICED_SECONDS, "noticed")
         wait_for(lambda: is_ready(server), BACK_SECONDS, "back")
         sender.join(BACK_SECONDS)
@@ -116,42 +104,63 @@ def counter(server: Server, name: str, model: str) -> int:
 
 def test_requests_in_flight_end_with_an_error_that_says_so(server: Server) -> None:
     url = f"127.0.0.1:{server.settings.grpc_port}"
-    os.kill(stub(server, "encoder"), signal.SIGSTOP)
+    os.kill(stub_of(server.process.pid, "encoder"), signal.SIGSTOP)
     with Client(url, retry_seconds=0) as client, pytest.raises(Emotion2VecError) as ended:
         client.predict(HAPPY)
     assert "127.0.0.1" in str(ended.value)
     wait_for(lambda: is_ready(server), BACK_SECONDS, "back")
 
 
-def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(server: Server) -> None:
-    url = f"127.0.0.1:{server.settings.grpc_port}"
-    with Client(url, retry_seconds=0) as client:
-        expected = client.predict(HAPPY).scores
-        outcomes: list[Prediction | Emotion2VecError] = []
+def refuses(client: Client) -> bool:
+    """Whether a request is turned away at once; one that just got in waits."""
+    try:
+        client.predict(HAPPY, timeout=0.3)
+    except PredictionTimeoutError:
+        return False
+    except ServerUnavailableError as error:
+        return "no emotion2vec-triton server is ready" in str(error)
+    return False
 
-        def send() -> None:
-            try:
-                outcomes.append(client.predict(HAPPY))
-            except Emotion2VecError as error:
-                outcomes.append(error)
 
-        # A stopped encoder holds every request in its queue until the signal has been given.
-        encoder = stub(server, "encoder")
-        os.kill(encoder, signal.SIGSTOP)
-        senders = [threading.Thread(target=send) for _ in range(20)]
-        for sender in senders:
-            sender.start()
-        wait_for(
-            lambda: counter(server, "nv_inference_request_success", "preprocess") == 21, 10, "in"
-        )
-        server.process.terminate()
-        wait_for(lambda: not is_ready(server), NOTICED_SECONDS, "draining")
-        with pytest.raises(Emotion2VecError, match="no emotion2vec-triton server is ready"):
-            client.predict(HAPPY)
-        os.kill(encoder, signal.SIGCONT)
-        for sender in senders:
-            sender.join(BACK_SECONDS)
-        assert server.process.wait(BACK_SECONDS) == 0
+def test_sigterm_answers_what_was_accepted_and_refuses_what_is_new(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    # A batch that waits to be filled holds every request until the signal has been given.
+    repository = copytree(tiny_repository, tmp_path / "model_repository")
+    config = repository / "encoder" / "config.pbtxt"
+    text = config.read_text("utf-8").replace("max_batch_size: 4", "max_batch_size: 64")
+    delayed = text.replace(
+        "dynamic_batching {", "dynamic_batching { max_queue_delay_microseconds: 3000000"
+    )
+    config.write_text(delayed, "utf-8")
+    outcomes: list[Prediction | Emotion2VecError] = []
+
+    def send(client: Client) -> None:
+        try:
+            outcomes.append(client.predict(HAPPY))
+        except Emotion2VecError as error:
+            outcomes.append(error)
+
+    with Server(repository) as server:
+        server.read_until("ready on gRPC")
+
+        def prepared() -> int:
+            return counter(server, "nv_inference_request_success", "preprocess")
+
+        with Client(f"127.0.0.1:{server.settings.grpc_port}", retry_seconds=0) as client:
+            expected = client.predict(HAPPY).scores
+            before = prepared()
+            senders = [threading.Thread(target=send, args=[client]) for _ in range(20)]
+            for sender in senders:
+                sender.start()
+            wait_for(lambda: prepared() >= before + 20, 10, "in")
+            server.process.terminate()
+            wait_for(lambda: not is_ready(server), NOTICED_SECONDS, "draining")
+            wait_for(lambda: refuses(client), NOTICED_SECONDS, "refusing")
+            assert not outcomes
+            for sender in senders:
+                sender.join(BACK_SECONDS)
+            assert server.process.wait(BACK_SECONDS) == 0
     assert [outcome for outcome in outcomes if isinstance(outcome, Emotion2VecError)] == []
     assert len(outcomes) == 20
     assert all(outcome.scores == pytest.approx(expected, abs=1e-6) for outcome in outcomes)

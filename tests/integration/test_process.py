@@ -9,13 +9,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 
+from server.health import STUB
 from server.triton import OWNED_PREFIX, SHM, Triton
 from tests.conftest import READY_SECONDS, ROOT, SAMPLES, free_ports, settings_for
 
@@ -80,6 +82,25 @@ def children(pid: int) -> list[int]:
 def descendants(pid: int) -> list[int]:
     """All processes below ``pid``."""
     return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def stub_of(pid: int, model: str) -> int:
+    """A process below ``pid`` in which the model runs."""
+    found = [
+        each
+        for each in descendants(pid)
+        if STUB in command_line(each) and f"/{model}/" in command_line(each).decode()
+    ]
+    assert found, f"no process runs {model}"
+    return found[0]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Returns when the condition holds, fails if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds} s: not {what}"
+        time.sleep(0.05)
 
 
 def wait_until_gone(pids: list[int]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,9 @@ from export import contract
 from export.checkpoint import load_folder
 from export.reference import Reference
 from samples.make import encode
+from server.triton import Triton
 from tests.conftest import SAMPLES, recordings, speech_like
+from tests.integration.test_process import stub_of, wait_for
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
@@ -79,6 +83,35 @@ def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
     # The comparison above would see a mix-up: no two clips have the same answer.
     distances = [np.abs(vector(a) - vector(b)).max() for a, b in itertools.pairwise(together)]
     assert min(distances) > 1e-3
+
+
+def test_a_short_clip_is_answered_before_a_long_one_that_shares_its_batch(
+    client: Client, triton: Triton, url: str
+) -> None:
+    """Also where the long one came first: the CPU computes a batch in parts."""
+    answered: list[int] = []
+
+    def predict(seconds: int) -> None:
+        client.predict(wav(speech_like(seconds * 16_000)))
+        answered.append(seconds)
+
+    with kserve.InferenceServerClient(url) as raw, ThreadPoolExecutor(3) as pool:
+
+        def prepared() -> int:
+            [stats] = raw.get_inference_statistics("preprocess").model_stats
+            return stats.inference_stats.success.count
+
+        encoder = stub_of(triton.pid, "encoder")
+        before = prepared()
+        os.kill(encoder, signal.SIGSTOP)
+        try:
+            # The first one occupies the encoder, so that the others wait for it together.
+            for count, seconds in enumerate((10, 30, 1), start=1):
+                pool.submit(predict, seconds)
+                wait_for(lambda count=count: prepared() - before >= count, 10, "prepared")
+        finally:
+            os.kill(encoder, signal.SIGCONT)
+    assert answered == [10, 1, 30]
 
 
 def test_a_clip_has_one_row_per_frame(client: Client) -> None:

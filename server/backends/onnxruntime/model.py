@@ -3,19 +3,22 @@
 A Python-based backend: Triton loads it for every model whose config.pbtxt says
 ``backend: "onnxruntime"``, and it reads that configuration the way the native backend does.
 Requests of different length are concatenated where an input allows ragged batches, batch inputs
-are built, outputs are split back. It knows configurations and tensors, nothing else.
+are built, outputs are split back. It knows configurations and tensors, nothing else. What it has
+beside the native backend stands in two parameters of the configuration: ``layout`` (layout.py) and
+``max_part_elements`` (parts.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from layout import Layout, LayoutError
+from parts import split
 from runtime import open_session
 
 BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
@@ -57,6 +60,8 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"cannot load {path}: {error}") from error
 
         self.layout = Layout.read(self.config)
+        limit = self.config.get("parameters", {}).get("max_part_elements")
+        self.max_part_elements = int(limit["string_value"]) if limit else None
         self.inputs = {item["name"]: item for item in self.config["input"]}
         self.outputs = [item["name"] for item in self.config["output"]]
         self.batch_inputs = self.config.get("batch_input", [])
@@ -70,11 +75,10 @@ class TritonPythonModel:
             for name in item["target_name"]
         }
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers each request: those whose tensors are in order as one batch."""
-        responses: dict[int, Any] = {}
-        good: dict[int, dict[str, np.ndarray]] = {}
-        for number, request in enumerate(requests):
+    def execute(self, requests: list[Any]) -> list[None]:
+        """Answers each request as soon as its part of the batch is computed."""
+        good = []
+        for request in requests:
             tensors = {
                 name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
                 for name in self.inputs
@@ -82,31 +86,31 @@ class TritonPythonModel:
             try:
                 if self.layout is not None:
                     self.layout.check(tensors)
-                good[number] = tensors
+                good.append((request, tensors))
             except LayoutError as error:
-                refused = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-                responses[number] = pb_utils.InferenceResponse(error=refused)
-        answered = self._answer([requests[number] for number in good], list(good.values()))
-        responses |= zip(good, answered, strict=True)
-        return [responses[number] for number in range(len(requests))]
+                send(request, refusal(str(error), pb_utils.TritonError.INVALID_ARG))
+        sizes = [max(tensor.size for tensor in tensors.values()) for _, tensors in good]
+        for part in split(sizes, self.max_part_elements):
+            self._answer([good[position] for position in part])
+        return [None] * len(requests)
 
-    def _answer(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
-        """Runs requests as one batch; where that fails, one by one, so that no request suffers for
-        its neighbour's tensors."""
-        if not requests:
-            return []
+    def _answer(self, part: list[tuple[Any, dict[str, np.ndarray]]]) -> None:
+        """Runs requests together; where that fails, one by one, so that none suffers for its
+        neighbour's tensors."""
+        requests, tensors = zip(*part, strict=True)
         try:
-            return self._run(requests, tensors)
+            responses = self._run(requests, tensors)
         except (ValueError, RuntimeError) as error:
-            if len(requests) > 1:
-                return [
-                    self._answer([request], [item])[0]
-                    for request, item in zip(requests, tensors, strict=True)
-                ]
+            if len(part) > 1:
+                for one in part:
+                    self._answer([one])
+                return
             message = f"the graph refused the request's tensors: {' '.join(str(error).split())}"
-            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message))]
+            responses = [refusal(message)]
+        for request, response in zip(requests, responses, strict=True):
+            send(request, response)
 
-    def _run(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
+    def _run(self, requests: Sequence[Any], tensors: Sequence[dict[str, np.ndarray]]) -> list[Any]:
         batch = {
             name: np.concatenate([item[name].ravel() for item in tensors])
             if spec["allow_ragged_batch"]
@@ -146,3 +150,15 @@ class TritonPythonModel:
         rows = int(np.prod(shape))
         part = result[offset : offset + rows]
         return part.reshape(*shape, *result.shape[1:]), offset + rows
+
+
+def refusal(message: str, *code: int) -> Any:
+    """The response that carries an error."""
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, *code))
+
+
+def send(request: Any, response: Any) -> None:
+    """Answers a request, for good."""
+    request.get_response_sender().send(
+        response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    )
