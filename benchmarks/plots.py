@@ -150,7 +150,7 @@ def _batches(results: Results, _: float) -> plt.Figure:
         results.steady.load.name: results.steady,
     }
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    axes.set_title("Clips that the encoder computes at once")
+    axes.set_title("Clips in a batch for the encoder")
     largest = max(size for each in shown.values() for size in each.models["encoder"].batches)
     sizes = range(1, largest + 1)
     width = 0.8 / len(shown)

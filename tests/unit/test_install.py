@@ -104,7 +104,7 @@ def test_an_export_that_is_ended_installs_nothing(
     assert process.stdout
     with process:
         for line in process.stdout:
-            if "comparing" in line:
+            if "writing" in line:
                 process.send_signal(end)
                 break
     assert process.returncode != 0

@@ -11,7 +11,8 @@ beside the native backend stands in two parameters of the configuration: ``layou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
         [0, *(item.size for item in items)], dtype=dtype
     ),
 }
+
+
+SHM = "/dev/shm"
+ROOM = 32 * 2**20
+"""Bytes: several times the largest response, since other models take of it as well."""
 
 
 class TritonPythonModel:
@@ -75,10 +81,11 @@ class TritonPythonModel:
             for name in item["target_name"]
         }
 
-    def execute(self, requests: list[Any]) -> list[None]:
+    def execute(self, requests: list[Any]) -> list[Any]:
         """Answers each request as soon as its part of the batch is computed."""
-        good = []
-        for request in requests:
+        responses: list[Any] = [None] * len(requests)
+        good: dict[int, dict[str, np.ndarray]] = {}
+        for number, request in enumerate(requests):
             tensors = {
                 name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
                 for name in self.inputs
@@ -86,31 +93,35 @@ class TritonPythonModel:
             try:
                 if self.layout is not None:
                     self.layout.check(tensors)
-                good.append((request, tensors))
+                good[number] = tensors
             except LayoutError as error:
-                send(request, refusal(str(error), pb_utils.TritonError.INVALID_ARG))
-        sizes = [max(tensor.size for tensor in tensors.values()) for _, tensors in good]
-        for part in split(sizes, self.max_part_elements):
-            self._answer([good[position] for position in part])
-        return [None] * len(requests)
+                responses[number] = refusal(str(error), pb_utils.TritonError.INVALID_ARG)
+        numbers = list(good)
+        sizes = [max(tensor.size for tensor in tensors.values()) for tensors in good.values()]
+        parts = split(sizes, self.max_part_elements)
+        for part in parts:
+            chosen = [numbers[position] for position in part]
+            answers = self._answer([requests[n] for n in chosen], [good[n] for n in chosen])
+            for number, answer in zip(chosen, answers, strict=True):
+                if part is parts[-1] or not send(requests[number], answer):
+                    responses[number] = answer
+        return responses
 
-    def _answer(self, part: list[tuple[Any, dict[str, np.ndarray]]]) -> None:
+    def _answer(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
         """Runs requests together; where that fails, one by one, so that none suffers for its
-        neighbour's tensors."""
-        requests, tensors = zip(*part, strict=True)
+        neighbour's tensors. Raises nothing: a neighbour may have its answer already, and Triton
+        ends with SIGSEGV when such a batch fails."""
         try:
-            responses = self._run(requests, tensors)
-        except (ValueError, RuntimeError) as error:
-            if len(part) > 1:
-                for one in part:
-                    self._answer([one])
-                return
-            message = f"the graph refused the request's tensors: {' '.join(str(error).split())}"
-            responses = [refusal(message)]
-        for request, response in zip(requests, responses, strict=True):
-            send(request, response)
+            return self._run(requests, tensors)
+        except (ValueError, RuntimeError, MemoryError, pb_utils.TritonModelException) as error:
+            if len(requests) > 1:
+                return [
+                    self._answer([request], [item])[0]
+                    for request, item in zip(requests, tensors, strict=True)
+                ]
+            return [refusal(f"the graph cannot compute this: {' '.join(str(error).split())}")]
 
-    def _run(self, requests: Sequence[Any], tensors: Sequence[dict[str, np.ndarray]]) -> list[Any]:
+    def _run(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
         batch = {
             name: np.concatenate([item[name].ravel() for item in tensors])
             if spec["allow_ragged_batch"]
@@ -157,8 +168,16 @@ def refusal(message: str, *code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, *code))
 
 
-def send(request: Any, response: Any) -> None:
-    """Answers a request, for good."""
+def send(request: Any, response: Any) -> bool:
+    """Answers a request before its batch ends, unless shared memory may be too small for that.
+
+    A sender whose response finds no room can never answer its request, while one that `execute`
+    returns becomes an error.
+    """
+    room = os.statvfs(SHM)
+    if room.f_bavail * room.f_frsize < ROOM:
+        return False
     request.get_response_sender().send(
         response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
     )
+    return True
