@@ -1,6 +1,6 @@
 """How large the parts should be in which a CPU computes a batch.
 
-``python -m benchmarks.parts [--batches 12]``, from the root, with nothing else running. Opens the
+``python -m export.bench_parts [--batches 12]``, from the root, with nothing else running. Opens the
 installed encoder in this process, draws batches of four clips, and computes each with every limit
 in turn. What it prints is how much faster than clip by clip that was.
 """
