@@ -4,6 +4,9 @@
 a process of its own, since the thread pools of PyTorch and OpenVINO spin against each other in one;
 and the sides take turns clip by clip, since a machine's speed drifts. Prints a table and writes
 JSON. ``mix`` is four clips in one batch (FunASR: one after the other).
+
+``--device cuda`` does the same on a GPU, with larger batches, and FunASR in fp16 as well; ``mix``
+is 32 clips there. That has not been run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -23,7 +26,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16_000
-MIX = (1, 3, 5, 10)
+SECONDS = {"cpu": [1, 3, 5, 10, 30], "cuda": [10, 30]}
+"""Of the single clips on each device."""
+BATCHES: dict[str, dict[str, list[float]]] = {
+    "cpu": {"mix": [1, 3, 5, 10]},
+    "cuda": {"8 x 10 s": [10] * 8, "mix": [1 + 29 * number / 31 for number in range(32)]},
+}
+"""Seconds of the clips in one batch."""
 SETTLE = 2
 
 
@@ -60,28 +69,32 @@ def main() -> None:
     """Measures, prints and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="answers per median (%(default)s)")
-    parser.add_argument("--seconds", type=int, nargs="+", default=[1, 3, 5, 10, 30])
+    parser.add_argument("--seconds", type=int, nargs="+", help="of the single clips")
+    parser.add_argument("--device", choices=list(SECONDS), default="cpu", help="(%(default)s)")
     parser.add_argument("--checkpoint", default="random:large", help="a folder, or random[:SIZE]")
     parser.add_argument("--output", type=Path, help="JSON (default: in benchmarks/results/)")
     options = parser.parse_args()
     result = {"machine": machine(), "rounds": options.rounds, "checkpoint": options.checkpoint}
+    works: dict[str, list[float]] = {
+        f"{n} s": [n] for n in options.seconds or SECONDS[options.device]
+    }
+    works |= BATCHES[options.device]
+    works = dict(sorted(works.items(), key=lambda work: sum(work[1])))
     with tempfile.TemporaryDirectory() as folder:
-        common = ("--checkpoint", options.checkpoint, "--folder", folder)
+        common = ["--checkpoint", options.checkpoint, "--folder", folder]
+        common += ["--device", options.device]
         print("bench-encoder: exporting ...", flush=True)
         with Side("prepare", *common) as side:
-            precisions = side.ask()["precisions"]
-        arguments = {"funasr": ("funasr",), "onnxruntime": ("onnxruntime",)} | {
-            precision: ("openvino", "--precision", precision) for precision in precisions
-        }
-        works = {f"{seconds} s": [seconds] for seconds in options.seconds} | {"mix": list(MIX)}
-        works = dict(sorted(works.items(), key=lambda work: sum(work[1])))
+            prepared = side.ask()
+        result["machine"]["gpu"] = prepared["gpu"]
+        arguments = sides_of(options.device, prepared["precisions"])
         with contextlib.ExitStack() as stack:
             sides = {
                 name: stack.enter_context(Side(*arguments[name], *common)) for name in arguments
             }
             matrix = stack.enter_context(Side("matrix", *common))
             result["works"] = {
-                name: measure(name, [n * RATE for n in seconds], sides, matrix, options.rounds)
+                name: measure(name, [int(n * RATE) for n in seconds], sides, matrix, options.rounds)
                 for name, seconds in works.items()
             }
     print(table(result["works"]))
@@ -90,6 +103,18 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"bench-encoder: written to {path}")
+
+
+def sides_of(device: str, precisions: list[str]) -> dict[str, tuple[str, ...]]:
+    """The arguments of each side, FunASR's first."""
+    sides: dict[str, tuple[str, ...]] = {"funasr": ("funasr",)}
+    if device == "cuda":
+        sides["funasr fp16"] = ("funasr", "--precision", "fp16")
+        runtime = "onnxruntime"
+    else:
+        sides["onnxruntime"] = ("onnxruntime",)
+        runtime = "openvino"
+    return sides | {name: (runtime, "--precision", name) for name in precisions}
 
 
 def measure(
@@ -144,20 +169,21 @@ def relative_error(answers: list[list[float]], truths: list[list[float]]) -> flo
 def table(works: dict[str, Any]) -> str:
     """The result as text, one line for each work and side."""
     lines = [
-        f"{'work':5} {'side':12} {'median':>9} {'x FunASR':>9} {'of fp32':>8} {'of bf16':>8} "
-        f"{'rel. error':>10} {'peak MB':>8}"
+        f"{'work':8} {'side':12} {'median':>11} {'audio s/s':>10} {'x FunASR':>9} {'of fp32':>8} "
+        f"{'of bf16':>8} {'rel. error':>10} {'peak MB':>8}"
     ]
     for work, measured in works.items():
         for name, side in measured["sides"].items():
             share = side["share_of_matrix_rate"]
             lines.append(
-                f"{work:5} {name:12} {side['median'] * 1000:6.0f} ms "
+                f"{work:8} {name:12} {side['median'] * 1000:8.1f} ms "
+                f"{measured['audio_seconds'] / side['median']:10.1f} "
                 f"{side['faster_than_funasr']:9.2f} {share['fp32']:8.0%} {share['bf16']:8.0%} "
                 f"{side['relative_error']:10.1e} {side['peak_megabytes']:8.0f}"
             )
         rate = measured["matrix_rate"]
         lines.append(
-            f"      (matrix rate fp32 {rate['fp32'] / 1e9:.0f}, bf16 {rate['bf16'] / 1e9:.0f} "
+            f"         (matrix rate fp32 {rate['fp32'] / 1e9:.0f}, bf16 {rate['bf16'] / 1e9:.0f} "
             f"GFLOP/s; the work is {measured['flop'] / 1e9:.0f} GFLOP)"
         )
     return "\n".join(lines)

@@ -19,12 +19,14 @@ import numpy as np
 
 from export.contract import EMBEDDING
 from export.layout import pack
-from server.backends.onnxruntime.runtime import native_precisions, open_session
+from export.targets import TARGETS
+from server.backends.onnxruntime.runtime import open_session
 
 if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
 
-MATRIX = 2048
+MATRIX = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns with which a device reaches its rate."""
 GRAPH = "model.onnx"
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True, help="a folder, or random[:SIZE]")
     parser.add_argument("--folder", type=Path, required=True, help="of the graphs")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     # What libraries print must not stand among the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
@@ -45,9 +48,9 @@ def main() -> None:
     if options.side == "prepare":
         answer = _prepare(options)
     elif options.side == "matrix":
-        answer = _matrix_rates
+        answer = _matrix_rates(options.device)
     elif options.side == "funasr":
-        answer = _funasr(_load(options.checkpoint))
+        answer = _funasr(_load(options.checkpoint), options)
     else:
         answer = _runtime(options)
     for line in sys.stdin:
@@ -72,42 +75,65 @@ def _prepare(options: argparse.Namespace) -> Answer:
 
     def answer(_: dict[str, Any]) -> dict[str, Any]:
         """Exports the graphs, and says which precisions this machine computes."""
-        checkpoint, precisions = _load(options.checkpoint), native_precisions()
+        target = TARGETS["cuda" if options.device == "cuda" else "cpu"]
+        checkpoint, precisions = _load(options.checkpoint), target.precisions()
         for precision in precisions:
             (options.folder / precision).mkdir()
             encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order())
             write_onnx(encoder, options.folder / precision / GRAPH, precision)
-        return {"precisions": precisions}
+        return {"precisions": precisions, "gpu": _gpu(options.device)}
 
     return answer
 
 
-def _matrix_rates(request: dict[str, Any]) -> dict[str, float]:
-    """What this machine's matrix products reach through PyTorch, in FLOP per second."""
+def _gpu(device: str) -> str | None:
     import torch
 
-    rates = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a, b = (torch.randn(MATRIX, MATRIX).to(dtype) for _ in range(2))
-        seconds = []
-        for _ in range(6):
-            started = time.perf_counter()
-            a @ b
-            seconds.append(time.perf_counter() - started)
-        # The first one prepares the kernel.
-        rates[name] = 2 * MATRIX**3 / float(np.median(seconds[1:]))
-    return rates
+    return torch.cuda.get_device_name() if device == "cuda" else None
 
 
-def _funasr(checkpoint: Checkpoint) -> Answer:
+def _matrix_rates(device: str) -> Answer:
+    import torch
+
+    size = MATRIX[device]
+
+    def wait() -> None:
+        # A GPU's products are only asked for by the time that the call returns.
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    def answer(request: dict[str, Any]) -> dict[str, float]:
+        """What this machine's matrix products reach through PyTorch, in FLOP per second."""
+        rates = {}
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+            seconds = []
+            for _ in range(6):
+                wait()
+                started = time.perf_counter()
+                a @ b
+                wait()
+                seconds.append(time.perf_counter() - started)
+            # The first one prepares the kernel.
+            rates[name] = 2 * size**3 / float(np.median(seconds[1:]))
+        return rates
+
+    return answer
+
+
+def _funasr(checkpoint: Checkpoint, options: argparse.Namespace) -> Answer:
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from export.reference import Reference
 
-    reference = Reference(checkpoint, checkpoint.build())
+    reference = Reference(checkpoint, checkpoint.build(), options.device)
+    half = options.precision == "fp16"
 
     def run(clips: list[np.ndarray]) -> np.ndarray:
-        return np.stack([reference.run(clip).embedding for clip in clips])
+        # Its answers come back as NumPy arrays, and so are computed by then.
+        with torch.autocast(options.device, torch.float16, enabled=half):
+            return np.stack([reference.run(clip).embedding for clip in clips]).astype(np.float32)
 
     timed = _timed(run)
 
@@ -122,11 +148,14 @@ def _funasr(checkpoint: Checkpoint) -> Answer:
 
 
 def _runtime(options: argparse.Namespace) -> Answer:
-    accelerator = {"name": "openvino", "parameters": {"precision": options.precision}}
-    accelerators = {"cpu_execution_accelerator": [accelerator]}
-    config = {"optimization": {"execution_accelerators": accelerators}}
-    path = options.folder / options.precision / GRAPH
-    session = open_session(path, config if options.side == "openvino" else {})
+    config: dict[str, Any] = {}
+    if options.device == "cuda":
+        config["instance_group"] = [{"kind": "KIND_GPU"}]
+    elif options.side == "openvino":
+        accelerator = {"name": "openvino", "parameters": {"precision": options.precision}}
+        accelerators = {"cpu_execution_accelerator": [accelerator]}
+        config["optimization"] = {"execution_accelerators": accelerators}
+    session = open_session(options.folder / options.precision / GRAPH, config)
     name = EMBEDDING.name
     return _timed(lambda clips: session.run(pack(clips).inputs(), [name])[name])
 

@@ -30,10 +30,11 @@ class Answer:
 
 
 class Reference:
-    """FunASR's ``Emotion2vec.inference`` with a checkpoint's weights."""
+    """FunASR's ``Emotion2vec.inference`` with a checkpoint's weights, on the CPU or on CUDA."""
 
-    def __init__(self, checkpoint: Checkpoint, model: Emotion2vec):
-        self._model = model
+    def __init__(self, checkpoint: Checkpoint, model: Emotion2vec, device: str = "cpu"):
+        self._model = model.to(device)
+        self._device = device
         self._order = checkpoint.label_order()
         self._tokenizer = SimpleNamespace(token_list=checkpoint.tokens)
 
@@ -46,10 +47,11 @@ class Reference:
                 tokenizer=self._tokenizer,
                 granularity="frame",
                 extract_embedding=True,
-                device="cpu",
+                device=self._device,
             )
             frames = torch.from_numpy(results[0]["feats"])
-            frame_scores = torch.softmax(self._model.proj(frames), dim=-1).numpy()
+            frame_logits = self._model.proj(frames.to(self._device))
+            frame_scores = torch.softmax(frame_logits, dim=-1).cpu().numpy()
         scores = np.array(results[0]["scores"], np.float32)
         return Answer(
             scores=scores[self._order],

@@ -30,6 +30,14 @@ def recordings() -> list[Path]:
     return sorted(path for path in SAMPLES.iterdir() if path.suffix not in (".py", ".md", ""))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is marked ``gpu`` where PyTorch sees none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
 @pytest.fixture(scope="session")
 def write_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> WriteCheckpoint:
     """Writes a tiny checkpoint folder in the hub's format, with anything in it changed."""

@@ -1,0 +1,48 @@
+"""What a GPU computes, held to FunASR. Not run on one yet."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from export.__main__ import main as export_main
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("target", ["cuda", "tensorrt"])
+def test_an_export_holds_its_tolerance(
+    target: str, precision: str, tiny_checkpoint: Path, empty_repository: Callable[[], Path]
+) -> None:
+    if target == "tensorrt":
+        pytest.importorskip("tensorrt")
+    repository = empty_repository()
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
+    # It compares every clip, alone and in a batch, and installs nothing that is too far off.
+    export_main([*arguments, "--target", target, "--precision", precision])
+    card = json.loads((repository / "encoder" / "model_card.json").read_text("utf-8"))
+    assert (card["target"], card["precision"]) == (target, precision)
+
+
+def test_the_benchmark_times_funasr_and_us_on_the_gpu(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "result.json"
+    arguments = ["--device", "cuda", "--checkpoint", str(tiny_checkpoint), "--rounds", "1"]
+    subprocess.run(
+        [sys.executable, "benchmarks/encoder.py", *arguments, "--output", str(output)],
+        cwd=ROOT,
+        check=True,
+    )
+    result = json.loads(output.read_text("utf-8"))
+    assert set(result["works"]) == {"10 s", "30 s", "8 x 10 s", "mix"}
+    for work in result["works"].values():
+        assert set(work["sides"]) == {"funasr", "funasr fp16", "fp16", "fp32"}
+        assert work["sides"]["fp32"]["relative_error"] < 1e-4
