@@ -27,8 +27,8 @@ from options import Options
 from recording import Answer, BusyError, Cancelled, Encoder, Recording
 from sandbox import Decoder
 
-ENCODER_THREADS = 4
-"""Pieces that wait for the encoder at once: as many as it takes in one batch."""
+ENCODER_THREADS = 8
+"""Pieces that wait for the encoder at once: as many as it takes in a batch, and in the next one."""
 
 
 NOTHING = Recording(Options(), False, lambda: False)
