@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 from gateway.problems import Problem, overloaded
 
-REMEMBERED = 32
-"""Answers by which the next ones' wait is estimated."""
+REMEMBERED = 64
+"""Answers that are kept; the next one's wait is estimated by the half with the furthest places."""
 
-SHARE = 0.9
-"""Of them that took no longer than the next one is expected to."""
+SHARE = 0.95
+"""Of those that took no longer than the next one is expected to."""
 
 ALWAYS = 2
 """In flight whatever the estimate: one slow clip must not close the door."""
@@ -23,9 +23,10 @@ class Admission:
     """Counts what is in flight, and measures how long it is waited for.
 
     Whoever comes in has a place in the queue. How long the last answers took, each divided by its
-    place, says what a place costs; what nine of ten did not exceed is what the next ones are told.
+    place, says what a place costs; what nineteen of twenty did not exceed is what is expected next.
     The mean would be too little for half of them: clips differ in length, and come out in batches.
-    The most would shut the door for one slow clip.
+    The most would shut the door for one slow clip. The first places say least: where others send to
+    Triton as well, an answer at the front took what theirs took, which no further place adds to.
 
     Args:
         most: Never more than this at once.
@@ -36,7 +37,8 @@ class Admission:
         self._most = most
         self._max_wait = max_wait
         self._in_flight = 0
-        self._seconds_per_place: deque[float] = deque(maxlen=REMEMBERED)
+        self._answers: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
+        """Place, and seconds; the latest first."""
 
     @contextmanager
     def admit(self) -> Iterator[Callable[[], None]]:
@@ -55,7 +57,7 @@ class Admission:
         place, since = self._in_flight, time.monotonic()
 
         def answered() -> None:
-            self._seconds_per_place.append((time.monotonic() - since) / place)
+            self._answers.appendleft((place, time.monotonic() - since))
 
         try:
             yield answered
@@ -68,9 +70,12 @@ class Admission:
                 f"{self._in_flight} recognitions are being worked on, and there is no room for "
                 "more: try again in a second"
             )
-        if self._in_flight < ALWAYS or not self._seconds_per_place:
+        if self._in_flight < ALWAYS or not self._answers:
             return None
-        costs = sorted(self._seconds_per_place)
+        # A stable sort: of those with the same place the latest count.
+        furthest = sorted(self._answers, key=lambda answer: answer[0], reverse=True)
+        half = furthest[: (len(furthest) + 1) // 2]
+        costs = sorted(seconds / place for place, seconds in half)
         wait = (self._in_flight + 1) * costs[int(SHARE * len(costs))]
         if wait <= self._max_wait:
             return None

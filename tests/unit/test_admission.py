@@ -60,14 +60,14 @@ def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
         assert fill(door, stack) == 12
 
 
-def test_what_nine_of_ten_took_counts_and_is_forgotten(clock: Clock) -> None:
+def test_what_nineteen_of_twenty_took_counts_and_is_forgotten(clock: Clock) -> None:
     door = Admission(most=1000, max_wait=3.0)
-    for seconds in [0.1] * (REMEMBERED - 4) + [0.5] * 4:
+    for seconds in [0.1] * (REMEMBERED - 2) + [0.5] * 2:
         answer(door, clock, seconds)
     with ExitStack() as stack:
         assert fill(door, stack) == 6
-    # The first of the slow ones is forgotten after so many quick ones, and three are too few.
-    for _ in range(REMEMBERED - 3):
+    # The first of the slow ones is forgotten after so many quick ones, and one is too few.
+    for _ in range(REMEMBERED // 2 - 1):
         answer(door, clock, 0.1)
     with ExitStack() as stack:
         assert fill(door, stack) == 30
@@ -75,8 +75,19 @@ def test_what_nine_of_ten_took_counts_and_is_forgotten(clock: Clock) -> None:
 
 def test_one_slow_clip_does_not_shut_the_door(clock: Clock) -> None:
     door = Admission(most=1000, max_wait=3.0)
-    for seconds in [0.1] * 20 + [60]:
+    for seconds in [0.1] * 40 + [60]:
         answer(door, clock, seconds)
+    with ExitStack() as stack:
+        assert fill(door, stack) == 30
+
+
+def test_what_others_send_to_triton_is_not_counted_for_each_place(clock: Clock) -> None:
+    door = Admission(most=1000, max_wait=30.0)
+    # Five seconds for others' requests, and half a second for each of its own.
+    answer(door, clock, 6.5, before=2)
+    for _ in range(REMEMBERED // 2):
+        answer(door, clock, 10.0, before=9)
+        answer(door, clock, 5.5)
     with ExitStack() as stack:
         assert fill(door, stack) == 30
 
