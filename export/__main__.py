@@ -36,8 +36,6 @@ RANDOM_WARNING = """
 def main(argv: list[str] | None = None) -> int:
     """Exports one checkpoint; returns the exit code."""
     options = _parse(argv)
-    # So that the staging folder goes away when the export is ended from outside.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         _export(options)
     except ExportError as error:
@@ -206,4 +204,6 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    # So that the staging folder goes away when the export is ended from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())
