@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree
 
@@ -23,8 +20,7 @@ from emotion2vec_client import (
     PredictionTimeoutError,
     ServerUnavailableError,
 )
-from server.triton import Triton
-from tests.conftest import ROOT, SAMPLES, settings_for, speech_like
+from tests.conftest import SAMPLES
 from tests.integration.test_process import Server, children, descendants, stub_of, wait_for
 
 HAPPY = SAMPLES / "happy.wav"
@@ -195,55 +191,3 @@ def test_a_service_that_cannot_be_healed_is_given_up(tiny_repository: Path, tmp_
     assert server.process.returncode == 1
     assert "given up after 5 restarts" in output
     assert not server.leftovers()
-
-
-SMALL_SHM = """
-mount -t tmpfs -o size={megabytes}m tmpfs /dev/shm && exec "$@"
-"""
-
-
-def attempt(client: Client, samples: int) -> Prediction | Emotion2VecError:
-    """The largest answer that a clip may have, or why there is none."""
-    try:
-        return client.predict((speech_like(samples), 16_000), granularity="frame", embedding=True)
-    except Emotion2VecError as error:
-        return error
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="a small /dev/shm of one's own takes root")
-def test_a_full_shared_memory_is_an_error_and_passes(tiny_repository: Path) -> None:
-    """In a mount namespace of its own, so that nobody else's /dev/shm is filled."""
-    settings = settings_for(tiny_repository)
-    command = [
-        *("unshare", "--mount", "sh", "-c", SMALL_SHM.format(megabytes=256), "sh"),
-        *(sys.executable, "-m", "server", "--model-repository", str(tiny_repository)),
-        f"--http-port={settings.http_port}",
-        f"--grpc-port={settings.grpc_port}",
-        f"--metrics-port={settings.metrics_port}",
-    ]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        watched = Triton(settings)
-        wait_for(watched.is_ready, BACK_SECONDS, "ready")
-        inside = ["nsenter", "--mount", f"--target={process.pid}", "sh", "-c"]
-        [tritonserver] = children(process.pid)
-        url = f"127.0.0.1:{settings.grpc_port}"
-        with Client(url, timeout=10, retry_seconds=0) as client:
-            expected = client.predict(HAPPY).scores
-            fill = "head -c 1G /dev/zero > /dev/shm/filler 2>/dev/null; true"
-            subprocess.run([*inside, fill], check=True)
-            lengths = [480_000, 20_000, 480_000, 30_000, 480_000, 16_000, 300_000, 100_000] * 8
-            with ThreadPoolExecutor(12) as pool:
-                outcomes = list(pool.map(lambda length: attempt(client, length), lengths))
-            errors = [outcome for outcome in outcomes if isinstance(outcome, Emotion2VecError)]
-            assert errors
-            assert all(len(str(error)) > 20 for error in errors)
-            subprocess.run([*inside, "rm /dev/shm/filler"], check=True)
-            assert client.predict(HAPPY).scores == pytest.approx(expected, abs=1e-6)
-        # Nothing had to be started again.
-        assert children(process.pid) == [tritonserver]
-    finally:
-        process.terminate()
-        process.communicate(timeout=BACK_SECONDS)

@@ -7,7 +7,9 @@ worked on at a time, and a request may ask how far another one is.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import traceback
 import uuid
 from collections.abc import Iterable
@@ -30,10 +32,12 @@ from sandbox import Decoder
 ENCODER_THREADS = 8
 """Pieces that wait for the encoder at once: as many as it takes in a batch, and in the next one."""
 
+SHM = "/dev/shm"
+ROOM_SECONDS = 5
+"""How long an answer waits for room in shared memory."""
 
 NOTHING = Recording(Options(), False, lambda: False)
 """What there is of a recording that is not there."""
-
 
 TYPES = {"segments": np.float64, "duration": np.float64}
 
@@ -44,6 +48,10 @@ class EncoderError(Exception):
 
 class OverloadedError(Exception):
     """There are too many recordings already."""
+
+
+class NoRoomError(Exception):
+    """Shared memory is too full for an answer."""
 
 
 class TritonPythonModel:
@@ -105,7 +113,9 @@ class TritonPythonModel:
     def _work(self, recording: Recording, files: list[bytes], names: Iterable[str]) -> Any:
         with closing(Decoder(self.limits)) as decoder:
             recording.run(decoder.stream(files.pop()), self.encoder)
-        return answer(recording, names)
+        found = answer(recording, names)
+        wait_for_room(found)
+        return found
 
     def _finish(self, key: str, done: Future[Any], sender: Any) -> None:
         del self.recordings[key]
@@ -158,6 +168,29 @@ def answer(recording: Recording, names: Iterable[str]) -> Any:
             for name in names
         ]
     )
+
+
+def wait_for_room(response: Any) -> None:
+    """Waits until shared memory has room for an answer, which may be large.
+
+    A sender whose response finds none can never answer its request, so it is not tried.
+
+    Raises:
+        NoRoomError: There is none within ROOM_SECONDS.
+    """
+    size = sum(tensor.as_numpy().nbytes for tensor in response.output_tensors())
+    deadline = time.monotonic() + ROOM_SECONDS
+    while True:
+        room = os.statvfs(SHM)
+        # Other models take of it meanwhile.
+        if room.f_bavail * room.f_frsize >= 2 * size + 2**20:
+            return
+        if time.monotonic() > deadline:
+            raise NoRoomError(
+                f"{SHM} has no room for an answer of {size / 2**20:.1f} MB: make it larger, or see "
+                "what fills it, and send this recording again"
+            )
+        time.sleep(0.1)
 
 
 def rows(values: list[Any], width: int) -> np.ndarray:
