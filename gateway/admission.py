@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 
 from gateway.problems import Problem, overloaded
 
@@ -13,7 +14,7 @@ REMEMBERED = 64
 """Answers that are kept; the next one's wait is estimated by the half with the furthest places."""
 
 SHARE = 0.95
-"""Of those that took no longer than the next one is expected to."""
+"""Of those that took no longer than their place says and the next one is expected to."""
 
 ALWAYS = 2
 """In flight whatever the estimate: one slow clip must not close the door."""
@@ -23,10 +24,11 @@ class Admission:
     """Counts what is in flight, and measures how long it is waited for.
 
     Whoever comes in has a place in the queue. How long the last answers took, each divided by its
-    place, says what a place costs; what nineteen of twenty did not exceed is what is expected next.
-    The mean would be too little for half of them: clips differ in length, and come out in batches.
-    The most would shut the door for one slow clip. The first places say least: where others send to
-    Triton as well, an answer at the front took what theirs took, which no further place adds to.
+    place, says what a place costs; the middle one is taken for each place of the next answer. To
+    that comes what nineteen of twenty did not exceed it by: clips differ in length, come out in
+    batches, and wait now and then for something that no further place adds to. The most would shut
+    the door for one slow clip. The first places say least: where others send to Triton as well, an
+    answer at the front took what theirs took.
 
     Args:
         most: Never more than this at once.
@@ -75,8 +77,9 @@ class Admission:
         # A stable sort: of those with the same place the latest count.
         furthest = sorted(self._answers, key=lambda answer: answer[0], reverse=True)
         half = furthest[: (len(furthest) + 1) // 2]
-        costs = sorted(seconds / place for place, seconds in half)
-        wait = (self._in_flight + 1) * costs[int(SHARE * len(costs))]
+        pace = median(seconds / place for place, seconds in half)
+        excess = sorted(seconds - place * pace for place, seconds in half)
+        wait = (self._in_flight + 1) * pace + excess[int(SHARE * len(excess))]
         if wait <= self._max_wait:
             return None
         return overloaded(

@@ -62,10 +62,11 @@ def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
 
 def test_what_nineteen_of_twenty_took_counts_and_is_forgotten(clock: Clock) -> None:
     door = Admission(most=1000, max_wait=3.0)
-    for seconds in [0.1] * (REMEMBERED - 2) + [0.5] * 2:
+    for seconds in [0.1] * (REMEMBERED - 2) + [0.55] * 2:
         answer(door, clock, seconds)
+    # A tenth of a second for each place, and 0.45 s to spare.
     with ExitStack() as stack:
-        assert fill(door, stack) == 6
+        assert fill(door, stack) == 25
     # The first of the slow ones is forgotten after so many quick ones, and one is too few.
     for _ in range(REMEMBERED // 2 - 1):
         answer(door, clock, 0.1)
@@ -79,6 +80,15 @@ def test_one_slow_clip_does_not_shut_the_door(clock: Clock) -> None:
         answer(door, clock, seconds)
     with ExitStack() as stack:
         assert fill(door, stack) == 30
+
+
+def test_what_all_waited_for_once_is_not_counted_for_each_place(clock: Clock) -> None:
+    door = Admission(most=1000, max_wait=30.0)
+    for seconds in [1.5] * 40 + [10.0] * 4:
+        answer(door, clock, seconds, before=2)
+    # Half a second for each place, and 8.5 s to spare.
+    with ExitStack() as stack:
+        assert fill(door, stack) == 43
 
 
 def test_what_others_send_to_triton_is_not_counted_for_each_place(clock: Clock) -> None:
