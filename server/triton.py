@@ -30,6 +30,14 @@ DRAIN_SECONDS = 30
 
 STOP_SECONDS = DRAIN_SECONDS + 5
 
+POOL_BYTES = 24 * 2**20
+"""What each process of a Python backend takes of /dev/shm at the start: room for any batch of any
+model but the timeline. A process whose pool has to grow while /dev/shm is full may die of it, in
+its C++ part, where no Python can help."""
+
+POOL_SHARE = 6
+"""Each takes no more than one part in so many of /dev/shm, which a container has 64 MB of."""
+
 NO_GPU_NOISE = (
     b"CudaDriverHelper has not been initialized",
     b"CUDA driver version is insufficient",
@@ -157,15 +165,15 @@ class Triton:
             self._backends.cleanup()
 
     def _arguments(self) -> list[str]:
-        backends = Path(self._backends.name) if self._backends else Path()
+        backends = self._backends.name if self._backends else ""
+        pool = min(POOL_BYTES, shutil.disk_usage(SHM).free // POOL_SHARE)
         return [
             *self.settings.arguments(),
             f"--backend-directory={backends}",
             f"--exit-timeout-secs={DRAIN_SECONDS}",
-            *(
-                f"--backend-config={path.name},shm-region-prefix-name={self._prefix}"
-                for path in sorted(backends.iterdir())
-            ),
+            # Of all backends that run in Python, also those of another name.
+            f"--backend-config=python,shm-region-prefix-name={self._prefix}",
+            f"--backend-config=python,shm-default-byte-size={pool}",
         ]
 
 

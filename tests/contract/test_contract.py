@@ -18,6 +18,7 @@ from export import contract
 from export.config import encoder_config
 from export.random_checkpoint import TOKENS
 from gateway.settings import Settings
+from server.triton import POOL_BYTES
 from tests.conftest import ROOT
 
 REPOSITORY = ROOT / "model_repository"
@@ -144,6 +145,18 @@ def test_preprocess_lays_out_audio_as_the_contract_says() -> None:
     assert float(parameters["max_seconds"].string_value) == contract.MAX_SECONDS
     shortest = float(parameters["min_seconds"].string_value) * contract.SAMPLE_RATE
     assert shortest == contract.WINDOW
+
+
+def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
+    samples = contract.MAX_SECONDS * contract.SAMPLE_RATE
+    frames = samples // contract.SLOT
+    waveform = 4 * (samples + (contract.EXTRA_SLOTS + 1) * contract.SLOT + frames)
+    # Answers leave one by one.
+    answer = 4 * (frames + 1) * (EMBED_DIM + len(contract.LABELS))
+    assert 1.5 * (read_config("encoder").max_batch_size * waveform + answer) < POOL_BYTES
+
+    file = int(read_config("preprocess").parameters["max_bytes"].string_value)
+    assert 1.5 * (file + waveform + 4 * samples) < POOL_BYTES
 
 
 def test_no_segment_of_the_timeline_is_longer_than_a_clip() -> None:

@@ -11,7 +11,6 @@ beside the native backend stands in two parameters of the configuration: ``layou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,6 @@ BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
         [0, *(item.size for item in items)], dtype=dtype
     ),
 }
-
-
-SHM = "/dev/shm"
-ROOM = 32 * 2**20
-"""Bytes: several times the largest response, since other models take of it as well."""
 
 
 class TritonPythonModel:
@@ -103,8 +97,10 @@ class TritonPythonModel:
             chosen = [numbers[position] for position in part]
             answers = self._answer([requests[n] for n in chosen], [good[n] for n in chosen])
             for number, answer in zip(chosen, answers, strict=True):
-                if part is parts[-1] or not send(requests[number], answer):
+                if part is parts[-1]:
                     responses[number] = answer
+                else:
+                    send(requests[number], answer)
         return responses
 
     def _answer(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
@@ -168,16 +164,8 @@ def refusal(message: str, *code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, *code))
 
 
-def send(request: Any, response: Any) -> bool:
-    """Answers a request before its batch ends, unless shared memory may be too small for that.
-
-    A sender whose response finds no room can never answer its request, while one that `execute`
-    returns becomes an error.
-    """
-    room = os.statvfs(SHM)
-    if room.f_bavail * room.f_frsize < ROOM:
-        return False
+def send(request: Any, response: Any) -> None:
+    """Answers a request before its batch ends."""
     request.get_response_sender().send(
         response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
     )
-    return True
