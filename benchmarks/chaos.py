@@ -1,8 +1,7 @@
 """Every fault, on purpose: how fast it is noticed, how fast all is well again, and what is lost.
 
-``python -m benchmarks.chaos [--only WORDS]``, from the root; full disks and full shared memory
-take root, since they are made in a mount namespace of their own. Each fault meets a fresh service
-that `predict_many` keeps busy. The exit code is 1 when a promise is not kept.
+``python -m benchmarks.chaos [--only WORDS]``, from the root. Each fault meets a fresh service that
+`predict_many` keeps busy. The exit code is 1 when a promise is not kept.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import asyncio
 import itertools
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,7 +23,16 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks import rest
-from benchmarks.processes import POLL_SECONDS, ROOT, SAMPLES, Service, ServiceError, table
+from benchmarks.leaks import SHM
+from benchmarks.processes import (
+    POLL_SECONDS,
+    ROOT,
+    SAMPLES,
+    Service,
+    ServiceError,
+    own_disk,
+    table,
+)
 from benchmarks.traffic import CLIPS, TOLERANCE, Arrays, arrays_of, differs
 from emotion2vec_client import Client, Outcome
 
@@ -211,16 +218,6 @@ def _corrupt(repository: Path, folder: Path, row: Row) -> None:
     row.note = f"exit code {code} after {time.monotonic() - began:.1f} s, which says why"
 
 
-def _in_namespace(path: Path, megabytes: int) -> list[str]:
-    mount = f'mount -t tmpfs -o size={megabytes}m tmpfs {path} && exec "$@"'
-    return ["unshare", "--mount", "sh", "-c", mount, "sh"]
-
-
-def _inside(service: Service, command: str) -> None:
-    entered = ["nsenter", "--mount", f"--target={service.process.pid}", "sh", "-c", command]
-    subprocess.run(entered, check=True)
-
-
 def _full_disk(repository: Path, folder: Path, row: Row) -> None:
     """No room under outputs/."""
     outputs = folder / "outputs"
@@ -229,14 +226,14 @@ def _full_disk(repository: Path, folder: Path, row: Row) -> None:
     def status() -> int:
         return asyncio.run(rest.ask(service.rest, rest.upload(CLIPS[CLIP.name]))).status
 
-    with Service(repository, folder, _in_namespace(outputs, 8)) as service:
+    with Service(repository, folder, own_disk(outputs, 8)) as service:
         first = status()
         with Many(service) as many:
-            _inside(service, f"head -c 16M /dev/zero > {outputs}/filler 2>/dev/null; true")
+            service.fill(outputs)
             full = status()
             ready = service.is_ready()
             many.wait_for_answers(CONCURRENCY)
-            _inside(service, f"rm {outputs}/filler")
+            service.empty(outputs)
             again = status()
     row.answered, row.lost = many.answered, len(many.lost)
     row.broken = (first, full, again) != (200, 507, 200) or not ready
@@ -245,12 +242,12 @@ def _full_disk(repository: Path, folder: Path, row: Row) -> None:
 
 def _full_shared_memory(repository: Path, folder: Path, row: Row) -> None:
     """No room in /dev/shm: clips are answered as before, from what was taken at the start."""
-    with Service(repository, folder, _in_namespace(Path("/dev/shm"), 256)) as service:
+    with Service(repository, folder, own_disk(SHM, 256)) as service:
         with Client(service.grpc_url, retry_seconds=0, timeout=PATIENCE) as client:
             sent = [SAMPLES / "story.ogg", CLIP] * 3
             wants: dict[str, Any] = {"granularity": "frame", "embedding": True}
             expected = [arrays_of(client.predict(clip, **wants)) for clip in sent]
-            _inside(service, "head -c 1G /dev/zero > /dev/shm/filler 2>/dev/null; true")
+            service.fill(SHM)
             outcomes = client.predict_many(sent, **wants)
             tolerance = TOLERANCE[client.model_info().precision]
             troubles = [
@@ -276,15 +273,11 @@ SCENARIOS: dict[str, Callable[[Path, Path, Row], None]] = {
     "outputs/ full": _full_disk,
     "/dev/shm full": _full_shared_memory,
 }
-ROOT_ONLY = ("outputs/ full", "/dev/shm full")
 
 
 def play(name: str, repository: Path) -> Row:
     """One fault, from a fresh service on."""
     row = Row(name, noticed_limit=HANG_SECONDS if "stopped" in name else DEATH_SECONDS)
-    if name in ROOT_ONLY and os.geteuid() != 0:
-        row.note = "not tried: takes root"
-        return row
     with tempfile.TemporaryDirectory(prefix="emotion2vec-chaos-") as folder:
         try:
             SCENARIOS[name](repository, Path(folder), row)

@@ -25,13 +25,23 @@ class ServiceError(Exception):
     """The service cannot be started or has no such part; the message is one sentence."""
 
 
+def own_disk(path: Path, megabytes: int) -> list[str]:
+    """What runs a command with a disk of its own at ``path``, which may be filled.
+
+    In a mount namespace, and without root in a user namespace as well: nobody else sees it.
+    """
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    mount = f'mount -t tmpfs -o size={megabytes}m tmpfs {path} && exec "$@"'
+    return ["unshare", *user, "--mount", "sh", "-c", mount, "sh"]
+
+
 class Service:
     """``python -m server --gateway`` on free ports, for the length of a ``with`` block.
 
     Args:
         repository: The model repository.
         folder: Where its lines (``log``) and its results (``outputs``) go.
-        within: A command that runs it, such as ``unshare`` with its arguments.
+        within: A command that runs it, such as `own_disk`.
         settings: ``E2V_`` variables of the gateway, in lower case and without the prefix.
     """
 
@@ -128,6 +138,20 @@ class Service:
                 )
             time.sleep(POLL_SECONDS)
         return seconds
+
+    def inside(self, command: str) -> None:
+        """Runs a line of sh where the service sees its own disk."""
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        entered = ["nsenter", *user, "--mount", f"--target={self.process.pid}"]
+        subprocess.run([*entered, "sh", "-c", command], check=True)
+
+    def fill(self, folder: Path) -> None:
+        """Leaves no room on the service's own disk."""
+        self.inside(f"head -c 1G /dev/zero > {folder}/filler 2>/dev/null; true")
+
+    def empty(self, folder: Path) -> None:
+        """Takes away what filled it."""
+        self.inside(f"rm {folder}/filler")
 
     def is_ready(self) -> bool:
         """Whether Triton says that all its models are ready, and the gateway says so as well."""

@@ -53,6 +53,8 @@ def create_app(settings: Settings) -> FastAPI:
                 await pruning
             await timelines.close()
             await client.close()
+            # Here, as a signal that ends the gateway leaves no time later.
+            page.UPLOADS.cleanup()
 
     # FastAPI's own /docs loads its scripts from elsewhere.
     app = FastAPIOffline(

@@ -36,7 +36,10 @@ model but the timeline. A process whose pool has to grow while /dev/shm is full 
 its C++ part, where no Python can help."""
 
 POOL_SHARE = 6
-"""Each takes no more than one part in so many of /dev/shm, which a container has 64 MB of."""
+"""Each takes no more than one part in so many of what is free: a container has 64 MB by default."""
+
+LEAST_POOL_BYTES = 2**20
+"""Triton takes no less."""
 
 NO_GPU_NOISE = (
     b"CudaDriverHelper has not been initialized",
@@ -166,14 +169,13 @@ class Triton:
 
     def _arguments(self) -> list[str]:
         backends = self._backends.name if self._backends else ""
-        pool = min(POOL_BYTES, shutil.disk_usage(SHM).free // POOL_SHARE)
         return [
             *self.settings.arguments(),
             f"--backend-directory={backends}",
             f"--exit-timeout-secs={DRAIN_SECONDS}",
             # Of all backends that run in Python, also those of another name.
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
-            f"--backend-config=python,shm-default-byte-size={pool}",
+            f"--backend-config=python,shm-default-byte-size={_pool_bytes()}",
         ]
 
 
@@ -184,6 +186,17 @@ def _check_repository(repository: Path) -> None:
         raise ServerError(
             f"the model repository {repository} holds no exported model: run `make export`"
         )
+
+
+def _pool_bytes() -> int:
+    free = shutil.disk_usage(SHM).free
+    if free < POOL_SHARE * LEAST_POOL_BYTES:
+        least = POOL_SHARE * LEAST_POOL_BYTES / 2**20
+        raise ServerError(
+            f"{SHM} has {free / 2**20:.1f} MB free, and the service takes {least:.0f} MB at least: "
+            "make it larger (in a container with --shm-size=1g), or see what fills it"
+        )
+    return min(POOL_BYTES, free // POOL_SHARE)
 
 
 def _check_ports(settings: Settings) -> None:

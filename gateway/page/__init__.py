@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from gateway.page.environment import UPLOADS
+
+# isort: split
 from pathlib import Path
 
 import gradio as gr
@@ -17,6 +19,8 @@ from gateway.page.text import TEXTS
 from gateway.recognition import Recogniser
 from gateway.settings import Settings
 
+__all__ = ["UPLOADS", "mount"]
+
 STATIC = Path(__file__).parent / "static"
 SAMPLES = STATIC.parents[2] / "samples"
 EXAMPLES = ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg", "fearful.m4a", "story.ogg")
@@ -27,7 +31,6 @@ UPLOADS_TOO_LARGE = 4
 
 def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Settings) -> None:
     """Adds the page to an application: / leads to /zh/ or /en/, as the browser prefers."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
     @app.get("/", include_in_schema=False)
     async def home(request: Request) -> RedirectResponse:

@@ -148,12 +148,14 @@ def test_preprocess_lays_out_audio_as_the_contract_says() -> None:
 
 
 def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
+    encoder = read_config("encoder")
     samples = contract.MAX_SECONDS * contract.SAMPLE_RATE
     frames = samples // contract.SLOT
     waveform = 4 * (samples + (contract.EXTRA_SLOTS + 1) * contract.SLOT + frames)
-    # Answers leave one by one.
+    # Answers leave one by one; those of the last part together, which is no longer than a clip.
+    assert int(encoder.parameters["max_part_elements"].string_value) <= samples
     answer = 4 * (frames + 1) * (EMBED_DIM + len(contract.LABELS))
-    assert 1.5 * (read_config("encoder").max_batch_size * waveform + answer) < POOL_BYTES
+    assert 1.5 * (encoder.max_batch_size * waveform + answer) < POOL_BYTES
 
     file = int(read_config("preprocess").parameters["max_bytes"].string_value)
     assert 1.5 * (file + waveform + 4 * samples) < POOL_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 from playwright.sync_api import Browser, expect
 
 from emotion2vec_client import LABELS
+from server.triton import OWNED_PREFIX
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
 from tests.integration.visits import PATIENCE, PHONE, Visit
@@ -195,3 +197,16 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
 def test_the_description_loads_nothing_from_elsewhere_either(visit: Visit) -> None:
     visit.page.goto(f"{visit.gateway.url}/docs")
     expect(visit.page.get_by_text("Recognise the emotion of one recording")).to_be_visible()
+
+
+def test_uploads_are_the_gateways_own_and_go_with_it(url: str, tmp_path: Path) -> None:
+    # Where another user's Gradio was first, nobody else can write; root could.
+    (tmp_path / "gradio").touch()
+    with Gateway(url, tmp_path / "outputs", TMPDIR=str(tmp_path)) as gateway:
+        files = {"files": ("happy.wav", (SAMPLES / "happy.wav").read_bytes())}
+        [path] = gateway.http.post("/en/gradio_api/upload", files=files).json()
+        [folder] = tmp_path.glob(OWNED_PREFIX.format(pid=gateway.process.pid) + "*")
+        assert folder in Path(path).parents
+        assert Path(path).is_file()
+        assert folder.stat().st_mode & 0o077 == 0
+    assert not folder.exists()

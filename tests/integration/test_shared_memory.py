@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,61 +11,27 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.leaks import SHM
+from benchmarks.processes import Service, ServiceError, own_disk
 from emotion2vec_client import Client, Emotion2VecError, Timeline
-from server.triton import Triton
-from tests.conftest import ROOT, SAMPLES, settings_for, speech_like
-from tests.integration.test_process import children, wait_for
-
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="a small /dev/shm of one's own takes root"
-)
+from tests.conftest import SAMPLES, speech_like
+from tests.integration.test_process import children
 
 HAPPY = SAMPLES / "happy.wav"
 WAIT_SECONDS = 60
-SMALL_SHM = """
-mount -t tmpfs -o size=256m tmpfs /dev/shm && exec "$@"
-"""
-
-Inside = Callable[[str], None]
-FILL = "head -c 1G /dev/zero > /dev/shm/filler 2>/dev/null; true"
-EMPTY = "rm /dev/shm/filler"
 
 
 @pytest.fixture
-def service(tiny_repository: Path, tmp_path: Path) -> Iterator[tuple[str, Inside]]:
-    """The address of a service with a /dev/shm of its own, and what runs commands there.
-
-    Nobody else's /dev/shm is filled; and nothing had to be started again at the end.
-    """
-    settings = settings_for(tiny_repository)
-    command = [
-        *("unshare", "--mount", "sh", "-c", SMALL_SHM, "sh"),
-        *(sys.executable, "-m", "server", "--model-repository", str(tiny_repository)),
-        f"--http-port={settings.http_port}",
-        f"--grpc-port={settings.grpc_port}",
-        f"--metrics-port={settings.metrics_port}",
-    ]
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
-    there = ["nsenter", "--mount", f"--target={process.pid}", "sh", "-c"]
-    try:
-        wait_for(Triton(settings).is_ready, WAIT_SECONDS, "ready")
-        [tritonserver] = children(process.pid)
-
-        def inside(command: str) -> None:
-            subprocess.run([*there, command], check=True)
-
-        yield f"127.0.0.1:{settings.grpc_port}", inside
-        assert children(process.pid) == [tritonserver], log.read_text()
-    finally:
-        process.terminate()
-        process.wait(WAIT_SECONDS)
+def service(tiny_repository: Path, tmp_path: Path) -> Iterator[Service]:
+    """With a /dev/shm of its own; nothing of it had to be started again at the end."""
+    with Service(tiny_repository, tmp_path, own_disk(SHM, 256)) as running:
+        parts = children(running.process.pid)
+        yield running
+        assert children(running.process.pid) == parts, running.log.read_text()
 
 
-def test_clips_are_answered_all_the_same(service: tuple[str, Inside]) -> None:
+def test_clips_are_answered_all_the_same(service: Service) -> None:
     """Also the largest: their room is taken at the start."""
-    url, inside = service
     lengths = [480_000, 20_000, 480_000, 30_000, 480_000, 16_000, 300_000, 100_000]
     clips = {length: (speech_like(length), 16_000) for length in lengths}
 
@@ -77,20 +40,17 @@ def test_clips_are_answered_all_the_same(service: tuple[str, Inside]) -> None:
         assert frames is not None
         return frames.scores
 
-    with Client(url, retry_seconds=0) as client:
+    with Client(service.grpc_url, retry_seconds=0) as client:
         expected = {length: ask(length) for length in clips}
-        inside(FILL)
+        service.fill(SHM)
         with ThreadPoolExecutor(12) as pool:
             found = list(pool.map(ask, lengths * 8))
         for length, scores in zip(lengths * 8, found, strict=True):
             np.testing.assert_allclose(scores, expected[length], atol=1e-5)
 
 
-def test_a_timeline_ends_with_an_error_and_it_passes(
-    service: tuple[str, Inside], tmp_path: Path
-) -> None:
-    """A small file with an answer larger than what the model has of shared memory."""
-    url, inside = service
+def test_a_timeline_ends_with_an_error_and_it_passes(service: Service, tmp_path: Path) -> None:
+    """Its answer may be larger than what is taken at the start, and is not tried."""
     recording = tmp_path / "long.flac"
     soundfile.write(recording, np.zeros(15 * 60 * 16_000, np.float32), 16_000)
     begun = threading.Event()
@@ -105,11 +65,17 @@ def test_a_timeline_ends_with_an_error_and_it_passes(
             progress=watch, timeout=WAIT_SECONDS,
         )  # fmt: skip
 
-    with Client(url, retry_seconds=0) as client, ThreadPoolExecutor(1) as pool:
+    with Client(service.grpc_url, retry_seconds=0) as client, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask)
         assert begun.wait(WAIT_SECONDS)
-        inside(FILL)
+        service.fill(SHM)
         with pytest.raises(Emotion2VecError, match=r"has no room for an answer of 1\.1 MB"):
             answer.result()
-        inside(EMPTY)
+        service.empty(SHM)
         assert client.timeline(HAPPY).segments
+
+
+def test_without_room_at_the_start_it_says_so(tiny_repository: Path, tmp_path: Path) -> None:
+    service = Service(tiny_repository, tmp_path, own_disk(SHM, 5))
+    with pytest.raises(ServiceError, match=r"5\.0 MB free, and the service takes 6 MB"), service:
+        pass

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
@@ -85,12 +87,15 @@ def test_the_shapes_a_plan_is_built_for_are_those_of_a_batch() -> None:
     ],
 )
 def test_a_target_that_is_not_there_is_refused_at_once(
-    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("there is a GPU")
+    # Also where there is one.
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main([*arguments, "--checkpoint", "random", "--model-repository", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert sentence in captured.err
