@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+UNFINISHED := $(VENV).unfinished
 ENCODER := model_repository/encoder/config.pbtxt
 # Options for `make export`, `make serve` and the benchmarks, for example ARGS="--checkpoint my-checkpoint".
 ARGS ?=
@@ -61,7 +63,7 @@ openapi: $(VENV)/.dev ## Write gateway/openapi.json from the code
 	@$(BIN)/python -m gateway --openapi > openapi.new && mv openapi.new gateway/openapi.json
 
 clean: ## Remove the virtual environment, caches and the exported model
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .model_repository-export benchmarks/.corpus
+	rm -rf $(VENV) $(UNFINISHED) .pytest_cache .mypy_cache .ruff_cache .model_repository-export benchmarks/.corpus
 	rm -rf model_repository/encoder client/*.egg-info client/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -85,13 +87,19 @@ client-bench := ./client[cli]
 client-export := ./client[cli]
 client-dev := ./client[cli,parquet,analysis]
 
-# One mark per dependency set, renewed when a pin changes.
-$(VENV)/.serve $(VENV)/.run $(VENV)/.bench $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml | $(BIN)/python
-	@echo "installing the packages to $* (once; a few minutes) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group $* -e "$(client-$*)"
-	@touch $@
+# An installation that was cut off leaves packages that look whole and are not: the environment is
+# then made anew. Who installs holds the lock.
+ifneq ($(wildcard $(UNFINISHED)),)
+$(shell flock --nonblock $(UNFINISHED) rm -rf $(VENV) $(UNFINISHED))
+endif
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-	@# Older pip knows no dependency groups.
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --upgrade pip
+# One mark per dependency set, renewed when a pin changes.
+$(VENV)/.serve $(VENV)/.run $(VENV)/.bench $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml
+	@exec 9> $(UNFINISHED); set -e; \
+	flock --nonblock 9 || { echo "another make is installing packages here: wait for it" >&2; exit 1; }; \
+	echo "installing the packages to $* (once; a few minutes) ..."; \
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
+	: "Older pip knows no dependency groups."; \
+	$(PIP) install -q -c constraints.txt --upgrade pip; \
+	$(PIP) install -q -c constraints.txt --group $* -e "$(client-$*)"; \
+	touch $@; rm $(UNFINISHED)

@@ -1,1 +1,5 @@
-"""Checkpoint to verified ONNX graph: run it with `python -m export`."""
+"""From FunASR's checkpoint to a verified model in Triton's repository."""
+
+from export import environment
+
+environment.prepare()

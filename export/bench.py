@@ -62,7 +62,7 @@ def main() -> None:
 
 def _load(source: str) -> Checkpoint:
     from export.checkpoint import load_folder
-    from export.random_checkpoint import random_checkpoint
+    from export.replica import random_checkpoint
 
     if source.split(":")[0] == "random":
         return random_checkpoint(source.partition(":")[2] or "large")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import torch
 from funasr.models.emotion2vec.model import Emotion2vec
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from export import contract
+from export import contract, published
 from export.errors import ExportError
-from export.hub import PINNED
+from export.progress import step
+from export.published import FileFacts
 
 ENGLISH_OF = {"<unk>": "unknown"}
 
@@ -29,7 +32,7 @@ class Checkpoint:
         source: What the user asked for: a hub's name, a folder, or ``random:large``.
         revision: The hub's revision, None for folders and random weights.
         weights: ``pretrained``, or ``random`` for weights that mean nothing.
-        sha256: Digest of model.pt, None for random weights.
+        files: Size and digest of each file; empty for random weights.
         model_conf: The section of that name of config.yaml.
         tokens: The lines of tokens.txt.
         state: The model's tensors under the names that FunASR's model uses.
@@ -39,7 +42,7 @@ class Checkpoint:
     source: str
     revision: str | None
     weights: str
-    sha256: str | None
+    files: Mapping[str, FileFacts]
     model_conf: dict[str, Any]
     tokens: list[str]
     state: dict[str, torch.Tensor]
@@ -52,56 +55,83 @@ class Checkpoint:
 
     def build(self) -> Emotion2vec:
         """FunASR's own model with these weights, in eval mode."""
-        model = _skeleton(self.model_conf, len(self.tokens))
+        model = build_model(self.model_conf, len(self.tokens))
         model.load_state_dict(self.state, strict=True)
         return model.eval()
 
 
-def load_folder(folder: Path, source: str | None = None, revision: str | None = None) -> Checkpoint:
+def load_folder(
+    folder: Path,
+    source: str | None = None,
+    revision: str | None = None,
+    files: Mapping[str, FileFacts] | None = None,
+) -> Checkpoint:
     """Reads config.yaml, tokens.txt and model.pt.
 
     Args:
         folder: Where they lie.
         source: What to call the checkpoint, the folder by default.
         revision: The hub's revision, if it came from one.
+        files: Their sizes and digests, where they have been measured already.
 
     Raises:
         ExportError: A file is missing or unreadable, the architecture or the labels are not those
             of emotion2vec+, or weights are missing.
     """
-    for name in ("config.yaml", "tokens.txt", "model.pt"):
+    for name in published.FILES:
         if not (folder / name).is_file():
             raise ExportError(
                 f"{folder} has no {name}: a checkpoint folder holds config.yaml, tokens.txt and "
                 "model.pt"
             )
-    try:
-        loaded = OmegaConf.load(folder / "config.yaml")
-        config: Any = OmegaConf.to_container(loaded, resolve=True)
-    except (OmegaConfBaseException, ValueError, OSError) as error:
-        raise ExportError(f"cannot read {folder / 'config.yaml'}: {error}") from error
-    if not isinstance(config, dict) or "model_conf" not in config:
-        raise ExportError(f"{folder / 'config.yaml'} has no section model_conf")
+    config = read_config(_read_text(folder / "config.yaml"))
     model_conf = config["model_conf"]
     check_architecture(model_conf)
-    tokens = (folder / "tokens.txt").read_text(encoding="utf-8").split()
+    tokens = _read_text(folder / "tokens.txt").split()
     check_tokens(tokens)
-    stored = _read_weights(folder / "model.pt")
-    state, report = _select(stored, _skeleton(model_conf, len(tokens)), config)
-    digest = hashlib.sha256()
-    with open(folder / "model.pt", "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    weights = folder / "model.pt"
+    with step(f"reading {weights.name} ({weights.stat().st_size / 1e6:,.0f} MB)"):
+        stored = _read_weights(weights)
+        state, report = _select(stored, build_model(model_conf, len(tokens)), config)
     return Checkpoint(
         source=source or str(folder),
         revision=revision,
         weights="pretrained",
-        sha256=digest.hexdigest(),
+        files=files or measure_folder(folder),
         model_conf=model_conf,
         tokens=tokens,
         state=state,
         report=report,
     )
+
+
+def measure_folder(folder: Path) -> dict[str, FileFacts]:
+    """Size and digest of each file of a checkpoint folder."""
+    with step("computing the SHA-256 of the checkpoint's files"):
+        return {name: published.measure(folder / name) for name in published.FILES}
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """The sections of a config.yaml.
+
+    Raises:
+        ExportError: It is not YAML, or has no section ``model_conf``.
+    """
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ExportError(f"cannot read config.yaml: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_conf"), dict):
+        raise ExportError("config.yaml has no section model_conf")
+    return config
+
+
+def _read_text(path: Path) -> str:
+    try:
+        # Without the byte order mark that an editor may have put before it.
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"cannot read {path}: {error}") from error
 
 
 def check_architecture(model_conf: dict[str, Any]) -> None:
@@ -148,8 +178,8 @@ def check_tokens(tokens: list[str]) -> None:
     """
     if any(token.startswith("unuse") for token in tokens):
         revisions = " or ".join(
-            f"{name} at --revision {revision} (--hub {hub})"
-            for (hub, name), revision in PINNED.items()
+            f"{name} at --revision {published.LARGE.revisions[hub]} (--hub {hub})"
+            for hub, name in published.LARGE.names.items()
         )
         raise ExportError(
             f"tokens.txt is of an old revision, with placeholders instead of labels ({tokens}): "
@@ -169,9 +199,22 @@ def _english(token: str) -> str:
     return ENGLISH_OF.get(last, last)
 
 
-def _skeleton(model_conf: dict[str, Any], labels: int) -> Emotion2vec:
-    """FunASR's model with its initial weights, once its frontend is known to fit the layout."""
-    model = Emotion2vec(model_conf=model_conf, vocab_size=labels)
+def build_model(model_conf: dict[str, Any], labels: int) -> Emotion2vec:
+    """FunASR's model as inference needs it, with initial weights.
+
+    The published config.yaml describes a decoder for which model.pt has no weights: FunASR builds
+    it, warns that its keys are missing, and never calls it (ddlBoJack/emotion2vec#36, #84).
+
+    Args:
+        model_conf: The section of that name of config.yaml.
+        labels: Rows of the classification head.
+
+    Raises:
+        ExportError: Its frontend does not fit the layout of the audio.
+    """
+    needed = copy.deepcopy(model_conf)
+    needed["modalities"]["audio"]["decoder"] = None
+    model = Emotion2vec(model_conf=needed, vocab_size=labels)
     hop, window = 1, 1
     for layer in model.modality_encoders["AUDIO"].local_encoder.conv_layers:
         window += (layer[0].kernel_size[0] - 1) * hop
@@ -209,17 +252,14 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 def _select(
     stored: dict[str, torch.Tensor], model: Emotion2vec, config: dict[str, Any]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Picks the model's tensors out of the file, as FunASR's loader names them.
-
-    config.yaml's ``scope_map`` lists pairs (prefix in the file, prefix in the model).
-    """
-    scope = [str(item) for item in config.get("scope_map") or []]
-    prefixes = ["", "module.", *(prefix for prefix in scope[::2] if prefix.lower() != "none")]
+    """Picks the model's tensors out of the file, as FunASR's loader names them."""
+    scope = _scope(config)
     state: dict[str, torch.Tensor] = {}
     used: set[str] = set()
     problems: list[str] = []
     for name, wanted in model.state_dict().items():
-        key = next((p + name for p in reversed(prefixes) if p + name in stored), None)
+        keys = [source + name[len(own) :] for source, own in scope if name.startswith(own)]
+        key = next((key for key in reversed(keys) if key in stored), None)
         if key is None:
             problems.append(f"{name} is missing")
         elif stored[key].shape != wanted.shape:
@@ -241,3 +281,18 @@ def _select(
         "weights missing: 0",
     ]
     return state, report
+
+
+def _scope(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pairs (prefix in the file, prefix in the model) from ``scope_map``; the last that fits wins.
+
+    As in FunASR's ``load_pretrained_model``: the list goes on with ``module.``, and ``none``, in
+    any case, is the empty prefix.
+    """
+    given = config.get("scope_map") or []
+    listed = given.split(",") if isinstance(given, str) else [str(item) for item in given]
+    if len(listed) % 2:
+        raise ExportError(f"scope_map of config.yaml must list pairs of prefixes: {listed}")
+    listed += ["module.", "none"]
+    names = ["" if item.lower() == "none" else item for item in listed]
+    return [("", ""), *zip(names[::2], names[1::2], strict=True)]

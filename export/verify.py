@@ -80,6 +80,7 @@ class Row:
 
 
 Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
+Answers = Callable[[np.ndarray], Answer]
 
 
 def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
@@ -104,7 +105,7 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
     return clips
 
 
-def remembered(reference: Callable[[np.ndarray], Answer]) -> Callable[[np.ndarray], Answer]:
+def remembered(reference: Answers) -> Answers:
     """A reference that computes each clip once, however many precisions are held to it."""
     answers: dict[bytes, Answer] = {}
 
@@ -119,20 +120,36 @@ def remembered(reference: Callable[[np.ndarray], Answer]) -> Callable[[np.ndarra
 
 def compare(
     run: Run,
-    reference: Callable[[np.ndarray], Answer],
+    reference: Answers,
     clips: dict[str, np.ndarray],
     batch_size: int = 32,
+    reached: Callable[[str], None] = lambda position: None,
 ) -> list[Row]:
-    """Runs all clips through both, alone and in batches of so many at most."""
+    """Runs all clips through both, alone and in batches of so many at most.
+
+    Args:
+        run: The graph.
+        reference: FunASR.
+        clips: float32 [n] each, 16 kHz, by name.
+        batch_size: Clips in one batch at most.
+        reached: Told which clip is being computed.
+    """
     packed = list(clips.values())
-    alone = [_answers(run, [clip])[0] for clip in packed]
+    alone = []
+    for number, clip in enumerate(packed, start=1):
+        reached(f"clip {number} of {len(packed)} alone")
+        alone.append(_answers(run, [clip])[0])
+    reached(f"{len(packed)} clips in batches")
     batched = [
         answer
         for start in range(0, len(packed), batch_size)
         for answer in _answers(run, packed[start : start + batch_size])
     ]
     rows = []
-    for (name, clip), *answers in zip(clips.items(), alone, batched, strict=True):
+    for number, ((name, clip), *answers) in enumerate(
+        zip(clips.items(), alone, batched, strict=True), start=1
+    ):
+        reached(f"clip {number} of {len(packed)} in FunASR")
         truth = reference(clip)
         lone, mixed = answers
         rows.append(

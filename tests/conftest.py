@@ -10,16 +10,26 @@ from shutil import copytree, ignore_patterns
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from emotion2vec_client import Client
+from export import replica
 from export.__main__ import main as export_main
-from export.random_checkpoint import TOKENS, Size, draw_state, make_model_conf
+from export.checkpoint import read_config
+from export.published import TOKENS_TEXT
+from export.replica import Size
 from server.triton import Settings, Triton
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
-TINY = Size(embed_dim=64, heads=4, prenet_depth=1, depth=2, mlp_ratio=2.0, frontend_channels=16)
+TINY = Size(
+    embed_dim=64,
+    heads=4,
+    prenet_depth=1,
+    depth=2,
+    mlp_ratio=2.0,
+    frontend_channels=16,
+    decoder_dim=32,
+)
 READY_SECONDS = 120
 
 WriteCheckpoint = Callable[..., Path]
@@ -40,35 +50,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def write_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> WriteCheckpoint:
-    """Writes a tiny checkpoint folder in the hub's format, with anything in it changed."""
+    """Writes a tiny checkpoint folder in the published form, with anything in it changed."""
 
     def write(
         size: Size = TINY,
-        tokens: list[str] | None = None,
+        tokens: str = TOKENS_TEXT,
         change_config: Callable[[dict], None] = lambda config: None,
         change_state: Callable[[dict], None] = lambda state: None,
+        change_members: Callable[[dict], None] = lambda members: None,
     ) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint")
-        config = {
-            "model": "Emotion2vec",
-            "model_conf": make_model_conf(size),
-            "tokenizer": "CharTokenizer",
-            "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
-            "scope_map": ["d2v_model.", "none"],
-        }
-        state = {}
-        for name, tensor in draw_state(config["model_conf"]).items():
-            # As in the real file: all but the head stands under the pre-training model's name,
-            # beside copies that only training needs.
-            prefix = "" if name.startswith("proj.") else "d2v_model."
-            state[prefix + name] = tensor
-            state["_ema." + name] = torch.zeros_like(tensor)
+        config = replica.config(size)
+        read = read_config(replica.config_text(config))
+        members = replica.stored_members(replica.draw_state(read["model_conf"]))
         change_config(config)
-        change_state(state)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        lines = "\n".join(tokens or TOKENS)
-        (folder / "tokens.txt").write_text(lines, encoding="utf-8")
-        torch.save({"model": state}, folder / "model.pt")
+        change_state(members["model"])
+        change_members(members)
+        replica.write_folder(folder, config, members, tokens)
         return folder
 
     return write

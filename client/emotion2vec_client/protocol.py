@@ -175,10 +175,13 @@ def read_card(text: str, url: str) -> ModelInfo:
     """
     try:
         card: dict[str, Any] = json.loads(text)
+        license = card.get("license")
         return ModelInfo(
             checkpoint=card["checkpoint"],
             revision=card["revision"],
             weights=card["weights"],
+            published=card.get("published"),
+            license=(license["name"], license["link"]) if license else None,
             precision=card["precision"],
             target=card["target"],
             labels=tuple(card["labels"]),

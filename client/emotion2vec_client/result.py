@@ -31,6 +31,9 @@ class ModelInfo:
         checkpoint: Where its weights come from.
         revision: Revision of the checkpoint, None for folders and random weights.
         weights: ``pretrained``, or ``random`` where the scores mean nothing.
+        published: Whether the weights are byte for byte the published emotion2vec_plus_large; None
+            where the export could not tell.
+        license: Name of the weights' licence and a link to it, None where it is not known.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         target: Hardware it was exported for.
         labels: Names of the emotions, in the order of the scores.
@@ -40,6 +43,8 @@ class ModelInfo:
     checkpoint: str
     revision: str | None
     weights: str
+    published: bool | None
+    license: tuple[str, str] | None
     precision: str
     target: str
     labels: tuple[str, ...]

@@ -85,6 +85,7 @@ def build(
                     chosen = gr.Radio([], label=text.history, info=text.history_empty)
             with gr.Tab(text.recording_tab, elem_id="e2v-recording"):
                 gr.HTML(render.recording(text, settings))
+        foot = gr.HTML()
         shown = [panel, answer, history, chosen]
         button.click(
             handlers.recognise,
@@ -101,7 +102,7 @@ def build(
         blocks.load(
             handlers.load,
             [history],
-            [banner, *shown],
+            [banner, foot, *shown],
             api_visibility="private",
             show_progress="hidden",
         )
@@ -173,11 +174,11 @@ class _Handlers:
 
     async def load(self, history: list[str], request: gr.Request) -> tuple[Update, ...]:
         """Says what the server is worth, and shows the result that the address names."""
-        banner = render.banner(await self._warning())
+        banner, foot = await self._about()
         folder = request.query_params.get("show")
         panel, answer = await self.show(folder) if folder else (gr.skip(), gr.skip())
         history, choices = await asyncio.to_thread(self._listed, history, folder)
-        return banner, panel, answer, history, choices
+        return banner, foot, panel, answer, history, choices
 
     def _clip(self, folder: str) -> dict[str, Any]:
         """A clip's result; those of long recordings have a tab of their own."""
@@ -198,12 +199,14 @@ class _Handlers:
         info = "" if lines else self._text.history_empty
         return known, gr.update(choices=lines, value=chosen, info=info)
 
-    async def _warning(self) -> str:
+    async def _about(self) -> tuple[str, str]:
+        """A warning above the page, where there is one, and what stands below it."""
         try:
             info = await self._recogniser.client.model_info()
         except Emotion2VecError:
-            return self._text.not_ready_banner
-        return self._text.random_banner if info.weights == "random" else ""
+            return render.banner(self._text.not_ready_banner), ""
+        warning = self._text.random_banner if info.weights == "random" else ""
+        return render.banner(warning), render.foot(self._text, info)
 
     def _rendered(self, result: dict[str, Any]) -> tuple[str, str]:
         # Thousands of numbers help nobody who reads; result.json has them.

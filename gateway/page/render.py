@@ -6,6 +6,7 @@ import json
 from html import escape
 from typing import Any
 
+from emotion2vec_client import ModelInfo
 from emotion2vec_client.labels import LABELS, Label
 from gateway.page.text import WEIGHTS_CHINESE, Text
 from gateway.problems import Problem
@@ -32,6 +33,23 @@ def header(text: Text) -> str:
         f'<a class="e2v-switch" href="{text.other_path}" hreflang="{text.other_path.strip("/")}" '
         f'lang="{text.other_path.strip("/")}">{escape(text.other_name)}</a></header>'
     )
+
+
+def foot(text: Text, info: ModelInfo) -> str:
+    """What stands below the page: the model, and under which licence its weights are."""
+    kinds = {True: "published", False: "other", None: "unknown"}
+    kind = "random" if info.weights == "random" else kinds[info.published]
+    model = text.foot.format(
+        checkpoint=escape(info.checkpoint),
+        weights=text.foot_weights[kind],
+        precision=escape(info.precision),
+    )
+    license = ""
+    if info.license:
+        name, link = map(escape, info.license)
+        anchor = f'<a href="{link}" target="_blank" rel="noopener">{name}</a>'
+        license = f" · {text.foot_license.format(license=anchor)}"
+    return f'<p class="e2v-foot">{model}{license}</p>'
 
 
 def banner(sentence: str) -> str:

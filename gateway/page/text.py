@@ -43,6 +43,9 @@ class Text:
     random_banner: str
     random_chip: str
     not_ready_banner: str
+    foot: str
+    foot_weights: dict[str, str]
+    foot_license: str
     no_file: str
     error: str
     problems: dict[str, str]
@@ -102,6 +105,14 @@ ENGLISH = Text(
     "Export a real checkpoint with “make export”.",
     random_chip="random weights: means nothing",
     not_ready_banner="The model is not ready yet. Recognition works as soon as it is.",
+    foot="Model: {checkpoint}, {weights}, {precision}",
+    foot_weights={
+        "published": "published weights",
+        "other": "weights other than the published ones",
+        "unknown": "pretrained weights",
+        "random": "random weights",
+    },
+    foot_license="Licence of the weights: {license}",
     no_file="Choose or record a clip first.",
     error="That did not work",
     problems={},
@@ -204,6 +215,14 @@ CHINESE = Text(
     "请用 “make export” 导出真实模型。",
     random_chip="随机权重：没有意义",
     not_ready_banner="模型尚未就绪，就绪后即可识别。",
+    foot="模型：{checkpoint}，{weights}，{precision}",
+    foot_weights={
+        "published": "官方发布的权重",
+        "other": "非官方发布的权重",
+        "unknown": "预训练权重",
+        "random": "随机权重",
+    },
+    foot_license="权重许可：{license}",
     no_file="请先选择或录制一段语音。",
     error="识别未成功",
     problems={

@@ -16,7 +16,7 @@ import segmentation
 import speech
 from export import contract
 from export.config import encoder_config
-from export.random_checkpoint import TOKENS
+from export.published import TOKENS
 from gateway.settings import Settings
 from server.triton import POOL_BYTES
 from tests.conftest import ROOT

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from export import contract, graph, verify
 from export.checkpoint import Checkpoint, load_folder
 from export.graph import PackedEncoder
+from export.published import TOKENS
 from export.reference import Reference
+from export.replica import Size
 from tests.conftest import WriteCheckpoint, speech_like
 
 LENGTHS = (400, 719, 720, 1039, 1040, 5_000, 16_000, 52_345)
@@ -54,8 +56,6 @@ def test_equals_funasr_alone_and_batched(checkpoint: Checkpoint) -> None:
 def test_equals_funasr_with_a_scale_per_layer_and_heads_that_are_no_power_of_two(
     write_checkpoint: WriteCheckpoint,
 ) -> None:
-    from export.random_checkpoint import Size
-
     def per_layer(config: dict) -> None:
         config["model_conf"]["modalities"]["audio"]["learned_alibi_scale_per_layer"] = True
 
@@ -63,18 +63,16 @@ def test_equals_funasr_with_a_scale_per_layer_and_heads_that_are_no_power_of_two
         name = "d2v_model.modality_encoders.AUDIO.alibi_scale"
         state[name] = torch.linspace(-0.5, 2, 3 * 6).reshape(3, 1, 6, 1, 1)
 
-    size = Size(96, 6, prenet_depth=1, depth=2, mlp_ratio=2.0, frontend_channels=16)
+    size = Size(96, 6, 1, 2, mlp_ratio=2.0, frontend_channels=16, decoder_dim=32)
     folder = write_checkpoint(size, change_config=per_layer, change_state=scales)
     rows = compare(load_folder(folder))
     assert all(row.within(FP32) for row in rows), verify.table(rows, FP32)
 
 
 def test_labels_follow_the_order_of_tokens_txt(write_checkpoint: WriteCheckpoint) -> None:
-    from export.random_checkpoint import TOKENS
-
     shuffled = [TOKENS[i] for i in (4, 8, 0, 2, 7, 1, 3, 6, 5)]
     plain = load_folder(write_checkpoint())
-    other = load_folder(write_checkpoint(tokens=shuffled))
+    other = load_folder(write_checkpoint(tokens="\n".join(shuffled)))
     clip = speech_like(8_000)
     batch = verify.pack([clip]).inputs()
     scores = [torch_runner(each)(batch, ()).get("scores")[0] for each in (plain, other)]

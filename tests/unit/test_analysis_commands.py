@@ -62,7 +62,13 @@ class FakeClient:
             )
 
 
-INFO: dict[str, Any] = {"revision": None, "precision": "fp32", "target": "cpu"}
+INFO: dict[str, Any] = {
+    "published": True,
+    "license": None,
+    "revision": None,
+    "precision": "fp32",
+    "target": "cpu",
+}
 CARD_FIELDS: dict[str, Any] = {
     "checkpoint": CARD["checkpoint"],
     "weights": CARD["weights"],

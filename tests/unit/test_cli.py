@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -62,7 +63,7 @@ class FakeClient:
     def model_info(self) -> ModelInfo:
         card = {"checkpoint": "a", "weights": self.weights, "embed_dim": 3, "sha256": "0"}
         labels = tuple(SCORES)
-        return ModelInfo("a", None, self.weights, "fp32", "cpu", labels, card)
+        return ModelInfo("a", None, self.weights, False, None, "fp32", "cpu", labels, card)
 
     def predict_many(
         self, items: Iterable[Path], granularity: str = "utterance", **options: Any
@@ -341,6 +342,32 @@ def test_info_tells_the_model(fake: type[FakeClient], capsys: pytest.CaptureFixt
     assert "RANDOM WEIGHTS" in captured.err
     assert main(["info"]) == 0
     assert "checkpoint  a\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("published", "license", "told"),
+    [
+        (True, ("own", "link"), ["published   yes, with the known size", "license     own link\n"]),
+        (False, None, ["published   no: model.pt has 1 byte\n", "license     –\n"]),
+        (None, None, ["published   not known\n"]),
+    ],
+)
+def test_info_tells_where_the_weights_come_from_and_their_licence(
+    fake: type[FakeClient],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    published: bool | None,
+    license: tuple[str, str] | None,
+    told: list[str],
+) -> None:
+    info = fake("localhost:8001").model_info()
+    differs = ["model.pt has 1 byte"] if published is False else []
+    card = {**info.card, "differs": differs}
+    other = dataclasses.replace(info, published=published, license=license, card=card)
+    monkeypatch.setattr(fake, "model_info", lambda self: other)
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert all(line in out for line in told), out
 
 
 def test_embed_gives_what_worked_and_names_the_rest(capsys: pytest.CaptureFixture[str]) -> None:

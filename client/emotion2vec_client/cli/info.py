@@ -27,6 +27,8 @@ def info(url: UrlOption = DEFAULT_URL, json_: JsonOption = False) -> None:
         "server": server,
         "model": MODELS["utterance"],
         "weights": model.weights,
+        "published": model.published,
+        "license": None if model.license is None else " ".join(model.license),
         "checkpoint": model.checkpoint,
         "revision": model.revision,
         "precision": model.precision,
@@ -36,6 +38,11 @@ def info(url: UrlOption = DEFAULT_URL, json_: JsonOption = False) -> None:
     if json_:
         print(json.dumps(facts, ensure_ascii=False, indent=2))
         return
+    if not model.published:
+        differs = "; ".join(model.card.get("differs", []))
+        facts["published"] = f"no: {differs}" if differs else "not known"
+    else:
+        facts["published"] = "yes, with the known size and SHA-256"
     faces = {label.name: label.emoji for label in LABELS}
     facts["labels"] = "  ".join(f"{faces.get(name, '')} {name}".strip() for name in model.labels)
     for name, value in facts.items():

@@ -1,0 +1,218 @@
+"""The two model hubs behind one interface, each through its own library."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from export.errors import ExportError, HubUnreachableError
+from export.published import FILES, FileFacts
+
+CONNECT_SECONDS = 10.0
+
+
+class Hub(Protocol):
+    """A model hub.
+
+    Attributes:
+        key: What ``--hub`` calls it.
+        title: What people call it.
+    """
+
+    key: str
+    title: str
+
+    def cache(self) -> tuple[Path, str]:
+        """The folder of its cache, and the variable that moves it."""
+
+    def cached(self, name: str, revision: str | None) -> Path | None:
+        """The folder of a checkpoint in its cache, which may lack files; asks nobody."""
+
+    def begun(self, name: str) -> bool:
+        """Whether its cache has a part of a file of the checkpoint, from which it would go on."""
+
+    def files(self, name: str, revision: str | None) -> dict[str, FileFacts]:
+        """Asks the hub for its files of a checkpoint.
+
+        Raises:
+            HubUnreachableError: There is no connection, or something else answers in its place.
+            ExportError: It answers that there is no such checkpoint, or that it cannot say.
+        """
+
+    def download(self, name: str, revision: str | None) -> Path:
+        """Downloads a checkpoint's files into its cache, or what is missing of them.
+
+        Raises:
+            ExportError: It failed, also after the library's own retries.
+        """
+
+
+class HuggingFace:
+    """Hugging Face, through huggingface_hub; ``HF_ENDPOINT`` and ``HF_HOME`` are honoured."""
+
+    key, title = "huggingface", "Hugging Face"
+
+    def cache(self) -> tuple[Path, str]:
+        """See `Hub.cache`."""
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE), "HF_HOME"
+
+    def cached(self, name: str, revision: str | None) -> Path | None:
+        """See `Hub.cached`."""
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            found = try_to_load_from_cache(name, FILES[0], revision=revision)
+        except HFValidationError:
+            return None
+        return Path(found).parent if isinstance(found, str) else None
+
+    def begun(self, name: str) -> bool:
+        """See `Hub.begun`."""
+        # What a killed download leaves behind, the library does not take up again.
+        return False
+
+    def files(self, name: str, revision: str | None) -> dict[str, FileFacts]:
+        """See `Hub.files`."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        try:
+            info = HfApi().model_info(
+                name, revision=revision, files_metadata=True, timeout=CONNECT_SECONDS
+            )
+        except HfHubHTTPError as error:
+            raise _refused(self, name, error.response.status_code) from error
+        except HFValidationError as error:
+            raise ExportError(f"{self.title} has no such name as {name!r}") from error
+        except _http_errors() as error:
+            raise _silent(self, error) from error
+        return {
+            file.rfilename: FileFacts(file.size, file.lfs.sha256 if file.lfs else None)
+            for file in info.siblings or ()
+            if file.size is not None
+        }
+
+    def download(self, name: str, revision: str | None) -> Path:
+        """See `Hub.download`."""
+        from huggingface_hub import hf_hub_download
+
+        try:
+            # Not as a snapshot, since the list of files that it asks for has no time limit.
+            paths = [hf_hub_download(name, file, revision=revision) for file in FILES]
+        except _http_errors() as error:
+            raise _broken(self, name, error) from error
+        return Path(paths[0]).parent
+
+
+class ModelScope:
+    """ModelScope, through modelscope_hub; ``MODELSCOPE_ENDPOINT`` and ``_CACHE`` are honoured."""
+
+    key, title = "modelscope", "ModelScope"
+
+    def cache(self) -> tuple[Path, str]:
+        """See `Hub.cache`."""
+        from modelscope_hub.config import HubConfig
+
+        return HubConfig().cache_dir, "MODELSCOPE_CACHE"
+
+    def cached(self, name: str, revision: str | None) -> Path | None:
+        """See `Hub.cached`."""
+        from modelscope_hub import HubApi
+        from modelscope_hub.errors import HubError
+
+        try:
+            return HubApi().download_repo(name, "model", revision=revision, local_files_only=True)
+        except HubError:
+            return None
+
+    def begun(self, name: str) -> bool:
+        """See `Hub.begun`."""
+        folder = self.cache()[0] / "models" / name.replace("/", "--")
+        return any(folder.rglob("*.incomplete"))
+
+    def files(self, name: str, revision: str | None) -> dict[str, FileFacts]:
+        """See `Hub.files`."""
+        from modelscope_hub import HubApi
+        from modelscope_hub.errors import APIError, HubError
+
+        # It warns before each retry; what comes of them is told here.
+        logging.getLogger("modelscope_hub").setLevel(logging.ERROR)
+        try:
+            entries = HubApi().list_repo_files(name, "model", revision=revision)
+        except APIError as error:
+            raise _refused(self, name, error.status_code) from error
+        except (HubError, OSError, ValueError) as error:
+            raise _silent(self, error) from error
+        return {
+            entry.path: FileFacts(entry.size, entry.sha256)
+            for entry in entries
+            if entry.type == "blob"
+        }
+
+    def download(self, name: str, revision: str | None) -> Path:
+        """See `Hub.download`."""
+        from modelscope_hub import HubApi
+        from modelscope_hub.errors import HubError
+
+        try:
+            return HubApi().download_repo(
+                name, "model", revision=revision, allow_patterns=list(FILES)
+            )
+        except (HubError, OSError, ValueError) as error:
+            raise _broken(self, name, error) from error
+
+
+def _http_errors() -> tuple[type[Exception], ...]:
+    """What huggingface_hub lets through, with what httpx raises in the version that it uses."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (*HfHubHTTPError.__bases__, ValueError)
+
+
+def _refused(hub: Hub, name: str, status: int | None) -> ExportError:
+    """What an HTTP status means for somebody who wants a checkpoint."""
+    if status in (401, 403):
+        why = f"does not give {name} without an account that may read it: log in with its tool"
+    elif status == 404:
+        why = f"has no {name} at this revision"
+    else:
+        why = "cannot answer now"
+    return ExportError(f"{hub.title} {why} (HTTP {status})")
+
+
+def _silent(hub: Hub, error: Exception) -> HubUnreachableError:
+    return HubUnreachableError(f"{hub.title} does not answer ({_reason(error)})")
+
+
+def _broken(hub: Hub, name: str, error: Exception) -> ExportError:
+    return ExportError(
+        f"the download of {name} from {hub.title} broke off ({_reason(error)}): run this again, or "
+        "take another hub with --hub"
+    )
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and all that is behind it, the innermost last."""
+    yield error
+    # ModelScope keeps those of each file.
+    behind = [*getattr(error, "failed_files", {}).values(), error.__cause__ or error.__context__]
+    for cause in behind:
+        if cause is not None:
+            yield from causes(cause)
+
+
+def _reason(error: BaseException) -> str:
+    """One line, from what is furthest behind an error: the rest is libraries' wrapping."""
+    innermost = list(causes(error))[-1]
+    if isinstance(innermost, OSError) and innermost.strerror:
+        return innermost.strerror
+    lines = [line.strip() for line in str(innermost).splitlines() if line.strip()]
+    return f"{type(innermost).__name__}: {lines[0]}" if lines else type(innermost).__name__
+
+
+HUBS: dict[str, Hub] = {"modelscope": ModelScope(), "huggingface": HuggingFace()}

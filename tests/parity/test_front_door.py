@@ -1,0 +1,64 @@
+"""FunASR through its front door, and the service, on the same folder and the same files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from funasr import AutoModel
+
+from emotion2vec_client import Client
+from tests.conftest import speech_like
+
+LENGTHS = (400, 16_000, 52_345, 480_000)
+"""Samples at 16 kHz, so that no resampling of ours or of FunASR's is compared."""
+
+
+@pytest.fixture(scope="module")
+def funasr(tiny_checkpoint: Path) -> AutoModel:
+    """As FunASR's users load the published folder: it builds the decoder, and warns of its keys."""
+    return AutoModel(model=str(tiny_checkpoint), disable_update=True, disable_pbar=True)
+
+
+def test_funasr_builds_the_decoder_for_which_the_file_has_nothing(
+    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    AutoModel(model=str(tiny_checkpoint), disable_update=True, disable_pbar=True)
+    printed = capsys.readouterr().out
+    assert "miss key in ckpt: modality_encoders.AUDIO.decoder.blocks.0.0.weight" in printed
+    assert printed.count("miss key in ckpt") == printed.count(".AUDIO.decoder.")
+
+
+@pytest.mark.parametrize("samples", LENGTHS)
+def test_the_service_answers_as_automodel_does(
+    samples: int, funasr: AutoModel, client: Client, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "clip.wav")
+    soundfile.write(path, speech_like(samples, seed=samples), 16_000, subtype="PCM_16")
+    ours = client.predict(path, granularity="frame", embedding=True)
+    [theirs] = generate(funasr, path, "utterance")
+    english = [label.split("/")[-1].replace("<unk>", "unknown") for label in theirs["labels"]]
+    expected = dict(zip(english, theirs["scores"], strict=True))
+    assert dict(ours.scores) == pytest.approx(expected, abs=1e-5)
+    assert ours.embedding is not None
+    assert relative(ours.embedding, theirs["feats"]) < 1e-4
+    [by_frame] = generate(funasr, path, "frame")
+    assert ours.frames is not None
+    assert ours.frames.embedding is not None
+    assert ours.frames.embedding.shape == by_frame["feats"].shape
+    assert relative(ours.frames.embedding, by_frame["feats"]) < 1e-4
+
+
+def generate(funasr: AutoModel, path: str, granularity: str) -> list[dict[str, Any]]:
+    """The call of FunASR's README."""
+    answer: list[dict[str, Any]] = funasr.generate(
+        path, granularity=granularity, extract_embedding=True
+    )
+    return answer
+
+
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
