@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export bench bench-quick bench-encoder soak overload chaos test lint format openapi audit constraints clean
+.PHONY: help run serve export bench bench-quick bench-encoder soak overload chaos test proofs lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +18,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 run: $(VENV)/.run $(ENCODER) ## Set everything up, serve, and open the page on port 7860
-	@$(TIED) -m server --gateway --no-restart --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table"
+	@$(TIED) -m server --gateway --no-restart --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table" $(ARGS)
 
 serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
 	@$(TIED) -m server $(ARGS)
@@ -46,6 +46,9 @@ chaos: $(VENV)/.run $(ENCODER) ## Every fault on purpose: how soon it is noticed
 
 test: $(VENV)/.dev ## Run all tests
 	@$(TIED) -m pytest $(ARGS)
+
+proofs: $(VENV)/.dev ## Prove what takes long: the published checkpoint, from a hub to the service
+	@$(TIED) -m pytest tests/proofs -s $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .

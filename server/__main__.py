@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import subprocess
@@ -66,7 +67,8 @@ def main() -> int:
         )
         if command:
             print(f"$ {command}", flush=True)
-            subprocess.run(shlex.split(command), check=False)
+            environment = {**os.environ, "E2V_TRITON_URL": settings.local_url}
+            subprocess.run(shlex.split(command), env=environment, check=False)
 
     # SIGTERM ends us like Ctrl-C does: by leaving the with block below.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

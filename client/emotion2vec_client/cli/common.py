@@ -40,7 +40,10 @@ FilesArgument = Annotated[
     ),
 ]
 UrlOption = Annotated[
-    str, typer.Option(help="The server: host:port of its gRPC, or http://host:port.")
+    str,
+    typer.Option(
+        envvar="E2V_TRITON_URL", help="The server: host:port of its gRPC, or http://host:port."
+    ),
 ]
 ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
