@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 SILENT_SECONDS = 4.0
 """A step that takes longer says so this often."""
 
 
-def say(line: str) -> None:
+def say(line: str, stream: TextIO | None = None) -> None:
     """Prints one line at once."""
-    print(f"export: {line}", flush=True)
+    print(f"export: {line}", file=stream, flush=True)
 
 
 @contextlib.contextmanager
@@ -30,6 +32,8 @@ def step(name: str, every: float = SILENT_SECONDS) -> Iterator[Callable[[str], N
     """
     say(f"{name} ...")
     done, where, began = threading.Event(), "", time.monotonic()
+    # What a chatty library prints may be redirected meanwhile, and these lines shall not be.
+    stream = sys.stdout
 
     def reached(position: str) -> None:
         nonlocal where
@@ -38,7 +42,7 @@ def step(name: str, every: float = SILENT_SECONDS) -> Iterator[Callable[[str], N
     def watch() -> None:
         while not done.wait(every):
             at = f", {where}" if where else ""
-            say(f"... still {name}{at} ({time.monotonic() - began:.0f} s)")
+            say(f"... still {name}{at} ({time.monotonic() - began:.0f} s)", stream)
 
     watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()
