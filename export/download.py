@@ -153,7 +153,6 @@ def _ask(
 def _first_answer(sources: Sequence[_Source]) -> tuple[_Source, dict[str, FileFacts]]:
     """Asks all hubs at once; returns the first that has the checkpoint, and what it says of it."""
     titles = " and ".join(source.hub.title for source in sources)
-    say(f"asking {titles} ...")
     answers: queue.Queue[tuple[_Source, dict[str, FileFacts] | ExportError]] = queue.Queue()
 
     def ask(source: _Source) -> None:
@@ -162,23 +161,24 @@ def _first_answer(sources: Sequence[_Source]) -> tuple[_Source, dict[str, FileFa
         except ExportError as error:
             answers.put((source, error))
 
-    began = time.monotonic()
-    for source in sources:
-        threading.Thread(target=ask, args=[source], daemon=True).start()
     failed: dict[str, ExportError] = {}
-    while len(failed) < len(sources):
-        try:
-            source, answer = answers.get(timeout=began + ANSWER_SECONDS - time.monotonic())
-        except (queue.Empty, ValueError):
-            break
-        if not isinstance(answer, ExportError):
-            why = "".join(f"; {title}: {error}" for title, error in failed.items())
-            say(
-                f"{source.hub.title} answered first, after {time.monotonic() - began:.1f} s, and "
-                f"has {source}{why}"
-            )
-            return source, answer
-        failed[source.hub.title] = answer
+    with step(f"asking {titles}"):
+        began = time.monotonic()
+        for source in sources:
+            threading.Thread(target=ask, args=[source], daemon=True).start()
+        while len(failed) < len(sources):
+            try:
+                source, answer = answers.get(timeout=began + ANSWER_SECONDS - time.monotonic())
+            except (queue.Empty, ValueError):
+                break
+            if not isinstance(answer, ExportError):
+                why = "".join(f"; {title}: {error}" for title, error in failed.items())
+                say(
+                    f"{source.hub.title} answered first, after {time.monotonic() - began:.1f} s, "
+                    f"and has {source}{why}"
+                )
+                return source, answer
+            failed[source.hub.title] = answer
     silent = [each.hub.title for each in sources if each.hub.title not in failed]
     reasons = [str(error) for error in failed.values()]
     reasons += [f"{title} has not answered within {ANSWER_SECONDS} s" for title in silent]

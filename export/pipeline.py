@@ -129,7 +129,8 @@ def _verified(
 ) -> list[verify.Row]:
     """The comparison with FunASR, printed; empty where a clip is too far from it."""
     began = time.monotonic()
-    with step(f"comparing with FunASR, on the runtime that will serve it (--seed {seed})") as at:
+    say(f"the random clips of the comparison are those of --seed {seed}")
+    with step("comparing with FunASR, on the runtime that will serve it") as at:
         rows = verify.compare(session.run, reference, clips, target.max_batch_size, at)
     tolerance = verify.TOLERANCES[precision]
     print(verify.table(rows, tolerance), flush=True)

@@ -27,8 +27,8 @@ def step(name: str, every: float = SILENT_SECONDS) -> Iterator[Callable[[str], N
         every: Seconds between two signs of life.
 
     Yields:
-        A function that takes how far the step is, for example ``clip 3 of 17``; the next sign of
-        life repeats it.
+        A function that takes how far the step is, for example ``clip 3 of 17``; the next signs of
+        life say that.
     """
     say(f"{name} ...")
     done, where, began = threading.Event(), "", time.monotonic()
@@ -41,8 +41,7 @@ def step(name: str, every: float = SILENT_SECONDS) -> Iterator[Callable[[str], N
 
     def watch() -> None:
         while not done.wait(every):
-            at = f", {where}" if where else ""
-            say(f"... still {name}{at} ({time.monotonic() - began:.0f} s)", stream)
+            say(f"... {where or f'still {name}'} ({time.monotonic() - began:.0f} s)", stream)
 
     watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()

@@ -59,6 +59,11 @@ def check(target: str, precision: str) -> None:
     Raises:
         ExportError: Says what is missing.
     """
+    if target == "cpu" and precision == "bf16" and precision not in _on_this_cpu():
+        raise ExportError(
+            "--precision bf16 is not what this CPU computes (it has neither AMX-BF16 nor "
+            "AVX512-BF16): take auto or fp32"
+        )
     if target != "cpu" and precision == "bf16":
         raise ExportError(f"--precision bf16 is for a CPU: take fp16 or fp32 for --target {target}")
     if target == "cuda":

@@ -43,6 +43,12 @@ def test_a_file_of_each_format_is_recognised(
     assert name in result.locator(".e2v-log").inner_text()
 
 
+def test_the_foot_says_whose_weights_these_are(visit: Visit, chinese_visit: Visit) -> None:
+    foot = visit.page.locator(".e2v-foot")
+    expect(foot).to_contain_text("weights other than the published ones, fp32")
+    expect(chinese_visit.page.locator(".e2v-foot")).to_contain_text("非官方发布的权重")
+
+
 def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     visit.choose(SAMPLES / "happy.wav")
     visit.page.get_by_label("Frame:", exact=False).check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -55,9 +56,10 @@ print("ANSWER", json.dumps(answer))
 
 @dataclass
 class Answer:
-    """What became of one call of ``fetch``."""
+    """What became of one call of ``fetch``; ``bars`` is what the libraries drew meanwhile."""
 
     printed: str
+    bars: str
     answer: dict[str, Any]
 
     @property
@@ -99,7 +101,7 @@ class Home:
         printed, errors = self.start(within, **options).communicate()
         *lines, last = printed.splitlines() or [""]
         assert last.startswith("ANSWER "), errors
-        return Answer("\n".join(lines), json.loads(last.removeprefix("ANSWER ")))
+        return Answer("\n".join(lines), errors, json.loads(last.removeprefix("ANSWER ")))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,7 @@ def test_the_published_checkpoint_is_downloaded_once_and_then_nobody_is_asked(
 ) -> None:
     first = home.fetch(hub=key, published=str(folder))
     assert same(first.folder, folder)
+    assert re.search(r"model\.pt.*100%", first.bars), first.bars
     assert not (first.folder / "README.md").exists()
     assert first.answer["name"] == LARGE.names[key]
     assert f"{TITLES[key]} answered first" in first.printed

@@ -12,7 +12,7 @@ import torch
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from export import contract, verify
+from export import contract, targets, verify
 from export.__main__ import main
 from export.config import encoder_config
 from export.layout import input_shapes, pack
@@ -101,6 +101,16 @@ def test_a_target_that_is_not_there_is_refused_at_once(
     assert sentence in captured.err
     assert captured.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_bf16_is_refused_at_once_where_the_cpu_lacks_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "_on_this_cpu", lambda: ["fp32"])
+    assert main(["--precision=bf16", "--checkpoint=random", f"--model-repository={tmp_path}"]) == 1
+    captured = capsys.readouterr()
+    assert "AVX512-BF16): take auto or fp32" in captured.err
+    assert not captured.out
 
 
 def test_auto_takes_the_next_precision_where_one_is_too_far_from_funasr(

@@ -1,0 +1,97 @@
+"""What an export starts from: a hub's checkpoint, and random weights only where no hub answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from export import pipeline, replica
+from export.__main__ import main
+from export.errors import ExportError, HubUnreachableError
+from export.published import LARGE
+from tests.conftest import ROOT, TINY
+from tests.hubs import LoopbackHub
+
+
+def card_of(repository: Path) -> dict:
+    card: dict = json.loads((repository / "encoder" / "model_card.json").read_text("utf-8"))
+    return card
+
+
+def test_a_hubs_checkpoint_becomes_the_model_and_its_card_says_so(
+    tiny_checkpoint: Path, empty_repository: Callable[[], Path], tmp_path: Path
+) -> None:
+    """As the first ``make run``."""
+    repository = empty_repository()
+    served = {name: {LARGE.revisions[key]: tiny_checkpoint} for key, name in LARGE.names.items()}
+    caches = ("HF_HOME", "MODELSCOPE_CACHE", "MODELSCOPE_HOME")
+    with LoopbackHub(served) as hub:
+        own = {**hub.environment, **{name: str(tmp_path / name) for name in caches}}
+        done = subprocess.run(
+            [sys.executable, "-m", "export", "--random-if-unreachable", "--precision=fp32",
+             f"--model-repository={repository}"],
+            cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    card = card_of(repository)
+    assert card["checkpoint"] in LARGE.names.values()
+    assert card["revision"] in LARGE.revisions.values()
+    assert card["weights"] == "pretrained"
+    assert card["published"] is False
+    assert "bytes instead of 1,945,790,254" in card["differs"][0]
+    assert card["license"]["name"] == "model-license"
+    for words in (
+        "answered first",
+        "fetching what is missing",
+        "computing the SHA-256",
+        "reading model.pt",
+        "comparing with FunASR",
+        "licence of the weights",
+    ):
+        assert words in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def raising(error: ExportError) -> Callable[..., NoReturn]:
+    def fetch(*arguments: object) -> NoReturn:
+        raise error
+
+    return fetch
+
+
+def test_the_first_run_goes_on_with_random_weights_where_no_hub_answers(
+    empty_repository: Callable[[], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(replica, "SIZES", {"large": TINY})
+    monkeypatch.setattr(pipeline, "fetch", raising(HubUnreachableError("no hub answers")))
+    repository = empty_repository()
+    arguments = [f"--model-repository={repository}", "--seed=1", "--precision=fp32"]
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == "export: no hub answers\n"
+    assert not (repository / "encoder").exists()
+    assert main([*arguments, "--random-if-unreachable"]) == 0
+    assert "MEAN NOTHING" in capsys.readouterr().err
+    card = card_of(repository)
+    assert (card["weights"], card["checkpoint"]) == ("random", "random:large")
+    assert card["license"] is None
+
+
+def test_the_first_run_does_not_where_a_hub_answers_with_an_error(
+    empty_repository: Callable[[], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(pipeline, "fetch", raising(ExportError("ModelScope cannot answer now")))
+    repository = empty_repository()
+    assert main([f"--model-repository={repository}", "--random-if-unreachable"]) == 1
+    assert "MEAN NOTHING" not in capsys.readouterr().err
+    assert not (repository / "encoder").exists()
