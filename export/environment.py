@@ -1,4 +1,4 @@
-"""Settings of the hubs' libraries, which read them from the environment when they are imported.
+"""Settings of libraries, which read them from the environment when they are imported.
 
 What a user has set stays.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 
 SETTINGS = {
+    # ONNX Runtime's wheel reports its use to its makers otherwise.
+    "ORT_DISABLE_TELEMETRY": "1",
     # Plain HTTP can be resumed, has a time limit, and goes through a proxy; Xet's client has
     # neither, and a cache of its own.
     "HF_HUB_DISABLE_XET": "1",

@@ -9,10 +9,10 @@ import socket
 import sys
 
 import uvicorn
-from pydantic import ValidationError
 
 from emotion2vec_client import Emotion2VecError
 from gateway.app import create_app
+from gateway.check import SettingsError, check_outputs, complain, listen, read_settings
 from gateway.settings import Settings
 
 GRACE_SECONDS = 10
@@ -27,38 +27,17 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        settings = Settings()
-    except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            name = "E2V_" + "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"gateway: {name} is of no use: {problem['msg']}", file=sys.stderr)
-        return 2
-    if options.openapi:
-        print(json.dumps(create_app(settings).openapi(), ensure_ascii=False, indent=2))
-        return 0
-    try:
-        listener = _listen(settings)
-    except OSError as error:
-        print(
-            f"gateway: cannot listen on {settings.host}:{settings.port} ({error.strerror}): end "
-            "what uses it, or choose another with E2V_PORT",
-            file=sys.stderr,
-        )
+        settings = read_settings()
+        if options.openapi:
+            print(json.dumps(create_app(settings).openapi(), ensure_ascii=False, indent=2))
+            return 0
+        check_outputs(settings)
+        listener = listen(settings)
+    except SettingsError as error:
+        complain(error)
         return 1
     with listener:
         return asyncio.run(_serve(settings, listener))
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
@@ -74,7 +53,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-    announcing = asyncio.create_task(_announce(app.state.recogniser.client, listener))
+    announcing = asyncio.create_task(
+        _announce(app.state.recogniser.client, settings.triton_url, listener)
+    )
     try:
         await server.serve([listener])
     finally:
@@ -82,9 +63,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     return 0
 
 
-async def _announce(client: object, listener: socket.socket) -> None:
+async def _announce(client: object, triton: str, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     address = f"http://{'localhost' if host in ('127.0.0.1', '::1', '0.0.0.0', '::') else host}"
+    print(f"gateway: waiting for the models of Triton at {triton} ...", flush=True)
     try:
         await client.wait_until_ready(READY_SECONDS)  # type: ignore[attr-defined]
     except Emotion2VecError as error:

@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from emotion2vec_client import endpoint
+
 
 class Settings(BaseSettings):
     """One field per variable: ``E2V_`` and the name in capitals. docs/gateway.md has the table."""
@@ -41,6 +43,12 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="keys, separated by commas; none: no key is asked for"
     )
+
+    @field_validator("triton_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        endpoint.parse(value)
+        return value
 
     @field_validator("api_keys", mode="before")
     @classmethod

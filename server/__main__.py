@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from server.errors import ServerError
-from server.production import check
+from server.process import gateway_can_start
+from server.production import check, is_loopback
 from server.settings import Settings
+from server.stop import Stop, StopRequested
 from server.supervisor import Supervisor
+
+OPEN_WARNING = (
+    "server: WARNING: {settings.host} is open to a network, and this Triton (2.51) has published "
+    "security holes: use 127.0.0.1, or see SECURITY.md and --production"
+)
 
 
 def main() -> int:
@@ -24,7 +30,7 @@ def main() -> int:
     parser.add_argument("--host", default=default.host, help="address to listen on (%(default)s)")
     for name in ("http", "grpc", "metrics"):
         port = getattr(default, f"{name}_port")
-        parser.add_argument(f"--{name}-port", type=int, default=port, help="(%(default)s)")
+        parser.add_argument(f"--{name}-port", type=_port, default=port, help="(%(default)s)")
     for name, what in (
         ("cert", "certificate of gRPC (PEM); HTTP and metrics then stay on loopback"),
         ("key", "its key"),
@@ -43,17 +49,11 @@ def main() -> int:
         help="start the web page and REST endpoint with it (E2V_ variables, docs/gateway.md)",
     )
     parser.add_argument(
-        "--no-restart",
-        dest="restart",
-        action="store_false",
-        help="end when a part dies or hangs, instead of starting it again",
-    )
-    parser.add_argument(
         "--on-ready", metavar="COMMAND", help="run this once when every model answers"
     )
     options = vars(parser.parse_args())
-    command, gateway, restart, production = (
-        options.pop(name) for name in ("on_ready", "gateway", "restart", "production")
+    command, gateway, production = (
+        options.pop(name) for name in ("on_ready", "gateway", "production")
     )
     settings = Settings(**options)
 
@@ -70,19 +70,30 @@ def main() -> int:
             environment = {**os.environ, "E2V_TRITON_URL": settings.local_url}
             subprocess.run(shlex.split(command), env=environment, check=False)
 
-    # SIGTERM ends us like Ctrl-C does: by leaving the with block below.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop = Stop()
+    stop.listen()
     try:
         if production:
-            check(settings, gateway)
+            check(settings)
+        elif not is_loopback(settings.host):
+            print(OPEN_WARNING.format(settings=settings), file=sys.stderr, flush=True)
+        if gateway and not gateway_can_start(production):
+            return 1
         print("server: starting Triton ...", flush=True)
-        Supervisor(settings, gateway=gateway, restart=restart).run(on_ready)
+        Supervisor(settings, gateway=gateway, stop=stop).run(on_ready)
     except ServerError as error:
         print(f"server: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except StopRequested:
         print("server: stopped", flush=True)
     return 0
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: give 1 to 65535")
+    return port
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ class Health:
 
     Args:
         triton: Running, every model loaded.
+
+    Attributes:
+        stubs: Process ids of the models' processes, and the models' names.
     """
 
     def __init__(self, triton: Triton) -> None:
@@ -49,11 +52,11 @@ class Health:
         states = {pid: _state(pid) for pid in self.stubs}
         for pid, state in states.items():
             if state in (None, "Z", "X"):
-                return f"its process {pid} has died"
+                return f"the process of the model {self.stubs[pid]} has died"
         stopped = {pid for pid, state in states.items() if state in ("T", "t")}
         # Twice in a row: a debugger may stop a process for a moment.
         if still := stopped & self._stopped_before:
-            return f"its process {min(still)} is stopped and answers nothing"
+            return f"the process of the model {self.stubs[min(still)]} is stopped"
         self._stopped_before = stopped
         return self._hang()
 
@@ -114,12 +117,15 @@ def _request(url: str) -> urllib.request.Request:
     return urllib.request.Request(url, head + data, headers)
 
 
-def _stubs_of(pid: int) -> list[int]:
-    found = []
+def _stubs_of(pid: int) -> dict[int, str]:
+    """Processes in which models run, and the names of those."""
+    found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            if STUB in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
+            line = Path(f"/proc/{child}/cmdline").read_bytes()
+            if STUB in line:
+                # Its first argument is what it runs: model_repository/NAME/1/FILE.
+                found[int(child)] = Path(line.split(b"\0")[1].decode()).parts[-3]
     return found
 
 

@@ -7,9 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
+from server import reaper
 from server.errors import ServerError
+from server.reaper import POLL_SECONDS, kill_group
+from server.stop import Stop
 
 PR_SET_PDEATHSIG = 1
 
@@ -19,21 +23,66 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def end(process: subprocess.Popen[bytes], name: str, patience: float) -> None:
-    """Ends a process that leads a session, and every process in that."""
+def end(process: subprocess.Popen[bytes], name: str, patience: float, stop: Stop) -> None:
+    """Ends a process that leads a session, and every process in that.
+
+    Args:
+        process: It is asked to end, and killed if it does not.
+        name: What to call it.
+        patience: Seconds that it may take.
+        stop: Once this is hurried, it is killed.
+    """
     process.terminate()
-    try:
-        process.wait(patience)
-    except subprocess.TimeoutExpired:
-        print(f"server: {name} did not end in {patience:g} s and is killed", file=sys.stderr)
+    deadline = time.monotonic() + patience
+    while process.poll() is None:
+        if stop.hurried or time.monotonic() > deadline:
+            why = "told again to stop" if stop.hurried else f"it did not end in {patience:g} s"
+            print(f"server: {name} is killed: {why}", file=sys.stderr)
+            break
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
     kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and its session at once."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Ends a process and its session at once; returns when none of them lives."""
+    kill_group(process.pid)
     process.wait()
+
+
+class Reaper:
+    """Ends Triton where we are killed and cannot; see `server.reaper`.
+
+    Args:
+        prefix: Of what Triton has in /dev/shm and in the temporary folder.
+        patience: Seconds that Triton may take to answer what it has accepted.
+    """
+
+    def __init__(self, prefix: str, patience: float) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", reaper.__file__, prefix, str(patience)],
+            stdin=subprocess.PIPE,
+            # What ends our group shall not end this.
+            start_new_session=True,
+        )
+
+    def watch(self, group: int) -> None:
+        """Names the process group that is to be ended."""
+        self._write(str(group).encode())
+
+    def release(self) -> None:
+        """Says that all is ended."""
+        self._write(reaper.DONE)
+        assert self._process.stdin
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def _write(self, word: bytes) -> None:
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # It was killed: then it ends nothing.
+            self._process.stdin.write(word + b"\n")
+            self._process.stdin.flush()
 
 
 def ended(name: str, process: subprocess.Popen[bytes], when: str) -> ServerError:
@@ -41,6 +90,13 @@ def ended(name: str, process: subprocess.Popen[bytes], when: str) -> ServerError
     code = process.returncode
     reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return ServerError(f"{name} ended {when} ({reason}): its own lines above may say why")
+
+
+def gateway_can_start(production: bool) -> bool:
+    """Whether the gateway accepts its settings; it has said why where it does not."""
+    options = ["--production"] if production else []
+    check = [sys.executable, "-m", "gateway.check", *options]
+    return subprocess.run(check, check=False).returncode == 0
 
 
 class Gateway:
@@ -66,11 +122,11 @@ class Gateway:
             preexec_fn=die_with_parent,
         )
 
-    def stop(self) -> None:
+    def stop(self, stop: Stop) -> None:
         """Ends the process, when it has answered what it accepted."""
         running, self._process = self._process, None
         if running is not None:
-            end(running, "the gateway", self.STOP_SECONDS)
+            end(running, "the gateway", self.STOP_SECONDS, stop)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

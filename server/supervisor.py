@@ -14,6 +14,7 @@ from server.errors import ServerError
 from server.health import Health
 from server.process import Gateway, ended
 from server.settings import Settings
+from server.stop import Stop
 from server.triton import Triton
 
 READY_SECONDS = 120
@@ -29,13 +30,12 @@ class Supervisor:
     Args:
         settings: How Triton is started.
         gateway: Whether the gateway runs beside it.
-        restart: Whether a part that dies or hangs is started again; otherwise its end is the end
-            of all.
+        stop: Ends it.
     """
 
-    def __init__(self, settings: Settings, *, gateway: bool, restart: bool) -> None:
+    def __init__(self, settings: Settings, *, gateway: bool, stop: Stop) -> None:
         self._settings = settings
-        self._restart = restart
+        self._stop = stop
         self._triton = Triton(settings)
         self._gateway = Gateway(settings.local_url) if gateway else None
         self._health: Health | None = None
@@ -43,14 +43,14 @@ class Supervisor:
         self._restarts: deque[float] = deque()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Serves; Ctrl-C and SIGTERM end it as KeyboardInterrupt, and SIGHUP loads the model anew.
+        """Serves until it is told to stop; SIGHUP loads the model anew.
 
         Args:
             on_ready: Called once, when every model answers for the first time.
 
         Raises:
             ServerError: A part could not be started, or ended for good.
-            KeyboardInterrupt: It was told to stop; requests that were accepted are answered.
+            StopRequested: It was told to stop; requests that were accepted are answered.
         """
         signal.signal(signal.SIGHUP, self._on_hangup)
         try:
@@ -60,12 +60,13 @@ class Supervisor:
             self._start()
             on_ready()
             while True:
+                self._stop.check()
                 self._tick()
         finally:
             # The gateway first: it still needs Triton for what it has accepted.
             if self._gateway is not None:
-                self._gateway.stop()
-            self._triton.stop()
+                self._gateway.stop(self._stop)
+            self._triton.stop(self._stop)
 
     def _on_hangup(self, number: int, frame: object) -> None:
         self._reload = True
@@ -75,7 +76,7 @@ class Supervisor:
             self._health.close()
         self._triton.start()
         beside = {} if self._gateway is None else {"the gateway": self._gateway.process}
-        self._triton.wait_until_ready(READY_SECONDS, beside)
+        self._triton.wait_until_ready(READY_SECONDS, beside, self._stop)
         self._health = Health(self._triton)
 
     def _tick(self) -> None:
@@ -94,13 +95,11 @@ class Supervisor:
         elif self._reload:
             self._reload = False
             _say("loading the model anew; requests that were accepted are answered first")
-            self._triton.stop()
+            self._triton.stop(self._stop)
             self._start()
             _say("ready with the new model")
 
     def _heal(self, name: str, trouble: ServerError) -> None:
-        if not self._restart:
-            raise trouble
         began = time.monotonic()
         _say(str(trouble))
         while True:
@@ -112,7 +111,7 @@ class Supervisor:
                     self._triton.stop()
                     self._start()
                 elif self._gateway is not None:
-                    self._gateway.stop()
+                    self._gateway.stop(self._stop)
                     self._gateway.start()
                 break
             except ServerError as error:

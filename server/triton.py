@@ -13,15 +13,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO
 
 from server import process, wheel
 from server.errors import ServerError
+from server.reaper import SHM, remove_files
 from server.settings import Settings
+from server.stop import Stop
 
-SHM = Path("/dev/shm")
 OWNED_PREFIX = "emotion2vec-{pid}-"
 """Starts the name of all that a server leaves outside its memory, if it is killed."""
 
@@ -50,6 +52,7 @@ NO_GPU_NOISE = (
 
 
 NOTHING: Mapping[str, subprocess.Popen[bytes]] = MappingProxyType({})
+NEVER = Stop()
 
 
 class Triton:
@@ -65,6 +68,8 @@ class Triton:
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._backends: tempfile.TemporaryDirectory[str] | None = None
+        self._reaper: process.Reaper | None = None
+        self._ready, self._started = False, time.time()
         self._prefix = OWNED_PREFIX.format(pid=os.getpid())
 
     def __enter__(self) -> Triton:
@@ -82,6 +87,8 @@ class Triton:
         _check_ports(self.settings)
         installed = wheel.find()
         _remove_stale_files()
+        self._ready, self._started = False, time.time()
+        self._reaper = process.Reaper(self._prefix, STOP_SECONDS)
         self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
         try:
             installed.lay_out_backends(Path(self._backends.name))
@@ -93,9 +100,10 @@ class Triton:
                 preexec_fn=process.die_with_parent,
                 stderr=subprocess.PIPE,
             )
+            self._reaper.watch(self._process.pid)
             threading.Thread(target=_relay, args=[self._process.stderr], daemon=True).start()
         except BaseException:
-            self._backends.cleanup()
+            self.stop()
             raise
 
     def __exit__(
@@ -128,20 +136,26 @@ class Triton:
             return False
 
     def wait_until_ready(
-        self, timeout: float, beside: Mapping[str, subprocess.Popen[bytes]] = NOTHING
+        self,
+        timeout: float,
+        beside: Mapping[str, subprocess.Popen[bytes]] = NOTHING,
+        stop: Stop = NEVER,
     ) -> None:
         """Blocks until every model answers.
 
         Args:
             timeout: Seconds to wait at most.
             beside: Other parts of the service, by name, that must live as well.
+            stop: Ends the waiting.
 
         Raises:
             ServerError: A part ended, or Triton was not ready in time.
+            StopRequested: ``stop`` was told to stop.
         """
         deadline = time.monotonic() + timeout
         parts = {"Triton": self.process, **beside}
         while not self.is_ready():
+            stop.check()
             for name, part in parts.items():
                 if part.poll() is not None:
                     raise process.ended(name, part, "while starting")
@@ -151,21 +165,37 @@ class Triton:
                     "why, and --verbose shows more of them"
                 )
             time.sleep(0.1)
+        self._ready = True
 
     def kill(self) -> None:
         """Ends Triton at once, as a crash would; `stop` still has to clean up."""
         if self._process is not None:
             process.kill(self._process)
 
-    def stop(self) -> None:
-        """Ends Triton and every process it started, and removes its shared memory."""
+    def stop(self, stop: Stop = NEVER) -> None:
+        """Ends Triton and every process it started, and removes what they leave.
+
+        What was accepted is answered first, unless ``stop`` is hurried or Triton is not ready yet.
+        """
         running, self._process = self._process, None
-        if running is not None:
-            process.end(running, "Triton", STOP_SECONDS)
-        for region in SHM.glob(f"{self._prefix}*"):
-            region.unlink(missing_ok=True)
+        if running is not None and self._ready:
+            process.end(running, "Triton", STOP_SECONDS, stop)
+        elif running is not None:
+            process.kill(running)
+        self._remove_environments()
         if self._backends is not None:
             self._backends.cleanup()
+        remove_files(self._prefix)
+        if self._reaper is not None:
+            self._reaper.release()
+            self._reaper = None
+
+    def _remove_environments(self) -> None:
+        """Removes the empty folder that Triton's Python backend makes, and forgets when killed."""
+        for folder in Path("/tmp").glob("python_env_*"):
+            with suppress(OSError):  # Somebody else's, or gone, or in use.
+                if folder.stat().st_ctime >= self._started:
+                    folder.rmdir()
 
     def _arguments(self) -> list[str]:
         backends = self._backends.name if self._backends else ""
@@ -218,6 +248,8 @@ def _environment(installed: wheel.TritonWheel, base: Mapping[str, str]) -> dict[
     # The stub embeds Python and finds its home through PATH: it must find this environment.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    # ONNX Runtime's wheel reports its use to its makers otherwise.
+    environment["ORT_DISABLE_TELEMETRY"] = "1"
     if installed.libpython is not None:
         paths = [str(installed.libpython), base.get("LD_LIBRARY_PATH", "")]
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))

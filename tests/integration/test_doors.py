@@ -15,7 +15,7 @@ from server.errors import ServerError
 from server.production import check
 from server.settings import Settings
 from server.triton import Triton
-from tests.conftest import SAMPLES, settings_for
+from tests.conftest import SAMPLES, free_ports, settings_for
 from tests.integration.test_process import Server
 
 HTTP_DOORS = [
@@ -124,19 +124,31 @@ def test_production_refuses_random_weights(tiny_repository: Path, tmp_path: Path
     assert "refuses random weights" in output
 
 
-def test_production_refuses_doors_that_stand_open(
-    pretrained: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check(pretrained, gateway=True)
+def test_production_refuses_a_triton_that_is_open_to_a_network(pretrained: Settings) -> None:
+    check(pretrained)
     with pytest.raises(ServerError, match=r"refuses gRPC on 0\.0\.0\.0"):
-        check(Settings(pretrained.model_repository, host="0.0.0.0"), gateway=False)
+        check(Settings(pretrained.model_repository, host="0.0.0.0"))
     files = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"), SAMPLES / "make.py")
-    check(Settings(pretrained.model_repository, host="0.0.0.0", **files), gateway=False)  # type: ignore[arg-type]
-    monkeypatch.setenv("E2V_HOST", "0.0.0.0")
-    with pytest.raises(ServerError, match="set E2V_API_KEYS"):
-        check(pretrained, gateway=True)
-    monkeypatch.setenv("E2V_API_KEYS", "key")
-    check(pretrained, gateway=True)
+    check(Settings(pretrained.model_repository, host="0.0.0.0", **files))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("keys", ["", ",", " , "])
+def test_production_refuses_a_gateway_that_is_open_to_a_network(
+    tiny_repository: Path, keys: str
+) -> None:
+    """Keys are what the gateway makes of the variable, and not that it is set."""
+    own = {"E2V_HOST": "0.0.0.0", "E2V_API_KEYS": keys, "E2V_PORT": str(free_ports(1)[0])}
+    with Server(tiny_repository, "--gateway", "--production", **own) as server:
+        output, _ = server.process.communicate(timeout=30)
+    assert server.process.returncode == 1
+    assert "refuses a gateway on 0.0.0.0 that is open to everyone" in output
+    assert "starting Triton" not in output
+
+
+def test_a_triton_that_is_open_to_a_network_is_warned_of(tiny_repository: Path) -> None:
+    with Server(tiny_repository, "--host=0.0.0.0") as server:
+        seen = server.read_until("starting Triton")
+    assert "0.0.0.0 is open to a network, and this Triton (2.51) has published" in seen
 
 
 def test_production_serves(tiny_repository: Path) -> None:

@@ -21,7 +21,7 @@ from emotion2vec_client import (
     ServerUnavailableError,
 )
 from tests.conftest import SAMPLES
-from tests.integration.test_process import Server, children, descendants, stub_of, wait_for
+from tests.integration.test_process import Server, descendants, stub_of, tritonserver_of, wait_for
 
 HAPPY = SAMPLES / "happy.wav"
 NOTICED_SECONDS = 15
@@ -37,8 +37,7 @@ def server(tiny_repository: Path) -> Iterator[Server]:
 
 
 def tritonserver(server: Server) -> int:
-    [pid] = children(server.process.pid)
-    return pid
+    return tritonserver_of(server.process.pid)
 
 
 def is_ready(server: Server) -> bool:

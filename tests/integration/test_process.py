@@ -75,13 +75,36 @@ def server(tiny_repository: Path) -> Iterator[Server]:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that ``pid`` started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Processes that ``pid`` started; none where it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in text.split()]
 
 
 def descendants(pid: int) -> list[int]:
     """All processes below ``pid``."""
     return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def processes() -> list[int]:
+    """All processes of this machine."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def command_line(pid: int) -> bytes:
+    """What a process was started with; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def tritonserver_of(pid: int) -> int:
+    """The tritonserver that ``pid`` started."""
+    [found] = [each for each in children(pid) if b"tritonserver" in command_line(each)]
+    return found
 
 
 def stub_of(pid: int, model: str) -> int:
@@ -101,6 +124,17 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds} s: not {what}"
         time.sleep(0.05)
+
+
+def wait_for_stubs(server: Server, count: int) -> None:
+    """Returns when Triton loads so many of its models at least, or has loaded them."""
+    server.read_until("starting Triton")
+
+    def loading() -> bool:
+        below = descendants(server.process.pid)
+        return sum(STUB in command_line(pid) for pid in below) >= count
+
+    wait_for(loading, READY_SECONDS, f"{count} models being loaded")
 
 
 def wait_until_gone(pids: list[int]) -> None:
@@ -136,29 +170,59 @@ def test_a_signal_while_starting_ends_it_as_well(server: Server) -> None:
     assert not server.leftovers()
 
 
-def test_a_killed_launcher_takes_triton_with_it(server: Server, tiny_repository: Path) -> None:
+@pytest.mark.parametrize("stubs", [0, 1, 3])
+def test_signals_while_starting_leave_nothing(server: Server, stubs: int) -> None:
+    """Two of them, as make and the terminal send them, at any stage of Triton's start."""
+    wait_for_stubs(server, stubs)
+    server.process.send_signal(signal.SIGTERM)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(END_SECONDS) == 0
+    own = OWNED_PREFIX.format(pid=server.process.pid).encode()
+    assert not [pid for pid in processes() if own in command_line(pid)]
+    assert not server.leftovers()
+
+
+def test_a_stop_leaves_no_folder_of_tritons_own(server: Server) -> None:
+    before = set(Path("/tmp").glob("python_env_*"))
     server.read_until("ready on gRPC")
+    # At once, as a crash would.
+    os.kill(stub_of(server.process.pid, "encoder"), signal.SIGKILL)
+    server.read_until("Triton runs again")
+    server.process.terminate()
+    assert server.process.wait(END_SECONDS) == 0
+    assert set(Path("/tmp").glob("python_env_*")) <= before
+
+
+@pytest.mark.parametrize("stubs", [1, 3, None])
+def test_a_killed_launcher_leaves_nothing(server: Server, stubs: int | None) -> None:
+    """While Triton loads its first or its last model, and when it is ready."""
+    if stubs is None:
+        server.read_until("ready on gRPC")
+    else:
+        wait_for_stubs(server, stubs)
     pids = descendants(server.process.pid)
     server.process.kill()
     server.process.wait()
     wait_until_gone(pids)
-    # What SIGKILL leaves in /dev/shm and in the temporary folder, the next start removes.
+    wait_for(lambda: not server.leftovers(), END_SECONDS, "what it had in /dev/shm gone")
+    own = OWNED_PREFIX.format(pid=server.process.pid).encode()
+    assert not [pid for pid in processes() if own in command_line(pid)]
+
+
+def test_what_a_reaper_could_not_remove_the_next_start_removes(
+    server: Server, tiny_repository: Path
+) -> None:
+    server.read_until("ready on gRPC")
+    pids = descendants(server.process.pid)
+    [reaper] = [pid for pid in pids if b"reaper.py" in command_line(pid)]
+    os.kill(reaper, signal.SIGKILL)
+    server.process.kill()
+    server.process.wait()
+    wait_until_gone(pids)
+    assert server.leftovers()
     with Triton(settings_for(tiny_repository)) as triton:
         triton.wait_until_ready(READY_SECONDS)
         assert not server.leftovers()
-
-
-def test_without_restarts_a_killed_tritonserver_ends_the_launcher(tiny_repository: Path) -> None:
-    with Server(tiny_repository, "--no-restart") as server:
-        server.read_until("ready on gRPC")
-        pids = descendants(server.process.pid)
-        [tritonserver] = children(server.process.pid)
-        os.kill(tritonserver, signal.SIGKILL)
-        output, _ = server.process.communicate(timeout=END_SECONDS)
-    assert server.process.returncode == 1
-    assert "Triton ended unexpectedly (signal SIGKILL)" in output
-    wait_until_gone(pids)
-    assert not server.leftovers()
 
 
 def test_a_model_that_cannot_load_ends_the_start(tiny_repository: Path, tmp_path: Path) -> None:
@@ -192,8 +256,7 @@ class Service(Server):
 
     def __init__(self, repository: Path, outputs: Path):
         self.port = free_ports(1)[0]
-        options = ("--gateway", "--no-restart")
-        super().__init__(repository, *options, E2V_PORT=str(self.port), E2V_OUTPUTS=str(outputs))
+        super().__init__(repository, "--gateway", E2V_PORT=str(self.port), E2V_OUTPUTS=str(outputs))
 
     def gateway_pid(self) -> int:
         """Process id of the gateway."""
@@ -205,11 +268,6 @@ class Service(Server):
 def service(tiny_repository: Path, tmp_path: Path) -> Iterator[Service]:
     with Service(tiny_repository, tmp_path) as running:
         yield running
-
-
-def command_line(pid: int) -> bytes:
-    """What a process was started with."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_the_gateway_starts_with_triton_and_both_end_together(service: Service) -> None:
@@ -224,26 +282,30 @@ def test_the_gateway_starts_with_triton_and_both_end_together(service: Service) 
 
 
 @pytest.mark.parametrize("part", ["Triton", "the gateway"])
-def test_a_part_that_dies_ends_the_other_and_is_named(service: Service, part: str) -> None:
+def test_a_part_that_dies_is_named_and_started_again(service: Service, part: str) -> None:
     service.read_until("in a browser")
-    pids = descendants(service.process.pid)
     gateway = service.gateway_pid()
-    [triton] = set(children(service.process.pid)) - {gateway}
-    os.kill(gateway if part == "the gateway" else triton, signal.SIGKILL)
-    output, _ = service.process.communicate(timeout=END_SECONDS)
-    assert service.process.returncode == 1
-    assert f"{part} ended unexpectedly (signal SIGKILL)" in output
-    wait_until_gone(pids)
+    victim = gateway if part == "the gateway" else tritonserver_of(service.process.pid)
+    os.kill(victim, signal.SIGKILL)
+    seen = service.read_until(f"{part} runs again")
+    assert f"{part} ended unexpectedly (signal SIGKILL)" in seen
 
 
-def test_a_gateway_that_cannot_start_ends_it_all(tiny_repository: Path) -> None:
+def test_a_model_whose_process_dies_is_named_and_started_again(service: Service) -> None:
+    service.read_until("in a browser")
+    os.kill(stub_of(service.process.pid, "encoder"), signal.SIGKILL)
+    seen = service.read_until("Triton runs again")
+    assert "the process of the model encoder has died" in seen
+
+
+def test_a_gateway_that_cannot_start_is_told_before_triton_starts(tiny_repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with Server(tiny_repository, "--gateway", "--no-restart", E2V_PORT=str(port)) as server:
+        with Server(tiny_repository, "--gateway", E2V_PORT=str(port)) as server:
             output, _ = server.process.communicate(timeout=READY_SECONDS)
     assert server.process.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in output
-    assert "the gateway ended" in output
+    assert "starting Triton" not in output
 
 
 def test_a_killed_launcher_takes_the_gateway_with_it(service: Service) -> None:

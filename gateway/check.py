@@ -1,0 +1,127 @@
+"""``python -m gateway.check``: whether the gateway could start with these settings.
+
+The server asks this before it starts anything; the gateway asks itself again. It imports no page,
+and so answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import ipaddress
+import os
+import socket
+import sys
+import tempfile
+
+from pydantic import ValidationError
+
+from gateway.settings import Settings
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message has one sentence for each."""
+
+
+def read_settings(production: bool = False) -> Settings:
+    """The settings of the environment.
+
+    Args:
+        production: Whether an address on a network needs API keys.
+
+    Raises:
+        SettingsError: A variable is unknown or has a value that cannot be used, or the gateway
+            would be open to a network in production.
+    """
+    known = {f"E2V_{name.upper()}" for name in Settings.model_fields}
+    problems = []
+    for name in sorted(name for name in os.environ if name.startswith("E2V_")):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f": did you mean {near[0]}?" if near else ": docs/gateway.md lists all"
+            problems.append(f"{name} is not a setting{hint}")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            name = "E2V_" + "_".join(str(part) for part in problem["loc"]).upper()
+            problems.append(f"{name} cannot be used: {problem['msg']}")
+        raise SettingsError("\n".join(problems)) from error
+    if production and not _is_loopback(settings.host) and not settings.api_keys:
+        problems.append(
+            f"--production refuses a gateway on {settings.host} that is open to everyone: put keys "
+            "into E2V_API_KEYS, and TLS in front, or leave E2V_HOST at 127.0.0.1"
+        )
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket that the gateway listens on.
+
+    Raises:
+        SettingsError: The address is taken or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): end what uses "
+            "it, or choose another with E2V_PORT"
+        ) from error
+    return listener
+
+
+def check_outputs(settings: Settings) -> None:
+    """Tries the folder of the results.
+
+    Raises:
+        SettingsError: Nothing can be written there.
+    """
+    try:
+        settings.outputs.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=settings.outputs).close()
+    except OSError as error:
+        raise SettingsError(
+            f"results cannot be kept in {settings.outputs} ({error.strerror}): make the folder "
+            "writable, or choose another with E2V_OUTPUTS"
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def complain(error: SettingsError) -> None:
+    """Prints each sentence."""
+    for sentence in str(error).splitlines():
+        print(f"gateway: {sentence}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Returns the exit code: 0 where the gateway could start."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.check", description=__doc__)
+    parser.add_argument("--production", action="store_true", help="refuse to be open to a network")
+    options = parser.parse_args()
+    try:
+        settings = read_settings(options.production)
+        check_outputs(settings)
+        listen(settings).close()
+    except SettingsError as error:
+        complain(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
