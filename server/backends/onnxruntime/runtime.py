@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,6 +54,8 @@ class OpenVinoSession:
     """OpenVINO on the CPU, in the precision that the configuration names."""
 
     def __init__(self, path: Path, precision: str, threads: int | None):
+        # It reports each import to its makers; where this package is missing, it does not.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         import openvino
 
         if precision not in OPENVINO_PRECISIONS:
