@@ -98,7 +98,11 @@ endif
 
 # One mark per dependency set, renewed when a pin changes.
 $(VENV)/.serve $(VENV)/.run $(VENV)/.bench $(VENV)/.export $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt client/pyproject.toml
-	@exec 9> $(UNFINISHED); set -e; \
+	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 1; \
+	case $$version in 3.11|3.12) ;; *) \
+	  echo "$(PYTHON) is Python $$version, and 3.11 or 3.12 is needed: name one that is installed, for example 'make run PYTHON=python3.11'" >&2; exit 1;; \
+	esac; \
+	exec 9> $(UNFINISHED); set -e; \
 	flock --nonblock 9 || { echo "another make is installing packages here: wait for it" >&2; exit 1; }; \
 	echo "installing the packages to $* (once; a few minutes) ..."; \
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
