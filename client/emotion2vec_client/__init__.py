@@ -1,5 +1,7 @@
 """Speech emotion recognition with an emotion2vec-triton server."""
 
+from importlib.metadata import version
+
 from emotion2vec_client.async_client import AsyncClient
 from emotion2vec_client.audio import Waveform
 from emotion2vec_client.client import Client
@@ -23,6 +25,8 @@ from emotion2vec_client.result import (
 )
 from emotion2vec_client.summary import Segment, Stretch, Summary, TurningPoint
 from emotion2vec_client.timeline import Segmentation, Timeline
+
+__version__ = version("emotion2vec-client")
 
 __all__ = [
     "LABELS",

@@ -17,6 +17,7 @@ from emotion2vec_client.base import (
     TIMELINE_SECONDS,
     BaseClient,
     Request,
+    check_items,
     question,
 )
 from emotion2vec_client.endpoint import TLS
@@ -101,7 +102,8 @@ class AsyncClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection; the client is of no use afterwards."""
+        """Closes the connection; what is asked afterwards raises RuntimeError."""
+        self._closed = True
         if self._open is not None:
             await self._open.close()
 
@@ -176,6 +178,7 @@ class AsyncClient(BaseClient):
 
         The items may come from an asynchronous iterable as well.
         """
+        check_items(items)
         request = self._request_of_many(granularity, embedding, concurrency, timeout)
         outage = Outage(OUTAGE_SECONDS)
 
@@ -194,6 +197,7 @@ class AsyncClient(BaseClient):
 
     async def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Waits until the model is ready to predict; errors as for `Client.wait_until_ready`."""
+        self._check_open()
         deadline = time.monotonic() + protocol.check_timeout(timeout)
         while (obstacle := await self._obstacle(deadline - time.monotonic())) is not None:
             left = deadline - time.monotonic()
@@ -233,6 +237,7 @@ class AsyncClient(BaseClient):
     async def _retried(self, attempt: Callable[[], Awaitable[Value]], outage: Outage) -> Value:
         attempts = 0
         while True:
+            self._check_open()
             try:
                 value = await attempt()
             except ServerUnavailableError as error:

@@ -66,6 +66,11 @@ def file_bytes(audio: Audio) -> bytes:
     if isinstance(audio, Waveform):
         return audio.wav_bytes()
     if isinstance(audio, tuple) and len(audio) == 2:
+        if np.ndim(audio[0]) == 0 and np.ndim(audio[1]) > 0:
+            raise TypeError(
+                "audio is (sample_rate, samples), as scipy.io.wavfile reads it: give "
+                "(samples, sample_rate)"
+            )
         return wav_bytes(*audio)
     if isinstance(audio, np.ndarray):
         raise TypeError("audio is an array without its sample rate: give (samples, sample_rate)")

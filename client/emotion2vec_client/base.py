@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class BaseClient:
         self.timeout = protocol.check_timeout(timeout)
         self.retry_seconds = retry_seconds
         self._info: ModelInfo | None = None
+        self._closed = False
 
     @property
     def url(self) -> str:
@@ -116,6 +118,10 @@ class BaseClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"this client of {self.url} is closed: make a new one")
 
     def _request(self, granularity: Granularity, embedding: bool, timeout: float | None) -> Request:
         return Request(
@@ -164,6 +170,15 @@ class BaseClient:
         return ServerUnavailableError(
             f"the server at {self.url} was not ready after {timeout:g} s: check the address, or "
             f"see the server's console ({obstacle})"
+        )
+
+
+def check_items(items: object) -> None:
+    """Refuses one recording where many are meant: a path would be taken letter by letter."""
+    if isinstance(items, (str, bytes, bytearray, memoryview, os.PathLike, Waveform)):
+        raise TypeError(
+            f"items is one recording (a {type(items).__name__}): give a list of them, or call "
+            "predict"
         )
 
 

@@ -16,6 +16,7 @@ from emotion2vec_client.base import (
     TIMELINE_SECONDS,
     BaseClient,
     Request,
+    check_items,
     question,
 )
 from emotion2vec_client.endpoint import TLS
@@ -99,7 +100,8 @@ class Client(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; the client is of no use afterwards."""
+        """Closes the connection; what is asked afterwards raises RuntimeError."""
+        self._closed = True
         self._transport.close()
 
     def predict(
@@ -246,7 +248,8 @@ class Client(BaseClient):
             An outcome for each item: its prediction, or the error that it met.
 
         Raises:
-            ValueError: The granularity, concurrency or timeout is of no use.
+            ValueError: The granularity, concurrency or timeout cannot be used.
+            TypeError: ``items`` is one recording.
 
         Example:
             >>> with Client("localhost:8001") as client:
@@ -255,6 +258,7 @@ class Client(BaseClient):
             happy.wav answered
             missing.wav failed
         """
+        check_items(items)
         request = self._request_of_many(granularity, embedding, concurrency, timeout)
         outage = Outage(OUTAGE_SECONDS)
 
@@ -287,6 +291,7 @@ class Client(BaseClient):
             ValueError: The timeout is not positive.
             TypeError: The timeout is not a number.
         """
+        self._check_open()
         deadline = time.monotonic() + protocol.check_timeout(timeout)
         while (obstacle := self._obstacle(deadline - time.monotonic())) is not None:
             left = deadline - time.monotonic()
@@ -327,6 +332,7 @@ class Client(BaseClient):
     def _retried(self, attempt: Callable[[], Value], outage: Outage) -> Value:
         attempts = 0
         while True:
+            self._check_open()
             try:
                 value = attempt()
             except ServerUnavailableError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from emotion2vec_client.cli.display import describe
@@ -49,11 +50,24 @@ def _app() -> typer.Typer:
     from emotion2vec_client.cli.similarity import similarity
     from emotion2vec_client.cli.timeline import timeline
 
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            print(f"emotion2vec {version('emotion2vec-client')}")
+            raise typer.Exit
+
+    def options(
+        version_: bool = typer.Option(
+            False, "--version", help="Print the version.", callback=show_version, is_eager=True
+        ),
+    ) -> None:
+        pass
+
     app = typer.Typer(
         help="Speech emotion recognition with an emotion2vec-triton server. Example: emotion2vec "
         "predict recordings/",
         no_args_is_help=True,
     )
+    app.callback()(options)
     app.command()(predict)
     app.command()(timeline)
     app.command()(info)

@@ -1,0 +1,57 @@
+"""What people get wrong with the client library: each is told in a sentence, before it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emotion2vec_client
+from emotion2vec_client import AsyncClient, Client
+from emotion2vec_client.audio import file_bytes
+from emotion2vec_client.cli import main
+
+NOWHERE = "127.0.0.1:9"
+
+
+@pytest.mark.parametrize("items", ["a.wav", Path("a.wav"), b"RIFF"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_one_recording_is_not_many(kind: type[Client] | type[AsyncClient], items: object) -> None:
+    with pytest.raises(TypeError, match=r"items is one recording .*give a list of them"):
+        kind(NOWHERE).predict_many(items)  # type: ignore[arg-type]
+
+
+def test_scipys_order_is_told() -> None:
+    with pytest.raises(TypeError, match=r"is \(sample_rate, samples\).*give \(samples, sample"):
+        file_bytes((16_000, np.zeros(16_000, np.float32)))  # type: ignore[arg-type]
+    assert file_bytes((np.zeros(16_000, np.float32), 16_000)).startswith(b"RIFF")
+
+
+def test_a_closed_client_says_so() -> None:
+    client = Client(NOWHERE)
+    client.close()
+    for ask in (lambda: client.predict(b"RIFF"), client.model_info, client.wait_until_ready):
+        with pytest.raises(RuntimeError, match=r"127\.0\.0\.1:9 is closed: make a new one"):
+            ask()
+    with pytest.raises(RuntimeError, match="is closed"):
+        list(client.predict_many([b"RIFF"]))
+
+
+def test_a_closed_asynchronous_client_says_so() -> None:
+    async def ask() -> None:
+        client = AsyncClient(NOWHERE)
+        await client.close()
+        for call in (client.predict(b"RIFF"), client.model_info(), client.wait_until_ready()):
+            with pytest.raises(RuntimeError, match="is closed: make a new one"):
+                await call
+
+    asyncio.run(ask())
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert emotion2vec_client.__version__ == version("emotion2vec-client")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"emotion2vec {version('emotion2vec-client')}\n"
