@@ -52,6 +52,9 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
             app,
             build(text, recogniser, metrics, settings, examples),
             path=f"/{language}",
+            # Without it, what an event gives back, an example's sound, has an address without the
+            # path, under which there is nothing.
+            root_path=f"/{language}",
             theme=theme,
             css_paths=STATIC / "page.css",
             footer_links=[],

@@ -15,7 +15,7 @@ from emotion2vec_client import LABELS
 from server.triton import OWNED_PREFIX
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.visits import PATIENCE, PHONE, Visit
+from tests.integration.visits import PATIENCE, PHONE, WIDE, Visit
 
 FILES = ["happy.wav", "sad.mp3", "fearful.m4a", "angry.flac", "mandarin.ogg"]
 
@@ -162,11 +162,18 @@ def test_a_file_of_more_than_ten_megabytes_is_explained_too(visit: Visit) -> Non
     expect(visit.panel.get_by_role("alert")).to_contain_text("more than 10 MB", timeout=PATIENCE)
 
 
-def test_an_example_is_one_click_away(visit: Visit) -> None:
-    visit.page.get_by_text("angry.flac").click()
-    visit.loaded()
-    result = visit.recognise()
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_an_example_is_one_click_away_and_can_be_heard(
+    browser: Browser, gateway: Gateway, language: str
+) -> None:
+    visitor = Visit(browser, gateway, language, WIDE)
+    with visitor.page.expect_response(lambda answer: "file=" in answer.url) as sound:
+        visitor.page.get_by_text("angry.flac").click()
+    assert sound.value.ok, sound.value.url
+    visitor.loaded()
+    result = visitor.recognise()
     expect(result.locator(".e2v-log")).to_contain_text("angry.flac")
+    visitor.close()
 
 
 def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
