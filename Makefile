@@ -83,12 +83,8 @@ endif
 # Installed in one step; make must not remove a file of it when interrupted.
 .PRECIOUS: $(ENCODER)
 
-# What of the client each dependency set needs.
-client-serve := ./client[cli]
-client-run := ./client[cli]
-client-bench := ./client[cli]
-client-export := ./client[cli]
-client-dev := ./client[cli,parquet,analysis]
+# With all that the README shows: tables, Parquet, plots.
+CLIENT := ./client[cli,parquet,analysis]
 
 # An installation that was cut off leaves packages that look whole and are not: the environment is
 # then made anew. Who installs holds the lock.
@@ -108,5 +104,5 @@ $(VENV)/.serve $(VENV)/.run $(VENV)/.bench $(VENV)/.export $(VENV)/.dev: $(VENV)
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
 	: "Older pip knows no dependency groups."; \
 	$(PIP) install -q -c constraints.txt --upgrade pip; \
-	$(PIP) install -q -c constraints.txt --group $* -e "$(client-$*)"; \
+	$(PIP) install -q -c constraints.txt --group $* -e "$(CLIENT)"; \
 	touch $@; rm $(UNFINISHED)

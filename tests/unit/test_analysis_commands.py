@@ -173,5 +173,5 @@ def test_a_command_says_at_once_which_package_it_lacks(
         monkeypatch.setitem(sys.modules, package, None)
     assert main([command[0], str(folder), *command[1:]]) == 1
     error = capsys.readouterr().err
-    assert "pip install 'emotion2vec-client[analysis]'" in error
+    assert "pip install './client[analysis]'" in error
     assert error.count("\n") == 1

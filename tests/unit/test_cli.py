@@ -241,7 +241,7 @@ def test_without_typer_it_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert main(["predict", "a.wav"]) == 1
-    assert "pip install 'emotion2vec-client[cli]'" in capsys.readouterr().err
+    assert "pip install './client[cli]'" in capsys.readouterr().err
 
 
 def test_a_server_that_goes_away_ends_the_run_and_leaves_what_is_done(

@@ -2,7 +2,7 @@
 
 Functions over NumPy arrays; none of them talks to a server or prints. Get the embeddings with
 ``Client.predict_many(files, embedding=True)``. Needs the extra packages of
-``pip install 'emotion2vec-client[analysis]'``, but for ``similarity`` and ``Head``, which need only
+``pip install './client[analysis]'``, but for ``similarity`` and ``Head``, which need only
 NumPy.
 """
 

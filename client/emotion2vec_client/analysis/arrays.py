@@ -59,5 +59,5 @@ def import_extra(module: str) -> Any:
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             f"this needs the package of the module {error.name!r}, which is not installed: "
-            "pip install 'emotion2vec-client[analysis]'"
+            "pip install './client[analysis]'"
         ) from error

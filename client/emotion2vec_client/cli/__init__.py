@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         if error.name != "typer":
             raise
         print(
-            "emotion2vec: the command needs typer: pip install 'emotion2vec-client[cli]'",
+            "emotion2vec: the command needs typer: pip install './client[cli]'",
             file=sys.stderr,
         )
         return 1

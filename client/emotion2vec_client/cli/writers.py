@@ -142,7 +142,7 @@ class ParquetWriter:
         except ImportError as error:
             # Also raised by a pyarrow that does not go with the installed NumPy.
             raise Emotion2VecError(
-                f"Parquet needs pyarrow: pip install 'emotion2vec-client[parquet]' ({error})"
+                f"Parquet needs pyarrow: pip install './client[parquet]' ({error})"
             ) from error
         self._arrow = pyarrow
         self._shape = shape
