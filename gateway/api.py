@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, FastAPI, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -56,9 +57,32 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-@router.post("/api/predict", include_in_schema=False)
+async def only_known_fields(request: Request) -> None:
+    """Refuses a form with fields that the route does not know, or with one given twice.
+
+    An option that is misspelt would be ignored otherwise.
+    """
+    known = [field.alias for field in request.scope["route"].dependant.body_params]
+    form = await request.form()
+    if "audio" not in form:
+        return  # That it is missing is what there is to say.
+    for name in form:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
+            raise Problem(422, "bad_option", f"{name!r} is no field of this form: {hint}")
+        if len(form.getlist(name)) > 1:
+            raise Problem(
+                422,
+                "bad_option",
+                f"{name!r} is given {len(form.getlist(name))} times: send it once",
+            )
+
+
+@router.post("/api/predict", include_in_schema=False, dependencies=[Depends(only_known_fields)])
 @router.post(
     "/api/predict/",
+    dependencies=[Depends(only_known_fields)],
     response_model=Result,
     response_model_exclude_unset=True,
     responses=documented(*MEANINGS),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
 from emotion2vec_client import Segmentation
-from gateway.api import documented, unless_gone
+from gateway.api import documented, only_known_fields, unless_gone
 from gateway.problems import RETRY_SECONDS, Problem
 from gateway.schema import TimelineJob
 from gateway.timelines import Job, Timelines
@@ -18,9 +18,15 @@ MAX_WAIT = 60
 router = APIRouter(tags=["timeline"])
 
 
-@router.post(PATH[:-1], include_in_schema=False, status_code=202)
+@router.post(
+    PATH[:-1],
+    include_in_schema=False,
+    status_code=202,
+    dependencies=[Depends(only_known_fields)],
+)
 @router.post(
     PATH,
+    dependencies=[Depends(only_known_fields)],
     status_code=202,
     response_model=TimelineJob,
     response_model_exclude_unset=True,

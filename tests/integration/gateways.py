@@ -37,10 +37,15 @@ class Gateway:
         )
 
     def __enter__(self) -> Gateway:
-        # Its first line says that it listens and that Triton is ready.
         assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert "in a browser" in line, line
+        said = ""
+        for line in self.process.stdout:
+            said += line
+            # It listens, and Triton is ready.
+            if "in a browser" in line:
+                break
+        else:
+            raise AssertionError(f"the gateway ended: {said}")
         self.http = httpx.Client(base_url=self.url, timeout=120)
         return self
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,16 @@ BAD = {
     ),
     "granularity": (
         {"files": {"audio": HAPPY.read_bytes()}, "data": {"granularity": "word"}},
+        422,
+        "bad_option",
+    ),
+    "misspelt": (
+        {"files": {"audio": HAPPY.read_bytes()}, "data": {"granularty": "frame"}},
+        422,
+        "bad_option",
+    ),
+    "two files": (
+        {"files": [("audio", HAPPY.read_bytes()), ("audio", HAPPY.read_bytes())]},
         422,
         "bad_option",
     ),
@@ -329,8 +340,9 @@ def test_an_answer_that_takes_too_long_is_a_timeout(url: str, tmp_path: Path) ->
 
 def test_a_disk_that_takes_nothing_is_said_and_ends_nothing(url: str, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    outputs.write_text("not a folder")
     with Gateway(url, outputs) as gateway:
+        shutil.rmtree(outputs)
+        outputs.write_text("not a folder")
         answer = gateway.predict(HAPPY)
         assert (answer.status_code, answer.json()["code"]) == (507, "not_saved")
         outputs.unlink()

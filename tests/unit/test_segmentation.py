@@ -158,6 +158,14 @@ def test_options_have_defaults_and_may_be_strings() -> None:
         ({"window": "long"}, "window is 'long': use a number of seconds"),
         ({"window": "nan"}, "window is nan: use a number"),
         ({"window": 31}, "window is 31 s: use 0.25 to 30"),
+        (
+            {"window": 5},
+            "window is given, which is an option of segmentation=fixed, and not of vad",
+        ),
+        (
+            {"segmentation": "fixed", "min_segment": 1},
+            "min_segment is given, which is an option of segmentation=vad, and not of fixed",
+        ),
         ({"window": 5, "hop": 0.4}, "hop is 0.4 s: use a tenth of the window, 0.5, to"),
         ({"window": 5, "hop": 6}, "hop is 6 s: use a tenth"),
         ({"min_segment": 0}, "min_segment is 0 s: use 0.25 to 15"),

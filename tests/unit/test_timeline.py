@@ -136,7 +136,7 @@ def test_a_missing_pandas_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
         return real(name, *rest, **options)
 
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(MissingPackageError, match=r"pandas.*emotion2vec-client\[analysis\]"):
+    with pytest.raises(MissingPackageError, match=r"pandas.*client\[analysis\]"):
         TWO.to_dataframe()
 
 

@@ -16,6 +16,10 @@ MOST_OVERLAP = 10
 """Windows that may hold the same second: more would only be a load."""
 
 
+OF = {"vad": ("window", "hop"), "fixed": ("min_segment", "max_segment")}
+"""Of each segmentation, the options of the other one."""
+
+
 @dataclass(frozen=True)
 class Options:
     """The parameters of a request.
@@ -57,6 +61,14 @@ class Options:
             given["hop"] = given["window"]
         options = cls(**given)
         options._check()
+        other = [name for name in given if name in OF.get(options.segmentation, ())]
+        if other:
+            kind = "fixed" if options.segmentation == "vad" else "vad"
+            raise _refused(
+                f"{other[0]} is given, which is an option of segmentation={kind}, and not of "
+                f"{options.segmentation}",
+                "leave one of the two out",
+            )
         return options
 
     def _check(self) -> None:
