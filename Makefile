@@ -86,10 +86,10 @@ endif
 # With all that the README shows: tables, Parquet, plots.
 CLIENT := ./client[cli,parquet,analysis]
 
-# An installation that was cut off leaves packages that look whole and are not: the environment is
-# then made anew. Who installs holds the lock.
+# An installation that was killed leaves packages that look whole and are not: the environment is then
+# made anew. Whoever installs holds the lock, and has written into the file.
 ifneq ($(wildcard $(UNFINISHED)),)
-$(shell flock --nonblock $(UNFINISHED) rm -rf $(VENV) $(UNFINISHED))
+$(shell flock --nonblock $(UNFINISHED) sh -c '[ ! -s $(UNFINISHED) ] || rm -rf $(VENV) $(UNFINISHED)')
 endif
 
 # One mark per dependency set, renewed when a pin changes.
@@ -98,11 +98,13 @@ $(VENV)/.serve $(VENV)/.run $(VENV)/.bench $(VENV)/.export $(VENV)/.dev: $(VENV)
 	case $$version in 3.11|3.12) ;; *) \
 	  echo "$(PYTHON) is Python $$version, and 3.11 or 3.12 is needed: name one that is installed, for example 'make run PYTHON=python3.11'" >&2; exit 1;; \
 	esac; \
-	exec 9> $(UNFINISHED); set -e; \
+	exec 9>> $(UNFINISHED); \
 	flock --nonblock 9 || { echo "another make is installing packages here: wait for it" >&2; exit 1; }; \
+	echo unfinished >&9; \
 	echo "installing the packages to $* (once; a few minutes) ..."; \
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
-	: "Older pip knows no dependency groups."; \
-	$(PIP) install -q -c constraints.txt --upgrade pip; \
-	$(PIP) install -q -c constraints.txt --group $* -e "$(CLIENT)"; \
-	touch $@; rm $(UNFINISHED)
+	{ [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); } && \
+	: "Older pip knows no dependency groups." && \
+	$(PIP) install -q -c constraints.txt --upgrade pip && \
+	$(PIP) install -q -c constraints.txt --group $* -e "$(CLIENT)" && \
+	touch $@; \
+	code=$$?; rm $(UNFINISHED); exit $$code

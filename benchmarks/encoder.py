@@ -147,7 +147,7 @@ def measure(
                 "faster_than_funasr": medians["funasr"] / medians[name],
                 # fp16 has no rate of its own in PyTorch on a CPU: it is held to bf16's.
                 "share_of_matrix_rate": {
-                    kind: flop / medians[name] / rate[kind] for kind in ("fp32", "bf16")
+                    kind: flop / medians[name] / each for kind, each in rate.items()
                 },
                 "relative_error": relative_error(last[name]["embeddings"], truth),
                 # Since the start, so that a shorter work stands before a longer one.
@@ -175,16 +175,17 @@ def table(works: dict[str, Any]) -> str:
     for work, measured in works.items():
         for name, side in measured["sides"].items():
             share = side["share_of_matrix_rate"]
+            bf16 = f"{share['bf16']:.0%}" if "bf16" in share else "–"
             lines.append(
                 f"{work:8} {name:12} {side['median'] * 1000:8.1f} ms "
                 f"{measured['audio_seconds'] / side['median']:10.1f} "
-                f"{side['faster_than_funasr']:9.2f} {share['fp32']:8.0%} {share['bf16']:8.0%} "
+                f"{side['faster_than_funasr']:9.2f} {share['fp32']:8.0%} {bf16:>8} "
                 f"{side['relative_error']:10.1e} {side['peak_megabytes']:8.0f}"
             )
         rate = measured["matrix_rate"]
+        told = ", ".join(f"{kind} {each / 1e9:.0f}" for kind, each in rate.items())
         lines.append(
-            f"         (matrix rate fp32 {rate['fp32'] / 1e9:.0f}, bf16 {rate['bf16'] / 1e9:.0f} "
-            f"GFLOP/s; the work is {measured['flop'] / 1e9:.0f} GFLOP)"
+            f"         (matrix rate {told} GFLOP/s; the work is {measured['flop'] / 1e9:.0f} GFLOP)"
         )
     return "\n".join(lines)
 

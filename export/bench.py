@@ -20,7 +20,7 @@ import numpy as np
 from export.contract import EMBEDDING
 from export.layout import pack
 from export.targets import TARGETS
-from server.backends.onnxruntime.runtime import open_session
+from server.backends.onnxruntime.runtime import native_precisions, open_session
 
 if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
@@ -96,6 +96,10 @@ def _matrix_rates(device: str) -> Answer:
     import torch
 
     size = MATRIX[device]
+    kinds = {"fp32": torch.float32}
+    # Where the hardware has no bf16, PyTorch takes minutes for one product.
+    if device == "cuda" or "bf16" in native_precisions():
+        kinds["bf16"] = torch.bfloat16
 
     def wait() -> None:
         # A GPU's products are only asked for by the time that the call returns.
@@ -105,7 +109,7 @@ def _matrix_rates(device: str) -> Answer:
     def answer(request: dict[str, Any]) -> dict[str, float]:
         """What this machine's matrix products reach through PyTorch, in FLOP per second."""
         rates = {}
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        for name, dtype in kinds.items():
             a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
             seconds = []
             for _ in range(6):

@@ -97,18 +97,12 @@ def load_folder(
         source=source or str(folder),
         revision=revision,
         weights="pretrained",
-        files=files or measure_folder(folder),
+        files=files or published.measure_folder(folder),
         model_conf=model_conf,
         tokens=tokens,
         state=state,
         report=report,
     )
-
-
-def measure_folder(folder: Path) -> dict[str, FileFacts]:
-    """Size and digest of each file of a checkpoint folder."""
-    with step("computing the SHA-256 of the checkpoint's files"):
-        return {name: published.measure(folder / name) for name in published.FILES}
 
 
 def read_config(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from export.errors import ExportError, HubUnreachableError
-from export.published import FILES, FileFacts
+from export.published import FILES, FileFacts, pinned
 
 CONNECT_SECONDS = 10.0
 
@@ -126,9 +126,13 @@ class ModelScope:
         from modelscope_hub.errors import HubError
 
         try:
-            return HubApi().download_repo(name, "model", revision=revision, local_files_only=True)
+            folder = HubApi().download_repo(name, "model", revision=revision, local_files_only=True)
         except HubError:
             return None
+        # Before 1.38 there was one folder for all revisions: what it holds is only known of the
+        # pinned one, whose files are.
+        known = revision in (None, folder.name, pinned(name, self.key))
+        return folder if known else None
 
     def begun(self, name: str) -> bool:
         """See `Hub.begun`."""

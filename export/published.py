@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.errors import ExportError
+from export.progress import step
+
 FILES = ("config.yaml", "tokens.txt", "model.pt")
 """What a checkpoint folder holds."""
 
@@ -116,6 +119,19 @@ def measure(path: Path) -> FileFacts:
         while block := file.read(BLOCK):
             digest.update(block)
         return FileFacts(file.tell(), digest.hexdigest())
+
+
+def measure_folder(folder: Path) -> dict[str, FileFacts]:
+    """Size and digest of each file of a checkpoint folder.
+
+    Raises:
+        ExportError: One cannot be read.
+    """
+    with step("computing the SHA-256 of the checkpoint's files"):
+        try:
+            return {name: measure(folder / name) for name in FILES}
+        except OSError as error:
+            raise ExportError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def differences(files: Mapping[str, FileFacts], known: Mapping[str, FileFacts]) -> list[str]:

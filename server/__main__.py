@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 from server.errors import ServerError
-from server.process import gateway_can_start
+from server.process import gateway_can_start, run_command
 from server.production import check, is_loopback
 from server.settings import Settings
 from server.stop import Stop, StopRequested
@@ -56,6 +53,8 @@ def main() -> int:
         options.pop(name) for name in ("on_ready", "gateway", "production")
     )
     settings = Settings(**options)
+    stop = Stop()
+    stop.listen()
 
     def on_ready() -> None:
         print(
@@ -67,17 +66,15 @@ def main() -> int:
         )
         if command:
             print(f"$ {command}", flush=True)
-            environment = {**os.environ, "E2V_TRITON_URL": settings.local_url}
-            subprocess.run(shlex.split(command), env=environment, check=False)
+            run_command(command, stop, E2V_TRITON_URL=settings.local_url)
 
-    stop = Stop()
-    stop.listen()
     try:
         if production:
             check(settings)
         elif not is_loopback(settings.host):
             print(OPEN_WARNING.format(settings=settings), file=sys.stderr, flush=True)
         if gateway and not gateway_can_start(production):
+            stop.check()
             return 1
         print("server: starting Triton ...", flush=True)
         Supervisor(settings, gateway=gateway, stop=stop).run(on_ready)

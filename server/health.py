@@ -122,7 +122,10 @@ def _stubs_of(pid: int) -> dict[int, str]:
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            line = Path(f"/proc/{child}/cmdline").read_bytes()
+            try:
+                line = Path(f"/proc/{child}/cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
             if STUB in line:
                 # Its first argument is what it runs: model_repository/NAME/1/FILE.
                 found[int(child)] = Path(line.split(b"\0")[1].decode()).parts[-3]

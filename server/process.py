@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -96,7 +97,37 @@ def gateway_can_start(production: bool) -> bool:
     """Whether the gateway accepts its settings; it has said why where it does not."""
     options = ["--production"] if production else []
     check = [sys.executable, "-m", "gateway.check", *options]
-    return subprocess.run(check, check=False).returncode == 0
+    # In a session of its own, Ctrl-C does not reach it.
+    return subprocess.run(check, check=False, start_new_session=True).returncode == 0
+
+
+def run_command(command: str, stop: Stop, **environment: str) -> None:
+    """Runs a command line and waits for it.
+
+    Args:
+        command: Program and arguments, quoted as for a shell.
+        stop: Ends it, and the waiting.
+        environment: Variables beside those of this process.
+
+    Raises:
+        ServerError: There is no such program, or a quote is missing.
+        StopRequested: ``stop`` was told to stop.
+    """
+    try:
+        process = subprocess.Popen(
+            shlex.split(command), env={**os.environ, **environment}, preexec_fn=die_with_parent
+        )
+    except (OSError, ValueError) as error:
+        raise ServerError(f"--on-ready {command!r} cannot be run: {error}") from error
+    try:
+        while process.poll() is None:
+            stop.check()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 class Gateway:

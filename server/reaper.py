@@ -39,19 +39,38 @@ def remove_files(prefix: str) -> None:
     """Removes what a server with this prefix has in /dev/shm and in the temporary folder."""
     for folder in (SHM, Path(tempfile.gettempdir())):
         for path in folder.glob(f"{prefix}*"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder, unless it is another user's."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
+
+
+def remove_environments(since: float) -> None:
+    """Removes the empty folder that Triton's Python backend makes, and forgets when killed.
+
+    Args:
+        since: When Triton was started, in seconds since the epoch. An empty folder of another
+            Triton that was started later goes as well, which does not need it either.
+    """
+    for folder in Path("/tmp").glob("python_env_*"):
+        with suppress(OSError):  # Another user's, or gone, or in use.
+            if folder.stat().st_ctime >= since:
+                folder.rmdir()
 
 
 def _lives(group: int, only: int | None = None) -> bool:
     """Whether a process of the group has not ended; those that nobody waits for have."""
     for path in Path("/proc").glob(f"{only or '[0-9]*'}/stat"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            # The name before the last parenthesis may hold anything.
-            state, _, found, *_ = path.read_text().rpartition(")")[2].split()
-            if int(found) == group and state not in "ZX":
+            # The name before the last parenthesis may hold any bytes.
+            state, _, found, *_ = path.read_bytes().rpartition(b")")[2].split()
+            if int(found) == group and state not in (b"Z", b"X"):
                 return True
     return False
 
@@ -61,6 +80,7 @@ def main() -> None:
     prefix, patience = sys.argv[1], float(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    started = time.time()
     # Until the launcher is gone.
     told = sys.stdin.buffer.read().split()
     if DONE in told:
@@ -71,6 +91,7 @@ def main() -> None:
         while _lives(group, only=group) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         kill_group(group)
+    remove_environments(started)
     remove_files(prefix)
 
 

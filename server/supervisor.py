@@ -58,6 +58,7 @@ class Supervisor:
                 # Both get ready at the same time.
                 self._gateway.start()
             self._start()
+            self._stop.check()
             on_ready()
             while True:
                 self._stop.check()

@@ -13,14 +13,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO
 
 from server import process, wheel
 from server.errors import ServerError
-from server.reaper import SHM, remove_files
+from server.reaper import SHM, remove, remove_environments, remove_files
 from server.settings import Settings
 from server.stop import Stop
 
@@ -182,20 +181,13 @@ class Triton:
             process.end(running, "Triton", STOP_SECONDS, stop)
         elif running is not None:
             process.kill(running)
-        self._remove_environments()
+        remove_environments(self._started)
         if self._backends is not None:
             self._backends.cleanup()
         remove_files(self._prefix)
         if self._reaper is not None:
             self._reaper.release()
             self._reaper = None
-
-    def _remove_environments(self) -> None:
-        """Removes the empty folder that Triton's Python backend makes, and forgets when killed."""
-        for folder in Path("/tmp").glob("python_env_*"):
-            with suppress(OSError):  # Somebody else's, or gone, or in use.
-                if folder.stat().st_ctime >= self._started:
-                    folder.rmdir()
 
     def _arguments(self) -> list[str]:
         backends = self._backends.name if self._backends else ""
@@ -272,7 +264,4 @@ def _remove_stale_files() -> None:
             pid = path.name[len(head) :].split(tail)[0]
             if not pid.isdigit() or Path("/proc", pid).exists():
                 continue
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)

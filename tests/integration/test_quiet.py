@@ -15,7 +15,9 @@ from tests.conftest import ROOT, SAMPLES
 
 PYTHON = sys.executable
 CACHES = (".cache/pip", ".cache/huggingface", ".cache/modelscope", ".modelscope")
-"""What docs/export.md says that the hubs' libraries write."""
+"""Of pip, and of the hubs' libraries."""
+
+HANGS = 900
 
 NAMED = "import socket; socket.getaddrinfo('collector.example.org', 443)"
 CONNECTED = "import socket; socket.create_connection(('192.0.2.7', 443), 5)"
@@ -34,6 +36,7 @@ def watched(folder: Path, commands: Sequence[str], **environment: str) -> dict[s
         ["unshare", *user, "--net", "--mount", PYTHON, "-m", "tests.integration.quiet",
          str(folder / "report.json"), *commands],
         cwd=ROOT, env={**inherited, **own}, capture_output=True, text=True, check=False,
+        timeout=HANGS,
     )  # fmt: skip
     report: dict[str, list[str]] = json.loads((folder / "report.json").read_text())
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,7 +77,8 @@ def test_nothing_is_asked_of_any_other_machine_and_nothing_written_elsewhere(
     script = tmp_path / "visit.sh"
     # The gateway may need longer than Triton.
     script.write_text(
-        "until curl -sf http://127.0.0.1:7860/ready; do sleep 0.1; done\n" + while_ready
+        "timeout 120 sh -c 'until curl -sf http://127.0.0.1:7860/ready; do sleep 0.1; done'\n"
+        + while_ready
     )
     report = watched(
         tmp_path,

@@ -16,7 +16,7 @@ PYTHON = """#!/bin/sh
 case "$*" in
   *version_info*) echo "$VERSION" ;;
   "-m venv "*) echo venv >> "$LOG"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
-  *"pip "*) echo pip >> "$LOG"; [ -z "$CUT" ] || kill -9 $PPID ;;
+  *"pip "*) echo pip >> "$LOG"; [ "$CUT" != killed ] || kill -9 $PPID; [ "$CUT" != failed ] ;;
 esac
 """
 
@@ -71,7 +71,7 @@ def test_packages_are_installed_once(project: Path) -> None:
 
 
 def test_an_installation_that_was_cut_off_is_made_anew(project: Path) -> None:
-    assert make(project, cut="yes").returncode != 0
+    assert make(project, cut="killed").returncode != 0
     assert done(project) == ["venv", "pip"]
     (project / ".venv" / "half").touch()
     assert make(project).returncode == 0
@@ -81,11 +81,23 @@ def test_an_installation_that_was_cut_off_is_made_anew(project: Path) -> None:
     assert not done(project)
 
 
+def test_an_installation_that_failed_leaves_what_was_there(project: Path) -> None:
+    """As without a network: pip has changed nothing then."""
+    assert make(project).returncode == 0
+    done(project)
+    (project / ".venv" / ".serve").unlink()
+    (project / ".venv" / "whole").touch()
+    assert make(project, cut="failed").returncode != 0
+    assert make(project).returncode == 0
+    assert done(project) == ["pip", "pip", "pip"]
+    assert (project / ".venv" / "whole").exists()
+
+
 def test_what_another_make_installs_is_left_alone(project: Path) -> None:
     (project / ".venv").mkdir()
     (project / ".venv" / "theirs").touch()
     mark = project / ".venv.unfinished"
-    mark.touch()
+    mark.write_text("unfinished\n")
     with subprocess.Popen(
         ["flock", str(mark), "sh", "-c", "echo held; read line"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
