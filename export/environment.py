@@ -10,8 +10,7 @@ import os
 SETTINGS = {
     # ONNX Runtime's wheel reports its use to its makers otherwise.
     "ORT_DISABLE_TELEMETRY": "1",
-    # Plain HTTP can be resumed, has a time limit, and goes through a proxy; Xet's client has
-    # neither, and a cache of its own.
+    # Only plain HTTP is tested here, with its time limits; Xet's client has a cache of its own.
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # A hub that is not there is asked twice, and not four times with longer and longer pauses.
