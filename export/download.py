@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import queue
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from export import published
 from export.errors import ExportError, HubUnreachableError
 from export.hubs import HUBS, Hub, causes
-from export.progress import say, step
+from export.progress import SILENT_SECONDS, say, step
 from export.published import FILES, FileFacts
 
 ANSWER_SECONDS = 20
@@ -201,13 +202,15 @@ def _first_answer(sources: Sequence[_Source]) -> tuple[_Source, dict[str, FileFa
 def _download(source: _Source, declared: Mapping[str, FileFacts]) -> Path:
     cache, variable = source.hub.cache()
     needed = sum(facts.size for facts in declared.values())
-    say(f"fetching what is missing of {needed / 1e6:,.0f} MB into {cache} ...")
     full = (
         f"the disk of {cache} is too full for the checkpoint's {needed / 1e6:,.0f} MB: free some "
         f"room, or set {variable} to a folder on another disk"
     )
+    # On a terminal the libraries draw bars; elsewhere Hugging Face's draws none.
+    every = threading.TIMEOUT_MAX if sys.stderr.isatty() else SILENT_SECONDS
     try:
-        return source.hub.download(source.name, source.revision)
+        with step(f"fetching what is missing of {needed / 1e6:,.0f} MB into {cache}", every):
+            return source.hub.download(source.name, source.revision)
     except ExportError as error:
         if _is_full(error):
             raise ExportError(full) from error
