@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -69,7 +70,8 @@ class Triton:
         self._backends: tempfile.TemporaryDirectory[str] | None = None
         self._reaper: process.Reaper | None = None
         self._ready, self._started = False, time.time()
-        self._prefix = OWNED_PREFIX.format(pid=os.getpid())
+        # Its own, since a process may run several: what one leaves is not another's.
+        self._prefix = OWNED_PREFIX.format(pid=os.getpid()) + secrets.token_hex(3) + "-"
 
     def __enter__(self) -> Triton:
         self.start()

@@ -45,6 +45,7 @@ class Gateway:
             if "in a browser" in line:
                 break
         else:
+            self.process.wait()
             raise AssertionError(f"the gateway ended: {said}")
         self.http = httpx.Client(base_url=self.url, timeout=120)
         return self

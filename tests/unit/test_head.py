@@ -168,7 +168,7 @@ def test_what_cannot_be_fitted_is_refused(labels: list[str], words: str) -> None
 
 
 def test_a_missing_package_is_one_sentence() -> None:
-    with pytest.raises(MissingPackageError, match=r"pip install 'emotion2vec-client\[analysis\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install './client\[analysis\]'"):
         import_extra("no_such_package_at_all")
 
 
