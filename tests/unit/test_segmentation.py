@@ -122,25 +122,38 @@ def windows(seconds: float, window: float, hop: float) -> list[tuple[float, floa
     samples = round(seconds * SAMPLE_RATE)
     sizes = [CHUNK] * (samples // CHUNK) + ([samples % CHUNK] if samples % CHUNK else [])
     stream = [(Chunk(size, 0.0, 0.0), False) for size in sizes]
-    found = cut_in_windows(stream, window, hop, 0.025)
+    found = cut_in_windows(stream, window, hop)
     return [(piece.start / SAMPLE_RATE, piece.end / SAMPLE_RATE) for piece in found]
 
 
 def test_windows_have_the_borders_that_one_finds_by_hand() -> None:
-    assert windows(7, 3, 3) == [(0, 3), (3, 6), (6, 7)]
+    assert windows(7.5, 3, 3) == [(0, 3), (3, 6), (6, 7.5)]
     assert windows(6, 3, 3) == [(0, 3), (3, 6)]
     assert windows(4, 2, 0.5) == [(0, 2), (0.5, 2.5), (1, 3), (1.5, 3.5), (2, 4)]
     assert windows(4.25, 2, 1) == [(0, 2), (1, 3), (2, 4), (3, 4.25)]
     assert windows(0.1, 3, 1) == [(0, 0.1)]
-    # A last window of 20 ms is too short for the model.
-    assert windows(6.02, 3, 3) == [(0, 3), (3, 6)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window", "hop", "last"),
+    [
+        (6.084, 3, 3, [(3, 4.584), (4.584, 6.084)]),
+        (6.02, 3, 3, [(3, 4.52), (4.52, 6.02)]),
+        (4.05, 2, 1.8, [(1.8, 3.8), (3.05, 4.05)]),
+        (31, 30, 30, [(0, 16), (16, 31)]),
+    ],
+)
+def test_no_window_is_shorter_than_half_of_one(
+    seconds: float, window: float, hop: float, last: list[tuple[float, float]]
+) -> None:
+    found = windows(seconds, window, hop)
+    assert found[-2:] == last
+    assert min(end - start for start, end in found) >= window / 2
 
 
 def test_a_window_knows_how_much_of_it_is_speech() -> None:
     stream = [(Chunk(CHUNK, 0, 0), index < 100) for index in range(200)]  # 3.2 s of 6.4 s
-    shares = [
-        piece.speech / (piece.end - piece.start) for piece in cut_in_windows(stream, 2, 1, 0.025)
-    ]
+    shares = [piece.speech / (piece.end - piece.start) for piece in cut_in_windows(stream, 2, 1)]
     assert shares == pytest.approx([1, 1, 0.6, 0.1, 0, 0])
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audio import SAMPLE_RATE, WINDOW, Decoded
+from audio import SAMPLE_RATE, Decoded
 from options import Options
 from segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, label
 from speech import Tape
@@ -192,8 +192,7 @@ class Recording:
     def _pieces(self, labelled: Iterator[tuple[Chunk, bool]]) -> Iterator[Piece]:
         options = self._options
         if options.segmentation == "fixed":
-            least = WINDOW / SAMPLE_RATE
-            return cut_in_windows(labelled, options.window, options.hop, least)
+            return cut_in_windows(labelled, options.window, options.hop)
         return cut_at_pauses(labelled, options.min_segment, options.max_segment)
 
     def _check(self) -> None:

@@ -122,35 +122,43 @@ def cut_at_pauses(
 
 
 def cut_in_windows(
-    labelled: Iterable[tuple[Chunk, bool]], window: float, hop: float, least: float
+    labelled: Iterable[tuple[Chunk, bool]], window: float, hop: float
 ) -> Iterator[Piece]:
     """Cuts windows of equal length, whatever is in them.
 
-    The last one ends with the recording; it is left out where it would be too short.
+    The last one ends with the recording. A remainder of less than half a window would say little, so
+    the last window then takes half a window's length from before it; if windows do not overlap, the
+    one before ends where it begins.
 
     Args:
         labelled: As `label` gives them.
         window: Seconds to a window.
         hop: Seconds from one window's start to the next one's, at most the window.
-        least: Seconds of the shortest last window.
     """
     length = round(window * SAMPLE_RATE)
+    half = length // 2
     voiced: deque[tuple[int, int]] = deque()  # Start and end of the speech that is still needed.
     number = total = 0
-    start = 0
+    start, following = 0, round(hop * SAMPLE_RATE)
     for chunk, is_speech in labelled:
         if is_speech:
             voiced.append((total, total + chunk.samples))
         total += chunk.samples
-        while total >= start + length:
+        # A window goes out when its end cannot move any more.
+        while total >= max(start + length, following + half):
             yield _window(start, start + length, voiced)
             number += 1
-            start = round(number * hop * SAMPLE_RATE)
+            start, following = following, round((number + 1) * hop * SAMPLE_RATE)
             while voiced and voiced[0][1] <= start:
                 voiced.popleft()
-    covered = round((number - 1) * hop * SAMPLE_RATE) + length if number else 0
-    if total > covered and total - start >= least * SAMPLE_RATE:
-        yield _window(start, total, voiced)
+    end = start + length
+    if total <= end:
+        if not number or total > round((number - 1) * hop * SAMPLE_RATE) + length:
+            yield _window(start, total, voiced)
+        return
+    last = min(following, total - half)
+    yield _window(start, min(end, last) if following == end else end, voiced)
+    yield _window(last, total, voiced)
 
 
 def _window(start: int, end: int, voiced: Iterable[tuple[int, int]]) -> Piece:
