@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import signal
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from export.errors import ExportError
@@ -20,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check(options.target, options.precision)
         # Imported late: --help and wrong options must not wait for PyTorch and FunASR.
-        with step("loading PyTorch and FunASR"):
+        with step("loading PyTorch and FunASR"), _without_advice():
             from export import pipeline
         pipeline.run(options)
     except ExportError as error:
@@ -30,6 +34,14 @@ def main(argv: list[str] | None = None) -> int:
         print("export: stopped, nothing was installed", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Hides what FunASR and pydub print when imported: to install ffmpeg, which is not used."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Couldn't find ffmpeg", RuntimeWarning)
+        yield
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -126,9 +126,9 @@ def cut_in_windows(
 ) -> Iterator[Piece]:
     """Cuts windows of equal length, whatever is in them.
 
-    The last one ends with the recording. A remainder of less than half a window would say little, so
-    the last window then takes half a window's length from before it; if windows do not overlap, the
-    one before ends where it begins.
+    The last one ends with the recording and is at least half a window long, since a shorter one
+    would say little: it begins earlier if need be. If windows do not overlap, the one before then
+    ends where it begins.
 
     Args:
         labelled: As `label` gives them.
