@@ -81,11 +81,18 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
 
 def test_places_keep_their_shape_on_the_page(tmp_path: Path) -> None:
     page = tmp_path / "map.html"
-    write_html(page, np.array([[0, 0], [4, 0], [4, 2.0]]), points(), "title")
-    found = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', page.read_text(encoding="utf-8"))
-    first, second, third = np.array(found, dtype=float)
-    assert second[0] - first[0] == pytest.approx(2 * (second[1] - third[1]), abs=0.2)
-    assert third[1] < second[1], "up is up"
+    # A tall cloud: it is turned, so that it fills a wide page.
+    places = np.array([[0, 0], [0, 4], [2.0, 4]])
+    write_html(page, places, points(), "title")
+    text = page.read_text(encoding="utf-8")
+    found = np.array(re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', text), dtype=float)
+    [(width, height)] = re.findall(r'viewBox="0 0 (\d+) (\d+)"', text)
+    assert (found >= 0).all()
+    assert (found <= [int(width), int(height)]).all()
+    drawn, true = (np.linalg.norm(each - np.roll(each, 1, 0), axis=1) for each in (found, places))
+    np.testing.assert_allclose(drawn / drawn[0], true / true[0], atol=1e-3)
+    across, down = np.ptp(found, axis=0)
+    assert across > 2 * down
 
 
 def test_the_picture_is_a_png_of_any_names(tmp_path: Path) -> None:

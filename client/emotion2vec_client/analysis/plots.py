@@ -34,7 +34,7 @@ EMOTION_COLOURS = {
 UNLABELLED = "(no label)"
 UNLABELLED_COLOUR = "#c8c8c8"
 
-SIZE = 1000
+WIDTH = 1000
 MARGIN = 40
 MOST_NAMED = 12
 """Above this many points their names would cover the PNG."""
@@ -111,10 +111,11 @@ def write_html(
     counts = Counter(point.category for point in points)
     number = {name: index for index, name in enumerate(legend)}
     radius = 4.5 if len(points) > 1000 else 7
+    fitted, height = _fit_to_page(places)
     circles = (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{legend[point.category]}" '
         f'data-c="{number[point.category]}"></circle>'
-        for (x, y), point in zip(_fit_to_page(places), points)
+        for (x, y), point in zip(fitted, points)
     )
     buttons = (
         f'<button type="button" data-c="{number[name]}" aria-pressed="true">'
@@ -129,7 +130,8 @@ def write_html(
     page = Template(template).substitute(
         title=escape(title),
         notes="\n".join(paragraphs),
-        size=SIZE,
+        width=WIDTH,
+        height=round(height),
         radius=radius,
         circles="\n".join(circles),
         legend="\n".join(buttons),
@@ -194,12 +196,20 @@ def write_png(
             figure.savefig(path, format="png", dpi=150)
 
 
-def _fit_to_page(places: DoubleArray) -> DoubleArray:
-    """Places in a square of SIZE with a margin, both axes alike, y upwards."""
-    low, high = places.min(axis=0), places.max(axis=0)
-    extent = float((high - low).max()) or 1.0
-    centred = (places - (low + high) / 2) / extent * [1, -1]
-    return np.asarray(SIZE / 2 + centred * (SIZE - 2 * MARGIN), dtype=np.float64)
+def _fit_to_page(places: DoubleArray) -> tuple[DoubleArray, float]:
+    """Places on a page of WIDTH with a margin, both axes alike, and the height that they need.
+
+    They are turned so that the page is wide, as screens are: the directions of a map mean nothing.
+    """
+    centred = places - places.mean(axis=0)
+    # Ascending, so the last of the principal axes is the longest.
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    turned = centred @ axes[:, ::-1]
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    scale = (WIDTH - 2 * MARGIN) / (float((high - low).max()) or 1.0)
+    size = np.maximum((high - low) * scale + 2 * MARGIN, [WIDTH, WIDTH / 3])
+    fitted = (turned - (low + high) / 2) * scale + size / 2
+    return np.asarray(fitted, dtype=np.float64), float(size[1])
 
 
 def _tip(point: Point) -> str:
