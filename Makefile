@@ -17,7 +17,7 @@ TIED := exec setpriv --pdeathsig TERM $(BIN)/python
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-run: $(VENV)/.run $(ENCODER) ## Set everything up, serve, and open the page on port 7860
+run: $(VENV)/.run $(ENCODER) ## Set everything up, serve on port 7860, recognise a first sample
 	@$(TIED) -m server --gateway --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table" $(ARGS)
 
 serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
