@@ -25,6 +25,9 @@ def main() -> int:
     parser.add_argument(
         "--openapi", action="store_true", help="print the OpenAPI description and end"
     )
+    parser.add_argument(
+        "--restarts", type=int, metavar="FD", help="open file of the supervisor's restart counts"
+    )
     options = parser.parse_args()
     try:
         settings = read_settings()
@@ -37,11 +40,11 @@ def main() -> int:
         complain(error)
         return 1
     with listener:
-        return asyncio.run(_serve(settings, listener))
+        return asyncio.run(_serve(settings, listener, options.restarts))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
-    app = create_app(settings)
+async def _serve(settings: Settings, listener: socket.socket, restarts: int | None) -> int:
+    app = create_app(settings, restarts)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from emotion2vec_client import AsyncClient
-from gateway import api, page, timeline_api
-from gateway.guard import Keys, SecurityHeaders, Uploads
+from gateway import api, operation, page, timeline_api
+from gateway.guard import Door, Keys, SecurityHeaders, Uploads
+from gateway.handlers import add_handlers
 from gateway.metrics import Metrics
 from gateway.outputs import Store
-from gateway.recognition import Recogniser
+from gateway.recognition import Recogniser, connect
 from gateway.settings import Settings
 from gateway.timelines import Timelines
 
@@ -27,24 +28,22 @@ DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The gateway as an ASGI application."""
-    key = settings.triton_api_key
-    client = AsyncClient(
-        settings.triton_url,
-        timeout=settings.timeout,
-        # Whoever asked is told at once, and decides when to try again.
-        retry_seconds=0,
-        api_key=key.get_secret_value() if key else None,
-    )
-    store = Store(settings.outputs, settings.keep_results, settings.keep_hours)
+def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
+    """The gateway as an ASGI application.
+
+    Args:
+        settings: From the environment.
+        restarts: File descriptor of the supervisor's counts, if there is a supervisor.
+    """
+    client = connect(settings, settings.timeout)
+    store = Store(settings.outputs, settings.keep_results, settings.keep_hours, settings.keep_audio)
     recogniser = Recogniser(client, store, settings)
-    metrics = Metrics()
-    timelines = Timelines(client, store, settings, metrics)
+    metrics = Metrics(restarts)
+    timelines = Timelines(client, store, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        pruning = asyncio.create_task(_prune(store))
+        pruning = asyncio.create_task(_prune(store, timelines))
         try:
             yield
         finally:
@@ -64,22 +63,37 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
+    app.state.settings = settings
     app.state.recogniser = recogniser
     app.state.metrics = metrics
     app.state.timelines = timelines
     app.include_router(api.router)
     app.include_router(timeline_api.router)
-    api.add_handlers(app)
+    app.include_router(operation.router)
+    add_handlers(app)
     page.mount(app, recogniser, metrics, settings)
     # The last added is the first to see a request.
-    limits = {"/api/timeline": settings.max_recording_bytes, "/api/": settings.max_upload_bytes}
-    app.add_middleware(Uploads, limits=limits, metrics=metrics)
+    doors = {
+        "/api/timeline": Door("timeline", settings.max_recording_bytes),
+        "/api/": Door("api", settings.max_upload_bytes, settings.max_files),
+    }
+    app.add_middleware(Uploads, doors=doors, metrics=metrics)
     app.add_middleware(Keys, keys=settings.api_keys)
     app.add_middleware(SecurityHeaders)
+    if settings.cors_origins:
+        # Before the keys: a browser asks whether it may ask without sending one.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key"],
+            expose_headers=["Location", "Retry-After"],
+        )
     return app
 
 
-async def _prune(store: Store) -> None:
+async def _prune(store: Store, timelines: Timelines) -> None:
     while True:
         await asyncio.to_thread(store.prune)
+        timelines.prune()
         await asyncio.sleep(PRUNE_SECONDS)

@@ -81,8 +81,10 @@ def check_outputs(settings: Settings) -> None:
     """Tries the folder of the results.
 
     Raises:
-        SettingsError: Nothing can be written there.
+        SettingsError: Nothing can be written there, though results are to be kept.
     """
+    if settings.keep_results == 0:
+        return
     try:
         settings.outputs.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=settings.outputs).close()

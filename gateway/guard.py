@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,7 +21,7 @@ OPEN_PATHS = ("/health", "/ready")
 """Asked for by what keeps the service running, which has no key."""
 
 ENVELOPE_BYTES = 16 * 1024
-"""What a multipart body may have around its file."""
+"""What a multipart body may have around each of its files."""
 
 # Gradio's page evaluates templates and draws from blobs; nothing may come from elsewhere.
 CONTENT_POLICY = (
@@ -100,26 +101,46 @@ class Keys:
         return any(matches)
 
 
+@dataclass(frozen=True)
+class Door:
+    """What may come in at one address.
+
+    Attributes:
+        source: What the metrics call it.
+        limit: Bytes of a file.
+        files: In one request.
+    """
+
+    source: str
+    limit: int
+    files: int = 1
+
+    @property
+    def most(self) -> int:
+        """Bytes of a request."""
+        return (self.limit + ENVELOPE_BYTES) * self.files
+
+
 class Uploads:
     """Refuses an upload to the API as soon as it is too large, and counts what became of each.
 
     Args:
         app: What comes next.
-        limits: Bytes of a file, by how the path begins; the first that fits counts.
+        doors: By how the path begins; the first that fits counts.
         metrics: Told of every request to the API.
     """
 
-    def __init__(self, app: ASGIApp, limits: Mapping[str, int], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, doors: Mapping[str, Door], metrics: Metrics) -> None:
         self._app = app
-        self._limits = limits
+        self._doors = doors
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self._limit(scope)
-        if limit is None:
+        door = self._door(scope)
+        if door is None:
             await self._app(scope, receive, send)
             return
-        most = limit + ENVELOPE_BYTES
+        most = door.most
         seen = 0
 
         async def counted() -> Message:
@@ -128,23 +149,23 @@ class Uploads:
             seen += len(message.get("body", b""))
             if seen > most:
                 # FastAPI answers with it, as with every HTTPException while it reads a body.
-                raise too_large(limit)
+                raise too_large(door.limit, door.files)
             return message
 
-        with self._metrics.request("api") as observed:
+        with self._metrics.request(door.source) as observed:
             scope.setdefault("state", {})["observed"] = observed
             stated = Headers(scope=scope).get("content-length", "")
             if stated.isdigit() and int(stated) > most:
-                problem = too_large(limit)
+                problem = too_large(door.limit, door.files)
                 observed.outcome = problem.code
                 await response_of(problem)(scope, receive, send)
             else:
                 await self._app(scope, counted, send)
 
-    def _limit(self, scope: Scope) -> int | None:
+    def _door(self, scope: Scope) -> Door | None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
-        return next((self._limits[p] for p in self._limits if scope["path"].startswith(p)), None)
+        return next((self._doors[p] for p in self._doors if scope["path"].startswith(p)), None)
 
 
 def observe(request: Request, problem: Problem) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from emotion2vec_client import ModelInfo
 
 BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+
+RESTARTS_BYTES = 4096
+"""More than the supervisor ever writes."""
 
 
 @dataclass
@@ -16,49 +26,120 @@ class Observed:
     """One request while it runs.
 
     Attributes:
-        outcome: ``ok``, or the code of the problem.
+        outcomes: Of each recording of the request: ``ok``, or the code of the problem.
+        seconds: Length of the audio that was recognised.
     """
 
-    outcome: str = "ok"
+    outcomes: list[str] = field(default_factory=lambda: ["ok"])
+    seconds: float = 0.0
+    _counting: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @property
+    def outcome(self) -> str:
+        """Of the first recording; setting it sets all."""
+        return self.outcomes[0]
+
+    @outcome.setter
+    def outcome(self, outcome: str) -> None:
+        self.outcomes = [outcome] * len(self.outcomes)
+
+    def hand_over(self) -> ExitStack:
+        """For work that outlives the request: it is counted when the returned stack is closed."""
+        return self._counting.pop_all()
 
 
 class Metrics:
-    """Counts of one gateway, in a registry of its own."""
+    """Counts of one gateway, in a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        restarts: File descriptor from which to read how often the supervisor started each part
+            again; None without a supervisor.
+    """
+
+    def __init__(self, restarts: int | None = None) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "emotion2vec_requests",
-            "Recognitions asked for, by where they came from and what became of them",
+            "Recordings to recognise, by where they came from and what became of them",
             ["source", "outcome"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "emotion2vec_request_seconds",
-            "Time to the answer, uploads included",
+            "Time to the answer for each recording, uploads included",
             ["source"],
             buckets=BUCKETS,
             registry=self._registry,
         )
         self._in_flight = Gauge(
             "emotion2vec_requests_in_flight",
-            "Recognitions being worked on",
+            "Requests and timelines being worked on",
             registry=self._registry,
         )
+        self._audio = Counter(
+            "emotion2vec_audio_seconds",
+            "Seconds of audio recognised, by where it came from",
+            ["source"],
+            registry=self._registry,
+        )
+        self._model = Gauge(
+            "emotion2vec_model_info",
+            "The model that Triton serves; absent while Triton does not answer",
+            ["checkpoint", "revision", "precision", "weights"],
+            registry=self._registry,
+        )
+        if restarts is not None:
+            self._registry.register(_Restarts(restarts))
 
     @contextmanager
     def request(self, source: str) -> Iterator[Observed]:
-        """Counts and times one request from ``api`` or ``page``, or a job, ``timeline``."""
-        observed = Observed()
-        with self._in_flight.track_inprogress(), self._seconds.labels(source).time():
+        """Counts and times one request from ``api``, ``page`` or ``timeline``."""
+        with ExitStack() as counting:
+            observed = Observed(_counting=counting)
+            counting.enter_context(self._counted(source, observed))
+            yield observed
+
+    @contextmanager
+    def _counted(self, source: str, observed: Observed) -> Iterator[None]:
+        began = time.monotonic()
+        with self._in_flight.track_inprogress():
             try:
-                yield observed
+                yield
             except BaseException:
                 observed.outcome = "failed"
                 raise
             finally:
-                self._requests.labels(source, observed.outcome).inc()
+                seconds = time.monotonic() - began
+                for outcome in observed.outcomes:
+                    self._requests.labels(source, outcome).inc()
+                    self._seconds.labels(source).observe(seconds)
+                self._audio.labels(source).inc(observed.seconds)
 
-    def render(self) -> bytes:
-        """The text format."""
+    def render(self, model: ModelInfo | None) -> bytes:
+        """The text format.
+
+        Args:
+            model: What Triton serves now; None where it does not answer.
+        """
+        self._model.clear()
+        if model is not None:
+            labels = (model.checkpoint, model.revision or "", model.precision, model.weights)
+            self._model.labels(*labels).set(1)
         return generate_latest(self._registry)
+
+
+class _Restarts(Collector):
+    """Reads the supervisor's counts anew at each scrape."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "emotion2vec_restarts",
+            "How often the supervisor started a part again that had died or hung",
+            labels=["part"],
+        )
+        for part, count in json.loads(os.pread(self._file, RESTARTS_BYTES, 0)).items():
+            family.add_metric([part], count)
+        yield family

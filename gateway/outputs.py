@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ import numpy.typing as npt
 AUDIO, RESULT, EMBEDDING = "processed_audio.wav", "result.json", "embedding.npy"
 TIMELINE = ("timeline.csv", "timeline.srt", "timeline.vtt")
 FILES = (AUDIO, RESULT, EMBEDDING, *TIMELINE)
+
+UNNAMED = "audio"
+"""An upload that has no name."""
 
 MAX_NAME = 200
 """Letters of an upload's name that are kept."""
@@ -31,6 +34,11 @@ FOLDER = re.compile(r"outputs_\d{8}_\d{6}(_\d+)?")
 UNFINISHED = ".unfinished-"
 UNFINISHED_SECONDS = 3600
 """Older than this, an unfinished folder is what a crash left."""
+
+
+def short_name(filename: str | None) -> str:
+    """What results and jobs call an upload."""
+    return PurePath(filename or UNNAMED).name[:MAX_NAME]
 
 
 def npy(array: npt.NDArray[np.float32] | None) -> dict[str, bytes]:
@@ -47,16 +55,25 @@ class Store:
 
     Args:
         root: Made when the first result is saved.
-        keep_results: How many results are kept.
+        keep_results: How many results are kept; 0 writes nothing.
         keep_hours: For how long.
+        keep_audio: Whether processed_audio.wav is kept with the rest.
     """
 
-    def __init__(self, root: Path, keep_results: int, keep_hours: float) -> None:
+    def __init__(
+        self, root: Path, keep_results: int, keep_hours: float, keep_audio: bool = True
+    ) -> None:
         self.root = root
         self._keep_results = keep_results
         self._keep_seconds = keep_hours * 3600
+        self._keep_audio = keep_audio
         self._lock = threading.Lock()
         self._last = ("", 0)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether results are written at all."""
+        return self._keep_results > 0
 
     def save(
         self,
@@ -72,11 +89,16 @@ class Store:
             when: Gives the folder its name; two of one second get ``_2``, ``_3`` … behind it.
 
         Returns:
-            The result with ``output_dir`` and ``files`` added, as result.json has it.
+            The result with ``output_dir`` and ``files`` added, as result.json has it; without
+            them where nothing is kept.
 
         Raises:
             OSError: It cannot be written; nothing is left of it.
         """
+        if not self.keeps:
+            return dict(result)
+        if not self._keep_audio:
+            files = {file: content for file, content in files.items() if file != AUDIO}
         self.root.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
         try:
@@ -138,6 +160,23 @@ class Store:
         """
         result: dict[str, Any] = json.loads(self.find(folder, RESULT).read_text(encoding="utf-8"))
         return result
+
+    def remove(self, folder: str) -> None:
+        """Removes a result; it disappears with all its files at once.
+
+        Raises:
+            FileNotFoundError: There is none of that name.
+            OSError: It cannot be removed.
+        """
+        path = self.root / folder
+        if not FOLDER.fullmatch(folder) or path.is_symlink() or not path.is_dir():
+            raise FileNotFoundError(f"there is no result {folder}: it may be too old")
+        # An empty folder of a name that is no result's: `prune` ends what is interrupted here.
+        doomed = tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root)
+        try:
+            path.rename(doomed)
+        finally:
+            shutil.rmtree(doomed)
 
     def prune(self) -> None:
         """Removes what is too old or too many, and what a crash left unfinished."""

@@ -43,13 +43,25 @@ class Problem(HTTPException):
         return {"code": self.code, "detail": self.detail}
 
 
-def too_large(limit: int) -> Problem:
-    """For an upload of more than ``limit`` bytes."""
+def too_large(limit: int, files: int = 1) -> Problem:
+    """For an upload of more than ``limit`` bytes, or of more than ``files`` of that size."""
+    megabytes = limit / 2**20
+    most = f"{megabytes:g} MB" if files == 1 else f"{files} files of {megabytes:g} MB"
+    remedy = "a shorter clip" if files == 1 else "fewer files, shorter clips"
     return Problem(
         413,
         "too_large",
-        f"the upload has more than {limit / 2**20:g} MB: send a shorter clip or a compressed "
-        "format such as MP3 or OGG",
+        f"the upload has more than {most}: send {remedy} or a compressed format such as MP3 or OGG",
+    )
+
+
+def nothing_kept() -> Problem:
+    """For an embedding.npy that is asked for where no file is written."""
+    return Problem(
+        422,
+        "bad_option",
+        "this service keeps no files (E2V_KEEP_RESULTS=0), and so leaves no embedding.npy: send "
+        "embedding=inline to get the numbers in the answer",
     )
 
 

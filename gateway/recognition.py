@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Any
 
-from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity
+from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity, ModelInfo
 from gateway.admission import Admission
-from gateway.outputs import AUDIO, MAX_NAME, Store, npy
-from gateway.problems import problem_of, too_large
+from gateway.outputs import AUDIO, Store, npy, short_name
+from gateway.problems import nothing_kept, problem_of, too_large
 from gateway.settings import Settings
 
 READY_SECONDS = 2.0
+
+
+def connect(settings: Settings, timeout: float) -> AsyncClient:
+    """A client of Triton; ``timeout`` in seconds."""
+    key = settings.triton_api_key
+    return AsyncClient(
+        settings.triton_url,
+        timeout=timeout,
+        # Whoever asked is told at once, and decides when to try again.
+        retry_seconds=0,
+        api_key=key.get_secret_value() if key else None,
+    )
 
 
 class Recogniser:
@@ -39,18 +50,21 @@ class Recogniser:
         granularity: Granularity,
         embedding: bool,
         on_stage: Callable[[str], None] = lambda stage: None,
+        *,
+        inline: bool = False,
     ) -> dict[str, Any]:
-        """Recognises one file and saves the result.
+        """Recognises one file and saves the result, where results are kept.
 
         Args:
             data: The whole file.
             filename: What its owner calls it.
             granularity: ``utterance`` or ``frame``.
             embedding: Whether embedding.npy is wanted.
+            inline: Whether the answer is to have ``embedding``, float32 [1024] or [T, 1024].
             on_stage: Told of ``decode``, ``recognise`` and ``save`` as each begins.
 
         Returns:
-            The answer of the REST endpoint, which is also result.json.
+            The answer of the REST endpoint; without ``embedding`` it is also result.json.
 
         Raises:
             Problem: It could not be done.
@@ -58,6 +72,8 @@ class Recogniser:
         settings = self._settings
         if len(data) > settings.max_upload_bytes:
             raise too_large(settings.max_upload_bytes)
+        if embedding and not self.store.keeps:
+            raise nothing_kept()
         with self._admission.admit() as answered:
             try:
                 clock = _Clock(settings.timeout, on_stage)
@@ -69,7 +85,7 @@ class Recogniser:
                 prediction = await self.client.predict(
                     heard,
                     granularity=granularity,
-                    embedding=embedding,
+                    embedding=embedding or inline,
                     timeout=clock.left(),
                 )
                 answered()
@@ -79,18 +95,30 @@ class Recogniser:
                     **prediction.to_dict(),
                     "model": info.checkpoint,
                     "precision": info.precision,
-                    "filename": PurePath(filename).name[:MAX_NAME],
+                    "filename": short_name(filename),
                     "sample_rate": heard.source_rate,
                     "milliseconds": clock.milliseconds,
                 }
-                return await asyncio.to_thread(
-                    self.store.save,
-                    result,
-                    {AUDIO: heard.wav_bytes(), **npy(prediction.file_embedding)},
-                    prediction.timestamp,
+                numbers = prediction.file_embedding
+                files = {AUDIO: heard.wav_bytes(), **npy(numbers if embedding else None)}
+                answer = await asyncio.to_thread(
+                    self.store.save, result, files, prediction.timestamp
                 )
+                return {**answer, "embedding": numbers} if inline else answer
             except (Emotion2VecError, OSError) as error:
                 raise problem_of(error) from error
+
+    async def model_info(self) -> ModelInfo:
+        """The model that Triton serves now; what ``client`` remembers may be older.
+
+        Raises:
+            Problem: Triton does not say.
+        """
+        try:
+            async with connect(self._settings, READY_SECONDS) as asking:
+                return await asking.model_info()
+        except Emotion2VecError as error:
+            raise problem_of(error) from error
 
     async def check_ready(self) -> None:
         """Raises Problem unless the models can answer."""

@@ -44,6 +44,10 @@ EXAMPLE_PROBLEM: JsonDict = {
     "detail": "the clip lasts 10.0 ms and at least 25 ms are needed: send a longer clip",
 }
 
+# Absent where the service keeps no files.
+OUTPUT_DIR = Field(None, description="folder of the files on the server, where they are kept")
+FILES = Field(None, description="where to GET each file, where they are kept")
+
 
 class Result(BaseModel):
     """A recognition."""
@@ -62,11 +66,14 @@ class Result(BaseModel):
     filename: str = Field(description="of the upload")
     sample_rate: int = Field(description="of the upload, in Hz; the model hears 16000 Hz")
     milliseconds: dict[str, float] = Field(description="spent in each stage")
-    output_dir: str = Field(description="folder of the files on the server")
-    files: dict[str, str] = Field(description="where to GET each file")
+    output_dir: str | None = OUTPUT_DIR
+    files: dict[str, str] | None = FILES
     frame_hop: float | None = Field(None, description="seconds between frames; frame only")
     frame_scores: dict[str, list[float]] | None = Field(
         None, description="for each emotion one score per frame; frame only"
+    )
+    embedding: list[float] | list[list[float]] | None = Field(
+        None, description="[1024], in frame granularity [T, 1024]; embedding=inline only"
     )
 
 
@@ -120,8 +127,11 @@ class TimelineResult(BaseModel):
     peak_hop: float = Field(description="seconds from one peak to the next")
     peaks: list[float] = Field(description="largest magnitudes, for a picture of the recording")
     milliseconds: dict[str, float] = Field(description="spent in each stage")
-    output_dir: str = Field(description="folder of the files on the server")
-    files: dict[str, str] = Field(description="where to GET each file")
+    output_dir: str | None = OUTPUT_DIR
+    files: dict[str, str] | None = FILES
+    embedding: list[list[float]] | None = Field(
+        None, description="[N, 1024], a row per segment; embedding=inline only"
+    )
 
 
 class ProblemBody(BaseModel):
@@ -131,6 +141,18 @@ class ProblemBody(BaseModel):
 
     code: str = Field(description="never changes, for programs to branch on")
     detail: str = Field(description="what was wrong, with which value, and what to do")
+
+
+class FileProblem(ProblemBody):
+    """Why there is no result for one of several files."""
+
+    filename: str = Field(description="of the upload")
+
+
+class Results(BaseModel):
+    """Answers to several files, in their order."""
+
+    results: list[Result | FileProblem]
 
 
 class TimelineJob(BaseModel):
@@ -149,3 +171,47 @@ class Status(BaseModel):
     """Whether the service is alive or ready."""
 
     status: Literal["ok"]
+
+
+class License(BaseModel):
+    """Under which the weights may be used."""
+
+    name: str
+    link: str
+
+
+class Emotion(BaseModel):
+    """One of the nine, as every answer names it."""
+
+    name: str
+    chinese: str
+    emoji: str
+
+
+class Limits(BaseModel):
+    """What is taken; more or less is refused."""
+
+    min_seconds: float = Field(description="of a clip")
+    max_seconds: float = Field(description="of a clip")
+    max_upload_bytes: int = Field(description="of a clip's file")
+    max_files: int = Field(description="clips in one request")
+    max_recording_seconds: float = Field(description="of a timeline's recording")
+    max_recording_bytes: int = Field(description="of a timeline's file")
+
+
+class About(BaseModel):
+    """The model card for clients."""
+
+    checkpoint: str = Field(description="where the weights come from")
+    revision: str | None = Field(description="of the checkpoint")
+    weights: str = Field(description="pretrained, or random where the scores mean nothing")
+    published: bool | None = Field(
+        description="whether they are the published ones; null where it is not known"
+    )
+    license: License | None = Field(description="of the weights")
+    precision: str = Field(description="in which the model computes")
+    labels: list[Emotion] = Field(description="in the order of the model's scores")
+    embedding_dim: int = Field(description="numbers in an embedding")
+    frame_hop: float = Field(description="seconds from one frame to the next")
+    version: str = Field(description="of this service")
+    limits: Limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from emotion2vec_client import endpoint
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""As browsers write it in the header Origin."""
 
 
 class Settings(BaseSettings):
@@ -30,6 +34,7 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=10 * 2**20, ge=1, description="largest file; larger get 413"
     )
+    max_files: int = Field(default=16, ge=1, description="files in one request; more get 422")
     max_recording_bytes: int = Field(
         default=200 * 2**20, ge=1, description="largest recording of a timeline; larger get 413"
     )
@@ -38,10 +43,16 @@ class Settings(BaseSettings):
         default=3600.0, gt=0, description="seconds that a timeline may take"
     )
     outputs: Path = Field(default=Path("outputs"), description="folder of the results")
-    keep_results: int = Field(default=1000, ge=1, description="results kept; the oldest go first")
+    keep_results: int = Field(
+        default=1000, ge=0, description="results kept; the oldest go first; 0 writes none"
+    )
     keep_hours: float = Field(default=168.0, gt=0, description="hours that a result is kept")
+    keep_audio: bool = Field(default=True, description="whether a result has its audio")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="keys, separated by commas; none: no key is asked for"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="origins whose pages may call, separated by commas, or *"
     )
 
     @field_validator("triton_url")
@@ -50,9 +61,20 @@ class Settings(BaseSettings):
         endpoint.parse(value)
         return value
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(key.strip() for key in value.split(",") if key.strip())
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: use scheme://host or scheme://host:port in small "
+                    "letters and without a path, or * for all"
+                )
         return value

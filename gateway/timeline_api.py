@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
 from emotion2vec_client import Segmentation
-from gateway.api import documented, only_known_fields, unless_gone
+from gateway.answers import response_with
+from gateway.api import unless_gone
+from gateway.forms import Embedding, choose_embedding, only_known_fields
+from gateway.handlers import documented
+from gateway.outputs import short_name
 from gateway.problems import RETRY_SECONDS, Problem
 from gateway.schema import TimelineJob
 from gateway.timelines import Job, Timelines
@@ -29,7 +35,6 @@ router = APIRouter(tags=["timeline"])
     dependencies=[Depends(only_known_fields)],
     status_code=202,
     response_model=TimelineJob,
-    response_model_exclude_unset=True,
     responses={
         202: {"description": "under way; Location says where to ask how far"},
         200: {"model": TimelineJob, "description": "done within `wait`"},
@@ -39,7 +44,6 @@ router = APIRouter(tags=["timeline"])
 )
 async def start(
     request: Request,
-    response: Response,
     audio: Annotated[
         UploadFile, File(description="WAV, MP3, M4A, FLAC or OGG; up to two hours and 200 MB")
     ],
@@ -50,18 +54,26 @@ async def start(
     max_segment: Annotated[float | None, Form(description="vad: seconds, 10 if not given")] = None,
     window: Annotated[float | None, Form(description="fixed: seconds, 3 if not given")] = None,
     hop: Annotated[float | None, Form(description="fixed: seconds; the window's")] = None,
+    embedding: Annotated[
+        Embedding | None,
+        Form(
+            description="none (the default); file: leave embedding.npy, [N, 1024]; inline: the "
+            "same numbers in the result"
+        ),
+    ] = None,
     extract_embedding: Annotated[
-        bool, Form(description="whether to leave embedding.npy, [N, 1024]")
-    ] = False,
+        bool | None, Form(description="true: the same as embedding=file")
+    ] = None,
     wait: Annotated[
         float, Form(ge=0, le=MAX_WAIT, description="seconds to wait for the result at once")
     ] = 0,
-) -> dict[str, Any]:
+) -> Response:
     """Answers 202 with a job to ask about, or with the result if it is there within `wait`.
 
     The job goes on without whoever asked; DELETE ends it.
     """
     timelines = _timelines(request)
+    wanted = choose_embedding(embedding, extract_embedding, request.app.state.recogniser.store)
     seconds = {
         "min_segment": min_segment,
         "max_segment": max_segment,
@@ -70,7 +82,8 @@ async def start(
     }
     data = await audio.read()
     await audio.close()
-    job = timelines.start(data, audio.filename or "audio", segmentation, seconds, extract_embedding)
+    name = short_name(audio.filename)
+    job = timelines.start(data, name, segmentation, seconds, wanted, request.state.observed)
     del data
     try:
         await unless_gone(request, timelines.wait(job, wait))
@@ -80,23 +93,19 @@ async def start(
         raise
     if job.problem is not None:
         raise job.problem
-    answer = _answer(timelines, job)
-    response.headers["Location"] = answer["url"]
+    headers = {"Location": PATH + job.id}
     if job.state == "running":
-        response.headers["Retry-After"] = str(RETRY_SECONDS)
-    else:
-        response.status_code = 200
-    return answer
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    return _answer(timelines, job, 202 if job.state == "running" else 200, headers)
 
 
 @router.get(
     PATH + "{job}",
     response_model=TimelineJob,
-    response_model_exclude_unset=True,
     responses=documented(404),
     summary="How far a timeline is, and its result",
 )
-async def progress(request: Request, job: str) -> dict[str, Any]:
+async def progress(request: Request, job: str) -> Response:
     """Has `result` when the job is done, and `problem` when it failed."""
     timelines = _timelines(request)
     return _answer(timelines, timelines.find(job))
@@ -105,11 +114,10 @@ async def progress(request: Request, job: str) -> dict[str, Any]:
 @router.delete(
     PATH + "{job}",
     response_model=TimelineJob,
-    response_model_exclude_unset=True,
     responses=documented(404),
     summary="End a timeline",
 )
-async def cancel(request: Request, job: str) -> dict[str, Any]:
+async def cancel(request: Request, job: str) -> Response:
     """Ends the work in Triton as well; a job that is over stays what it is."""
     timelines = _timelines(request)
     found = timelines.find(job)
@@ -122,7 +130,12 @@ def _timelines(request: Request) -> Timelines:
     return timelines
 
 
-def _answer(timelines: Timelines, job: Job) -> dict[str, Any]:
+def _answer(
+    timelines: Timelines,
+    job: Job,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     answer: dict[str, Any] = {
         "id": job.id,
         "status": job.state,
@@ -130,8 +143,9 @@ def _answer(timelines: Timelines, job: Job) -> dict[str, Any]:
         "filename": job.filename,
         "url": PATH + job.id,
     }
-    if result := timelines.result(job):
-        answer["result"] = result
+    if (result := timelines.result(job)) is not None:
+        # Its text, as it was saved: there is no need to read it.
+        answer["result"] = orjson.Fragment(result)
     if job.problem is not None:
         answer["problem"] = job.problem.body()
-    return answer
+    return response_with(answer, status, headers)

@@ -10,15 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from emotion2vec_client import AsyncClient, Emotion2VecError, Segmentation, Timeline
 from emotion2vec_client.timeline import PEAK_HOP
-from gateway.metrics import Metrics
-from gateway.outputs import MAX_NAME, Store, npy
+from gateway.answers import encoded
+from gateway.forms import Embedding
+from gateway.metrics import Observed
+from gateway.outputs import RESULT, Store, npy
 from gateway.problems import Problem, overloaded, problem_of
 from gateway.settings import Settings
 
 REMEMBERED = 1000
 """Jobs that can be asked about after their end."""
+
+HELD_BYTES = 256 * 2**20
+"""Results that are held in memory, all of them together; the oldest go first, the latest stays."""
+
+MOST_INLINE = 2**24
+"""Numbers of one embedding that an answer takes: as text they are 180 MB."""
 
 State = Literal["running", "done", "failed", "cancelled"]
 
@@ -32,7 +43,9 @@ class Job:
         filename: What its owner calls it.
         state: Where it stands.
         progress: Share of the recording that is recognised, 0 to 1; it never falls.
-        folder: Of the result, once it is done.
+        folder: Of the result, once it is done, where results are kept.
+        held: The result as JSON, where no file has it, or not with its embedding.
+        ended: When it was over, by `time.monotonic`.
         problem: Why it failed.
     """
 
@@ -41,6 +54,8 @@ class Job:
     state: State = "running"
     progress: float = 0.0
     folder: str | None = None
+    held: bytes = field(default=b"", repr=False)
+    ended: float = 0.0
     problem: Problem | None = None
     work: asyncio.Task[None] = field(init=False, repr=False)
 
@@ -52,16 +67,12 @@ class Timelines:
         client: Connected to Triton.
         store: Where results go.
         settings: Limits.
-        metrics: Told of every job.
     """
 
-    def __init__(
-        self, client: AsyncClient, store: Store, settings: Settings, metrics: Metrics
-    ) -> None:
+    def __init__(self, client: AsyncClient, store: Store, settings: Settings) -> None:
         self._client = client
         self._store = store
         self._settings = settings
-        self._metrics = metrics
         self._jobs: dict[str, Job] = {}
 
     def start(
@@ -70,7 +81,8 @@ class Timelines:
         filename: str,
         segmentation: Segmentation,
         seconds: Mapping[str, float | None],
-        embedding: bool,
+        embedding: Embedding,
+        observed: Observed,
     ) -> Job:
         """Begins a job.
 
@@ -79,7 +91,9 @@ class Timelines:
             filename: What its owner calls it.
             segmentation: ``vad`` or ``fixed``.
             seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None: Triton's own.
-            embedding: Whether embedding.npy is wanted.
+            embedding: Where the segments' embeddings go: nowhere, into embedding.npy, or into the
+                result.
+            observed: Of the request; from here on the job's, which is counted when that is over.
 
         Raises:
             Problem: There are too many already.
@@ -91,10 +105,12 @@ class Timelines:
                 "again in a minute",
                 retry_seconds=60,
             )
-        job = Job(secrets.token_urlsafe(16), PurePath(filename).name[:MAX_NAME])
+        job = Job(secrets.token_urlsafe(16), filename)
         self._jobs[job.id] = job
-        job.work = asyncio.create_task(self._run(job, data, segmentation, seconds, embedding))
-        self._forget()
+        job.work = asyncio.create_task(
+            self._run(job, data, segmentation, seconds, embedding, observed)
+        )
+        self.prune()
         return job
 
     def find(self, key: str) -> Job:
@@ -107,14 +123,25 @@ class Timelines:
             )
         return self._jobs[key]
 
-    def result(self, job: Job) -> dict[str, Any] | None:
-        """The result of a job as it was saved; None while there is none, or no longer."""
+    def result(self, job: Job) -> bytes | None:
+        """The result of a job as JSON; None while there is none.
+
+        Raises:
+            Problem: It was saved and is no longer kept.
+        """
         if job.folder is None:
-            return None
+            return job.held or None
         try:
-            return self._store.read(job.folder)
+            path = self._store.find(job.folder, RESULT)
+            return job.held or path.read_bytes()
         except FileNotFoundError as error:
             raise Problem(404, "not_found", str(error)) from error
+
+    def release(self, folder: str) -> None:
+        """Lets go of what is held of a result that was removed."""
+        for job in self._jobs.values():
+            if job.folder == folder:
+                job.held = b""
 
     async def wait(self, job: Job, seconds: float) -> None:
         """Returns when a job is over, or after so many seconds."""
@@ -136,19 +163,20 @@ class Timelines:
         data: bytes,
         segmentation: Segmentation,
         seconds: Mapping[str, float | None],
-        embedding: bool,
+        embedding: Embedding,
+        observed: Observed,
     ) -> None:
         began = time.monotonic()
 
         def progress(share: float) -> None:
             job.progress = share
 
-        with self._metrics.request("timeline") as observed:
+        with observed.hand_over():
             try:
                 timeline = await self._client.timeline(
                     data,
                     segmentation=segmentation,
-                    embedding=embedding,
+                    embedding=embedding != "none",
                     progress=progress,
                     timeout=self._settings.recording_timeout,
                     **seconds,
@@ -158,19 +186,41 @@ class Timelines:
                     **await self._about(job, timeline),
                     "milliseconds": {"recognise": round((time.monotonic() - began) * 1000, 1)},
                 }
-                saved = await asyncio.to_thread(
-                    self._store.save, result, _files(timeline), timeline.timestamp
-                )
-                job.folder = PurePath(saved["output_dir"]).name
+                await asyncio.to_thread(self._keep, job, result, timeline, embedding)
                 job.state, job.progress = "done", 1.0
+                observed.seconds = timeline.duration
             except asyncio.CancelledError:
                 job.state = observed.outcome = "cancelled"
-            except (Emotion2VecError, OSError) as error:
-                job.state, job.problem = "failed", problem_of(error)
-                observed.outcome = job.problem.code
+            except (Emotion2VecError, OSError, Problem) as error:
+                job.problem = error if isinstance(error, Problem) else problem_of(error)
+                job.state, observed.outcome = "failed", job.problem.code
             except BaseException as error:
                 job.state, job.problem = "failed", Problem(500, "failed", repr(error))
                 raise
+            finally:
+                job.ended = time.monotonic()
+                self.prune()
+
+    def _keep(
+        self, job: Job, result: dict[str, Any], timeline: Timeline, embedding: Embedding
+    ) -> None:
+        """Saves a result, and holds what the job's answer has beyond the saved one."""
+        numbers = None if embedding == "none" else timeline.embedding
+        if embedding == "inline" and numbers is not None and numbers.size > MOST_INLINE:
+            raise Problem(
+                422,
+                "bad_option",
+                f"embedding is 'inline': {len(timeline.segments)} segments have {numbers.size} "
+                f"numbers, and an answer takes {MOST_INLINE}: use 'file', or longer segments",
+            )
+        files = _files(timeline, numbers if embedding == "file" else None)
+        answer = self._store.save(result, files, timeline.timestamp)
+        if self._store.keeps:
+            job.folder = PurePath(answer["output_dir"]).name
+        if embedding == "inline":
+            answer["embedding"] = [] if numbers is None else numbers
+        if embedding == "inline" or not self._store.keeps:
+            job.held = encoded(answer)
 
     async def _about(self, job: Job, timeline: Timeline) -> dict[str, Any]:
         info = await self._client.model_info()
@@ -183,13 +233,21 @@ class Timelines:
             "peaks": [round(float(peak), 2) for peak in timeline.peaks],
         }
 
-    def _forget(self) -> None:
-        over = [key for key, job in self._jobs.items() if job.state != "running"]
-        for key in over[: max(len(self._jobs) - REMEMBERED, 0)]:
-            del self._jobs[key]
+    def prune(self) -> None:
+        """Forgets jobs that are over: the oldest, when there are too many or they hold too much."""
+        over = [job for job in self._jobs.values() if job.state != "running"]
+        over.sort(key=lambda job: job.ended)
+        held = sum(len(job.held) for job in over)
+        oldest = time.monotonic() - self._settings.keep_hours * 3600
+        for job in over:
+            too_much = held > HELD_BYTES and job is not over[-1]
+            if not (len(self._jobs) > REMEMBERED or too_much or job.ended < oldest):
+                break
+            del self._jobs[job.id]
+            held -= len(job.held)
 
 
-def _files(timeline: Timeline) -> dict[str, bytes]:
+def _files(timeline: Timeline, embedding: npt.NDArray[np.float32] | None) -> dict[str, bytes]:
     texts = {"csv": timeline.to_csv(), "srt": timeline.to_srt(), "vtt": timeline.to_vtt()}
     files = {f"timeline.{kind}": text.encode() for kind, text in texts.items()}
-    return {**files, **npy(timeline.embedding)}
+    return {**files, **npy(embedding)}

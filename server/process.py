@@ -135,19 +135,22 @@ class Gateway:
 
     Args:
         triton_url: Where it finds Triton.
+        restarts: File descriptor from which it reads how often each part was started again.
     """
 
     # Its own requests get less; Triton's answer to them may still be waited for.
     STOP_SECONDS = 15
 
-    def __init__(self, triton_url: str) -> None:
+    def __init__(self, triton_url: str, restarts: int) -> None:
         self._triton_url = triton_url
+        self._restarts = restarts
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts the process."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway"],
+            [sys.executable, "-m", "gateway", f"--restarts={self._restarts}"],
+            pass_fds=[self._restarts],
             env={**os.environ, "E2V_TRITON_URL": self._triton_url},
             start_new_session=True,
             preexec_fn=die_with_parent,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from server.errors import ServerError
 from server.health import Health
 from server.process import Gateway, ended
+from server.restarts import Restarts
 from server.settings import Settings
 from server.stop import Stop
 from server.triton import Triton
@@ -37,7 +38,8 @@ class Supervisor:
         self._settings = settings
         self._stop = stop
         self._triton = Triton(settings)
-        self._gateway = Gateway(settings.local_url) if gateway else None
+        self._counts = Restarts()
+        self._gateway = Gateway(settings.local_url, self._counts.file) if gateway else None
         self._health: Health | None = None
         self._reload = False
         self._restarts: deque[float] = deque()
@@ -68,6 +70,7 @@ class Supervisor:
             if self._gateway is not None:
                 self._gateway.stop(self._stop)
             self._triton.stop(self._stop)
+            self._counts.close()
 
     def _on_hangup(self, number: int, frame: object) -> None:
         self._reload = True
@@ -104,7 +107,7 @@ class Supervisor:
         began = time.monotonic()
         _say(str(trouble))
         while True:
-            self._count_restart(trouble)
+            self._count_restart(name, trouble)
             try:
                 if name == "Triton":
                     # At once: a Triton whose stub is gone takes long to end by itself.
@@ -120,7 +123,7 @@ class Supervisor:
                 _say(str(error))
         _say(f"{name} runs again after {time.monotonic() - began:.1f} s")
 
-    def _count_restart(self, trouble: ServerError) -> None:
+    def _count_restart(self, name: str, trouble: ServerError) -> None:
         now = time.monotonic()
         while self._restarts and now - self._restarts[0] > WITHIN_SECONDS:
             self._restarts.popleft()
@@ -130,6 +133,7 @@ class Supervisor:
                 f"minutes: {trouble}"
             )
         self._restarts.append(now)
+        self._counts.add("triton" if name == "Triton" else "gateway")
 
 
 def _wait_for_end(pids: list[int]) -> None:

@@ -132,7 +132,8 @@ BAD = {
     "text in its place": ({"data": {"audio": "happy.wav"}}, 400, "missing_file"),
     "not a form": ({"json": {"audio": "happy.wav"}}, 400, "missing_file"),
     "empty": ({"files": {"audio": ("a.wav", b"")}}, 400, "empty"),
-    "too large": ({"files": {"audio": b"\0" * (11 * 2**20)}}, 413, "too_large"),
+    "too large": ({"files": {"audio": bytes(11 * 2**20)}}, 413, "too_large"),
+    "too large in all": ({"files": {"audio": bytes(170 * 2**20)}}, 413, "too_large"),
     "text": ({"files": {"audio": ("a.wav", b"these are words")}}, 415, "not_audio"),
     "too short": ({"files": {"audio": wav(np.zeros(160))}}, 422, "too_short"),
     "too long": ({"files": {"audio": wav(np.zeros(31 * 16_000))}}, 422, "too_long"),
@@ -151,12 +152,33 @@ BAD = {
         422,
         "bad_option",
     ),
-    "two files": (
-        {"files": [("audio", HAPPY.read_bytes()), ("audio", HAPPY.read_bytes())]},
+    "granularity twice": (
+        {
+            "files": {"audio": HAPPY.read_bytes()},
+            "data": {"granularity": ["frame", "utterance"]},
+        },
         422,
         "bad_option",
     ),
+    "too many files": (
+        {"files": [("audio", b"RIFF")] * 17},
+        422,
+        "too_many_files",
+    ),
     "embedding": (
+        {"files": {"audio": HAPPY.read_bytes()}, "data": {"embedding": "yes"}},
+        422,
+        "bad_option",
+    ),
+    "two wishes": (
+        {
+            "files": {"audio": HAPPY.read_bytes()},
+            "data": {"embedding": "inline", "extract_embedding": "true"},
+        },
+        422,
+        "bad_option",
+    ),
+    "extract_embedding": (
         {"files": {"audio": HAPPY.read_bytes()}, "data": {"extract_embedding": "perhaps"}},
         422,
         "bad_option",

@@ -1,0 +1,86 @@
+"""What the forms of the REST endpoint take, and the sentences for what they do not."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Literal, get_origin
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+
+from gateway.outputs import Store
+from gateway.problems import Problem, nothing_kept
+
+Embedding = Literal["none", "file", "inline"]
+
+EXPECTED = {
+    "granularity": "use 'utterance' or 'frame'",
+    "embedding": "use 'none', 'file' or 'inline'",
+    "extract_embedding": "use 'true' or 'false'",
+    "segmentation": "use 'vad' or 'fixed'",
+    "wait": "use 0 to 60 seconds",
+    **dict.fromkeys(("min_segment", "max_segment", "window", "hop"), "use a number of seconds"),
+}
+"""What each option takes."""
+
+
+async def only_known_fields(request: Request) -> None:
+    """Refuses a form with fields that the route does not know, or with one given twice.
+
+    An option that is misspelt would be ignored otherwise.
+    """
+    known = {
+        field.alias: get_origin(field.field_info.annotation) is list
+        for field in request.scope["route"].dependant.body_params
+    }
+    form = await request.form()
+    if "audio" not in form:
+        return  # That it is missing is what there is to say.
+    for name in form:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
+            raise Problem(422, "bad_option", f"{name!r} is no field of this form: {hint}")
+        times = len(form.getlist(name))
+        if times > 1 and not known[name]:
+            raise Problem(422, "bad_option", f"{name!r} is given {times} times: send it once")
+
+
+def choose_embedding(
+    embedding: Embedding | None, extract_embedding: bool | None, store: Store
+) -> Embedding:
+    """Where the embedding shall go, by the two fields that say it.
+
+    Args:
+        embedding: The field of that name; None where it is not given.
+        extract_embedding: The older field; true means ``file``.
+        store: Where files would go.
+
+    Raises:
+        Problem: The two contradict each other, or no file is kept.
+    """
+    chosen = embedding or ("file" if extract_embedding else "none")
+    if extract_embedding is not None and extract_embedding != (chosen == "file"):
+        raise Problem(
+            422,
+            "bad_option",
+            f"extract_embedding={str(extract_embedding).lower()} and embedding={chosen} contradict "
+            "each other: leave one of the two out",
+        )
+    if chosen == "file" and not store.keeps:
+        raise nothing_kept()
+    return chosen
+
+
+def problem_of_validation(error: RequestValidationError) -> Problem:
+    """Translates what FastAPI finds wrong with a form."""
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    if field not in EXPECTED:
+        return Problem(
+            400,
+            "missing_file",
+            "the request has no file: send a multipart form with the recording in the field "
+            "'audio'",
+        )
+    return Problem(422, "bad_option", f"{field} is {first['input']!r}: {EXPECTED[field]}")

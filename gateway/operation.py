@@ -1,0 +1,77 @@
+"""What operators and clients ask of the service itself."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from emotion2vec_client.labels import LABELS
+from emotion2vec_client.result import FRAME_HOP, ModelInfo
+from gateway.handlers import documented
+from gateway.problems import Problem
+from gateway.schema import About, Emotion, License, Limits, Status
+from gateway.settings import Settings
+
+CLIP_SECONDS = (0.025, 30.0)
+"""Of the shortest and of the longest clip, as model_repository/preprocess/config.pbtxt has them."""
+
+RECORDING_SECONDS = 7200.0
+"""Of the longest recording, as model_repository/emotion2vec_timeline/config.pbtxt has it."""
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/health", summary="Whether the gateway is alive")
+async def health() -> Status:
+    """Answers as long as the gateway runs, whatever Triton does."""
+    return Status(status="ok")
+
+
+@router.get("/ready", responses=documented(503), summary="Whether it can recognise")
+async def ready(request: Request) -> Status:
+    """Answers 200 when every model of Triton is ready, 503 until then."""
+    await request.app.state.recogniser.check_ready()
+    return Status(status="ok")
+
+
+@router.get("/info", responses=documented(502, 503, 504), summary="What it recognises with")
+async def info(request: Request) -> About:
+    """The model that Triton serves now, the emotions, and the limits."""
+    settings: Settings = request.app.state.settings
+    model: ModelInfo = await request.app.state.recogniser.model_info()
+    return About(
+        checkpoint=model.checkpoint,
+        revision=model.revision,
+        weights=model.weights,
+        published=model.published,
+        license=License(name=model.license[0], link=model.license[1]) if model.license else None,
+        precision=model.precision,
+        labels=[Emotion(name=each.name, chinese=each.chinese, emoji=each.emoji) for each in LABELS],
+        embedding_dim=model.card["embed_dim"],
+        frame_hop=FRAME_HOP,
+        version=request.app.version,
+        limits=Limits(
+            min_seconds=CLIP_SECONDS[0],
+            max_seconds=CLIP_SECONDS[1],
+            max_upload_bytes=settings.max_upload_bytes,
+            max_files=settings.max_files,
+            max_recording_seconds=RECORDING_SECONDS,
+            max_recording_bytes=settings.max_recording_bytes,
+        ),
+    )
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format"}},
+    summary="Counts for Prometheus",
+)
+async def metrics(request: Request) -> Response:
+    """Recordings, their audio and their times, what is in flight, restarts and the model."""
+    model = None
+    with suppress(Problem):  # Then there is no model: that is what the metrics say.
+        model = await request.app.state.recogniser.model_info()
+    return Response(request.app.state.metrics.render(model), media_type=CONTENT_TYPE_LATEST)
