@@ -14,6 +14,7 @@ from emotion2vec_client.errors import (
     OverloadedError,
     PredictionTimeoutError,
     ServerUnavailableError,
+    WrongAddressError,
 )
 from emotion2vec_client.labels import LABELS, Label
 from emotion2vec_client.result import (
@@ -53,4 +54,5 @@ __all__ = [
     "Timeline",
     "TurningPoint",
     "Waveform",
+    "WrongAddressError",
 ]

@@ -25,6 +25,7 @@ from emotion2vec_client.errors import (
     Emotion2VecError,
     PredictionTimeoutError,
     ServerUnavailableError,
+    WrongAddressError,
 )
 from emotion2vec_client.grpc_transport import AsyncGrpcTransport
 from emotion2vec_client.http_transport import AsyncHttpTransport
@@ -211,6 +212,9 @@ class AsyncClient(BaseClient):
             for model in protocol.MODELS.values():
                 if not await self._transport.is_ready(model, patience):
                     return f"model {model} is not ready"
+        except WrongAddressError:
+            # Waiting does not change the address.
+            raise
         except Emotion2VecError as error:
             return error
         return None

@@ -24,6 +24,7 @@ from emotion2vec_client.errors import (
     Emotion2VecError,
     PredictionTimeoutError,
     ServerUnavailableError,
+    WrongAddressError,
 )
 from emotion2vec_client.grpc_transport import GrpcTransport
 from emotion2vec_client.http_transport import HttpTransport
@@ -132,6 +133,7 @@ class Client(BaseClient):
             OverloadedError: The server's queue is full.
             PredictionTimeoutError: The answer did not come in time.
             AccessDeniedError: The API key is not accepted.
+            WrongAddressError: The address is the gateway's, or of another port than was meant.
             Emotion2VecError: The server failed in any other way.
             ValueError: The granularity is unknown, the timeout not positive, or samples have no
                 clear meaning.
@@ -276,6 +278,7 @@ class Client(BaseClient):
         Raises:
             ServerUnavailableError: No server answers, or its model is not ready.
             PredictionTimeoutError: The answer did not come in time.
+            WrongAddressError: Something else answers at the address.
             Emotion2VecError: The server has no model card that can be read.
         """
         return self._retried(lambda: self._card(self.timeout), Outage(self.retry_seconds))
@@ -288,6 +291,7 @@ class Client(BaseClient):
 
         Raises:
             ServerUnavailableError: The model was not ready in time.
+            WrongAddressError: Something else answers at the address.
             ValueError: The timeout is not positive.
             TypeError: The timeout is not a number.
         """
@@ -307,6 +311,9 @@ class Client(BaseClient):
             for model in protocol.MODELS.values():
                 if not self._transport.is_ready(model, patience):
                     return f"model {model} is not ready"
+        except WrongAddressError:
+            # Waiting does not change the address.
+            raise
         except Emotion2VecError as error:
             return error
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -24,6 +25,19 @@ class TLS:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+
+    def check(self) -> None:
+        """Refuses files that are not there, and a certificate or key without the other.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The certificate or its key is missing.
+        """
+        for name, path in (("ca", self.ca), ("cert", self.cert), ("key", self.key)):
+            if path is not None and not Path(path).is_file():
+                raise FileNotFoundError(f"the TLS file {name}={path} does not exist")
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("a TLS certificate and its key go together: give cert and key")
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,9 @@ def parse(
 
     Raises:
         TypeError: The url is not a string.
-        ValueError: The url is no such address, or certificates are given for one without TLS.
+        ValueError: The url is no such address, certificates are given for one without TLS, or a
+            header cannot be sent.
+        FileNotFoundError: A certificate is not there.
     """
     if not isinstance(url, str):
         raise TypeError(f"url is a {type(url).__name__}: give a string such as 'localhost:8001'")
@@ -99,9 +115,14 @@ def parse(
         )
     if tls and not parts.scheme.endswith("s"):
         raise ValueError(f"certificates are given, but {url!r} is not grpcs:// or https://")
+    if tls:
+        tls.check()
     sent = {name.lower(): value for name, value in (headers or {}).items()}
     if api_key is not None:
+        _check_header("api_key", api_key)
         sent["authorization"] = f"Bearer {api_key}"
+    for name, value in (headers or {}).items():
+        _check_header(f"the header {name}", value)
     return Endpoint(
         scheme=parts.scheme,
         host=parts.hostname,
@@ -109,3 +130,12 @@ def parse(
         headers=MappingProxyType(sent),
         tls=tls or TLS(),
     )
+
+
+def _check_header(name: str, value: str) -> None:
+    """Refuses what a transport would refuse with the value, which may be secret, in its error."""
+    if not (value.isascii() and value.isprintable() and value == value.strip()):
+        raise ValueError(
+            f"{name} holds what a header cannot, such as a line break or a space at an end: give "
+            "printable ASCII"
+        )

@@ -39,6 +39,10 @@ class ServerUnavailableError(Emotion2VecError):
     """No server answers at the address, or its model is not ready."""
 
 
+class WrongAddressError(Emotion2VecError):
+    """Something else than the port of Triton that was meant answers at the address."""
+
+
 class OverloadedError(ServerUnavailableError):
     """The server's queue is full: send less at once, or later."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import tritonclient.grpc as blocking
 import tritonclient.grpc.aio as asynchronous
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from emotion2vec_client import probe
 from emotion2vec_client.endpoint import Endpoint
-from emotion2vec_client.errors import Emotion2VecError
+from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
 from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
 
 CHANNEL_ARGS = [
@@ -26,9 +26,6 @@ CHANNEL_ARGS = [
 
 def _settings(endpoint: Endpoint) -> dict[str, Any]:
     tls = endpoint.tls
-    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
-        if path is not None and not Path(path).is_file():
-            raise FileNotFoundError(f"the TLS file {name}={path} does not exist")
     return {
         "url": endpoint.authority,
         "ssl": endpoint.is_secure,
@@ -61,12 +58,20 @@ def _card(answer: Any) -> str:
 
 class _Shared:
     def __init__(self, endpoint: Endpoint):
-        self.url = endpoint.url
+        self.endpoint = endpoint
         self.headers = dict(endpoint.headers)
 
-    def _error(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
-        status = str(error.status()).rpartition(".")[2]
-        return error_of(status, str(error.message()), self.url, timeout)
+    def _told(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
+        return error_of(_status(error), str(error.message()), self.endpoint.url, timeout)
+
+    def _is_doubtful(self, error: InferenceServerException, told: Emotion2VecError) -> bool:
+        """Whether the server may be one that does not speak gRPC."""
+        nobody = type(told) is ServerUnavailableError and _status(error) == "UNAVAILABLE"
+        return nobody and not self.endpoint.is_secure
+
+
+def _status(error: InferenceServerException) -> str:
+    return str(error.status()).rpartition(".")[2]
 
 
 class GrpcTransport(_Shared):
@@ -107,6 +112,11 @@ class GrpcTransport(_Shared):
         """Ends the connection."""
         self._server.close()
 
+    def _error(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
+        told = self._told(error, timeout)
+        other = probe.ask(self.endpoint) if self._is_doubtful(error, told) else None
+        return other or told
+
 
 class AsyncGrpcTransport(_Shared):
     """The same with asyncio."""
@@ -120,7 +130,7 @@ class AsyncGrpcTransport(_Shared):
         try:
             answer = await self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
-            raise self._error(error, call.timeout) from error
+            raise await self._error(error, call.timeout) from error
         return {name: answer.as_numpy(name) for name in call.names}
 
     async def card(self, timeout: float) -> str:
@@ -130,7 +140,7 @@ class AsyncGrpcTransport(_Shared):
                 ENCODER, client_timeout=timeout, headers=self.headers
             )
         except InferenceServerException as error:
-            raise self._error(error, timeout) from error
+            raise await self._error(error, timeout) from error
         return _card(answer)
 
     async def is_ready(self, model: str, timeout: float) -> bool:
@@ -142,8 +152,13 @@ class AsyncGrpcTransport(_Shared):
                 )
             )
         except InferenceServerException as error:
-            raise self._error(error, timeout) from error
+            raise await self._error(error, timeout) from error
 
     async def close(self) -> None:
         """Ends the connection."""
         await self._server.close()
+
+    async def _error(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
+        told = self._told(error, timeout)
+        other = await probe.ask_async(self.endpoint) if self._is_doubtful(error, told) else None
+        return other or told

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
+from emotion2vec_client import probe
 from emotion2vec_client.endpoint import Endpoint
 from emotion2vec_client.errors import Emotion2VecError
 from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
@@ -36,9 +37,15 @@ STATUSES = {
 def _settings(endpoint: Endpoint) -> dict[str, Any]:
     verify: bool | ssl.SSLContext = True
     if endpoint.is_secure:
-        verify = ssl.create_default_context(cafile=endpoint.tls.ca)
-        if endpoint.tls.cert:
-            verify.load_cert_chain(endpoint.tls.cert, endpoint.tls.key)
+        try:
+            verify = ssl.create_default_context(cafile=endpoint.tls.ca)
+            if endpoint.tls.cert:
+                verify.load_cert_chain(endpoint.tls.cert, endpoint.tls.key)
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"{endpoint.tls} cannot be used: give PEM files, and the key of the certificate "
+                f"({error})"
+            ) from error
     return {
         "base_url": endpoint.url,
         "headers": dict(endpoint.headers),
@@ -111,9 +118,13 @@ def _card(response: httpx.Response) -> str:
 
 class _Shared:
     def __init__(self, endpoint: Endpoint):
+        self.endpoint = endpoint
         self.url = endpoint.url
 
     def _failure(self, error: httpx.HTTPError, timeout: float) -> Emotion2VecError:
+        other = probe.not_http_error(error, self.endpoint)
+        if other is not None:
+            return other
         late = isinstance(error, httpx.TimeoutException)
         status = "DEADLINE_EXCEEDED" if late else "UNAVAILABLE"
         return error_of(status, str(error) or type(error).__name__, self.url, timeout)
@@ -121,12 +132,21 @@ class _Shared:
     def _checked(self, response: httpx.Response, timeout: float) -> httpx.Response:
         if response.is_success:
             return response
+        other = probe.gateway_error(response, self.url)
+        if other is not None:
+            raise other
         try:
             reason = str(response.json()["error"])
         except (ValueError, KeyError, TypeError):
             reason = f"HTTP {response.status_code} {response.reason_phrase}"
         status = STATUSES.get(response.status_code, "INTERNAL")
         raise error_of(status, reason, self.url, timeout)
+
+    def _ready(self, response: httpx.Response) -> bool:
+        other = probe.gateway_error(response, self.url)
+        if other is not None:
+            raise other
+        return response.is_success
 
     def _read(self, response: httpx.Response, call: Call) -> Tensors:
         try:
@@ -162,9 +182,10 @@ class HttpTransport(_Shared):
     def is_ready(self, model: str, timeout: float) -> bool:
         """Whether a model can answer."""
         try:
-            return self._server.get(f"/v2/models/{model}/ready", timeout=timeout).is_success
+            response = self._server.get(f"/v2/models/{model}/ready", timeout=timeout)
         except httpx.HTTPError as error:
             raise self._failure(error, timeout) from error
+        return self._ready(response)
 
     def close(self) -> None:
         """Ends the connections."""
@@ -200,7 +221,7 @@ class AsyncHttpTransport(_Shared):
             response = await self._server.get(f"/v2/models/{model}/ready", timeout=timeout)
         except httpx.HTTPError as error:
             raise self._failure(error, timeout) from error
-        return response.is_success
+        return self._ready(response)
 
     async def close(self) -> None:
         """Ends the connections."""

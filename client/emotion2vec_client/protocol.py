@@ -125,7 +125,7 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
         weights=info.weights,
         embedding=rows.get("embedding"),
         frames=frames,
-        timestamp=datetime.now(),
+        timestamp=datetime.now().astimezone(),
     )
 
 
@@ -151,7 +151,7 @@ def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo)
         speech_ratio=float(rows["speech_ratio"][0]),
         segmentation=segmentation,
         weights=info.weights,
-        timestamp=datetime.now(),
+        timestamp=datetime.now().astimezone(),
         peaks=rows["peaks"],
     )
 

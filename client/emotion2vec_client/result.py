@@ -78,7 +78,7 @@ class Prediction:
         embedding: float32 [D] (1024 for the large model, 768 for base), read-only, or None when it
             was not asked for.
         frames: Emotion over time, or None in utterance granularity.
-        timestamp: When the answer came, local time.
+        timestamp: When the answer came, local time with its zone.
     """
 
     scores: Mapping[str, float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -10,6 +11,12 @@ from emotion2vec_client.errors import ServerUnavailableError
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 2.0
+
+NOTICE_SECONDS = 3.0
+"""A shorter outage is not worth a word: most are queues that are full for a moment."""
+
+logger = logging.getLogger("emotion2vec_client")
+"""Tells at level INFO of servers that are waited for, and of their return."""
 
 
 class Outage:
@@ -25,11 +32,16 @@ class Outage:
     def __init__(self, patience: float):
         self._patience = patience
         self._began: float | None = None
+        self._told = False
         self._lock = threading.Lock()
 
     def over(self) -> None:
         """The server has answered, whatever it said."""
-        self._began = None
+        with self._lock:
+            told, self._told = self._told, False
+            self._began = None
+        if told:
+            logger.info("the server answers again")
 
     def delay(self, attempt: int, error: ServerUnavailableError) -> float:
         """Seconds to wait before the next attempt.
@@ -46,8 +58,12 @@ class Outage:
             if self._began is None:
                 self._began = now
             left = self._began + self._patience - now
+            tell = left > 0 and not self._told and now - self._began >= NOTICE_SECONDS
+            self._told |= tell
         if left <= 0:
             raise error
+        if tell:
+            logger.info("waiting for the server, for up to %.0f s more: %s", left, error)
         # Full jitter, so that many clients do not come back at the same moment.
         longest = min(LONGEST_DELAY, FIRST_DELAY * 2**attempt)
         return min(left, random.uniform(FIRST_DELAY / 2, longest))

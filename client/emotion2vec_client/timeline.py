@@ -37,7 +37,7 @@ class Timeline:
         speech_ratio: Share of it that is speech, 0 to 1.
         segmentation: ``vad`` or ``fixed``.
         weights: ``pretrained``, or ``random`` where the scores mean nothing.
-        timestamp: When the answer came, local time.
+        timestamp: When the answer came, local time with its zone.
         peaks: The largest magnitude in each `PEAK_HOP` seconds, float32 [P], read-only; for a
             picture of the recording.
     """

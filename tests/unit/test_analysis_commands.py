@@ -15,7 +15,7 @@ import pytest
 
 from emotion2vec_client.analysis import AnalysisError
 from emotion2vec_client.analysis.head import Head
-from emotion2vec_client.cli import common, main
+from emotion2vec_client.cli import connection, main
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import ModelInfo, Outcome, Prediction
 from tests.unit.blobs import CARD, blobs
@@ -78,7 +78,7 @@ CARD_FIELDS: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(common, "Client", lambda url: FakeClient())
+    monkeypatch.setattr(connection, "Client", lambda *_, **__: FakeClient())
     monkeypatch.setenv("COLUMNS", "120")
     recordings = tmp_path / "recordings"
     recordings.mkdir()

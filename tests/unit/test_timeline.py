@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ import pytest
 
 from emotion2vec_client import LABELS, Segment, Stretch, Timeline, TurningPoint
 from emotion2vec_client.analysis.errors import MissingPackageError
-from emotion2vec_client.cli.strip import clock, emotions
+from emotion2vec_client.cli.strip import clock, spans, strongest
 from emotion2vec_client.summary import SMOOTHING, summarise
 
-NOON = datetime(2026, 1, 4, 22, 30, 0)
+NOON = datetime(2026, 1, 4, 22, 30, 0, tzinfo=UTC)
 
 
 def segment(start: float, end: float, speech: float = 1.0, **scores: float) -> Segment:
@@ -144,9 +144,9 @@ def test_a_strip_shows_what_takes_most_of_each_column() -> None:
     found = timeline(
         segment(0, 24, happy=1.0), segment(24, 45, sad=1.0), segment(60, 100, angry=1.0)
     )
-    assert emotions(found, 5) == ["happy", "sad", "sad", "angry", "angry"]
-    assert emotions(timeline(segment(0, 50, sad=1.0)), 10) == ["sad"] * 5 + [None] * 5
-    assert emotions(timeline(), 3) == [None] * 3
+    assert strongest(spans(found), 100, 5) == ["happy", "sad", "sad", "angry", "angry"]
+    assert strongest(spans(timeline(segment(0, 50, sad=1.0))), 100, 10) == ["sad"] * 5 + [None] * 5
+    assert strongest(spans(timeline()), 100, 3) == [None] * 3
 
 
 def test_times_as_people_read_them() -> None:

@@ -14,14 +14,19 @@ from rich.table import Table
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.analysis.clustering import Clusters, find_clusters
 from emotion2vec_client.cli import common
+from emotion2vec_client.cli.connection import Connection, connects
+from emotion2vec_client.cli.embeddings import embed
+from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
+from emotion2vec_client.cli.output import check_folder
 
 NEAREST = 3
 WEAK = 0.1
 """Below this mean silhouette the clusters are hardly more than an even cloud cut in pieces."""
 
 
+@connects
 def cluster(
-    files: common.FilesArgument,
+    files: FilesArgument,
     k: Annotated[
         str, typer.Option("-k", help="Number of clusters, or auto for the best silhouette.")
     ] = "auto",
@@ -30,8 +35,10 @@ def cluster(
         typer.Option("--output", "-o", help="Also write the clusters: name.csv or name.json."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
-    url: common.UrlOption = common.DEFAULT_URL,
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
+    null: NullOption = False,
+    *,
+    connection: Connection,
 ) -> None:
     """Sort recordings into groups that sound alike to the model.
 
@@ -44,15 +51,16 @@ def cluster(
     _check_output(output)
     # Before the files, which may take long.
     import_extra("sklearn")
-    paths = common.find_audio(files)
-    with common.connect(url) as client:
-        embedded = common.embed(client, paths, concurrency)
+    paths = list(Files(files, null))
+    with connection.open() as client:
+        embedded = embed(client, paths, concurrency)
     found = find_clusters(embedded.embeddings, count, seed)
     names = [str(path) for path in embedded.paths]
     emotions = [prediction.emotion for prediction in embedded.predictions]
     show(found, names, emotions, Console())
     if output is not None:
         write(output, found, names, emotions)
+        common.say_written(f"{common.counted(len(names), 'row')} to {output}")
     if embedded.failures:
         raise typer.Exit(1)
 
@@ -140,5 +148,4 @@ def _check_output(output: Optional[Path]) -> None:
         return
     if output.suffix.lower() not in (".csv", ".json"):
         raise typer.BadParameter(f"{output} ends in neither .csv nor .json: name it clusters.csv")
-    if not output.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {output.parent}: make it first")
+    check_folder(output)

@@ -1,10 +1,9 @@
-"""What people see: bars, tables and progress."""
+"""What people see: bars and progress."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from emotion2vec_client.labels import LABELS
@@ -13,7 +12,7 @@ from emotion2vec_client.result import Prediction
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from emotion2vec_client.cli.rows import HeadAnswer, Row
+    from emotion2vec_client.cli.rows import HeadAnswer
 
 BAR_WIDTH = 40
 TABLE_BAR_WIDTH = 16
@@ -60,47 +59,6 @@ def bar(score: float, width: int = BAR_WIDTH) -> str:
     """A bar of up to ``width`` columns for a score from 0 to 1."""
     whole, eighths = divmod(round(score * width * 8), 8)
     return ("█" * whole + EIGHTHS[eighths]).rstrip()
-
-
-def print_table(rows: Iterable[Row], weights: str) -> None:
-    """Prints one line per file on stdout.
-
-    Args:
-        rows: Predictions and failures.
-        weights: ``random`` puts the warning below the table.
-    """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = list(rows)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    table.add_column("emotion", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
-    with_head = any(row.head for row in rows)
-    if with_head:
-        table.add_column("head", overflow="fold")
-    for row in rows:
-        # Text and not str, whose square brackets rich would read as markup.
-        cells = [Text(row.printable_file)]
-        if row.prediction is None:
-            cells += [Text("✗ failed", style="red"), Text(), Text(row.reason, style="red")]
-        else:
-            label, score = row.prediction.label, row.prediction.confidence
-            cells += [
-                Text(f"{label.emoji} {label.chinese} {label.name}"),
-                Text(percent(score)),
-                Text(bar(score, TABLE_BAR_WIDTH), style="cyan"),
-            ]
-        if row.head is not None:
-            cells.append(Text(f"{row.head.label} {percent(row.head.scores[row.head.label])}"))
-        table.add_row(*cells)
-    console = Console()
-    console.print(table)
-    if weights == "random":
-        console.print(Text(RANDOM_WARNING, style="bold red"))
 
 
 def survive_odd_terminals() -> None:

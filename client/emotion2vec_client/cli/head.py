@@ -12,6 +12,9 @@ from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.analysis.fit import Validation, fit_head
 from emotion2vec_client.analysis.label_file import read_labels
 from emotion2vec_client.cli import common
+from emotion2vec_client.cli.connection import Connection, connects
+from emotion2vec_client.cli.embeddings import embed
+from emotion2vec_client.cli.output import check_folder
 from emotion2vec_client.errors import Emotion2VecError
 
 app = typer.Typer(
@@ -27,6 +30,7 @@ def head() -> None:
 
 
 @app.command()
+@connects
 def fit(
     labels: Annotated[
         Path,
@@ -36,8 +40,9 @@ def fit(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The head to write, a .json.")],
-    url: common.UrlOption = common.DEFAULT_URL,
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
+    *,
+    connection: Connection,
 ) -> None:
     """Fit a classifier for your own labels on the embeddings.
 
@@ -49,8 +54,7 @@ def fit(
     """
     if output.suffix.lower() != ".json":
         raise typer.BadParameter(f"{output} does not end in .json: name it head.json")
-    if not output.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {output.parent}: make it first")
+    check_folder(output)
     # Before the files, which may take long.
     import_extra("sklearn")
     rows = {row.path: row for row in read_labels(labels)}
@@ -61,9 +65,9 @@ def fit(
             + (f", nor are {len(missing) - 1} more" if len(missing) > 1 else "")
             + ": paths are relative to the CSV's folder"
         )
-    with common.connect(url) as client:
+    with connection.open() as client:
         card = client.model_info().card
-        embedded = common.embed(client, list(rows), concurrency)
+        embedded = embed(client, list(rows), concurrency)
     used = [rows[path] for path in embedded.paths]
     groups = [row.group for row in used if row.group is not None]
     made, validation = fit_head(
@@ -72,7 +76,7 @@ def fit(
     made.save(output)
     console = Console()
     show(validation, len(set(groups)), console)
-    console.print(f"wrote {output}", markup=False, highlight=False)
+    common.say_written(str(output))
     if embedded.failures:
         raise typer.Exit(1)
 

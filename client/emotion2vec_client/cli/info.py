@@ -3,23 +3,19 @@
 import json
 from typing import Any
 
-from emotion2vec_client.cli.common import (
-    DEFAULT_URL,
-    JsonOption,
-    UrlOption,
-    connect,
-    warn_if_random,
-)
+from emotion2vec_client.cli.common import JsonOption
+from emotion2vec_client.cli.connection import Connection, connects, warn_if_random
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.protocol import MODELS
 
 
-def info(url: UrlOption = DEFAULT_URL, json_: JsonOption = False) -> None:
+@connects
+def info(json_: JsonOption = False, *, connection: Connection) -> None:
     """Tell which model a server runs.
 
     Example: emotion2vec info --url server:8001
     """
-    with connect(url) as client:
+    with connection.open() as client:
         model = client.model_info()
         server = client.url
         warn_if_random(client)

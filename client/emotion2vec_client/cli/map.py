@@ -14,6 +14,10 @@ from emotion2vec_client.analysis.label_file import read_labels
 from emotion2vec_client.analysis.plots import UNLABELLED, Point, write_html, write_png
 from emotion2vec_client.analysis.projection import FEW, check_method, project
 from emotion2vec_client.cli import common
+from emotion2vec_client.cli.connection import Connection, connects
+from emotion2vec_client.cli.embeddings import embed
+from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
+from emotion2vec_client.cli.output import check_folder
 
 RANDOM_NOTE = "⚠  RANDOM WEIGHTS: this map means nothing. Serve a real checkpoint."
 
@@ -25,8 +29,9 @@ class Method(str, Enum):
     umap = "umap"
 
 
+@connects
 def map_(
-    files: common.FilesArgument,
+    files: FilesArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="What to write: name.html or name.png.")
     ],
@@ -38,8 +43,10 @@ def map_(
         typer.Option(help="CSV with columns file,label, to colour by instead of the emotion."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another one gives another map.")] = 0,
-    url: common.UrlOption = common.DEFAULT_URL,
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
+    null: NullOption = False,
+    *,
+    connection: Connection,
 ) -> None:
     """Draw recordings as points in the plane, similar ones near one another.
 
@@ -52,10 +59,10 @@ def map_(
     check_method(method.value)
     if suffix == ".png":
         import_extra("matplotlib")
-    paths = common.find_audio(files)
+    paths = list(Files(files, null))
     own = _labels_of(labels, paths) if labels is not None else None
-    with common.connect(url) as client:
-        embedded = common.embed(client, paths, concurrency)
+    with connection.open() as client:
+        embedded = embed(client, paths, concurrency)
     places = project(embedded.embeddings, method.value, seed)
     points = [
         Point(
@@ -77,7 +84,7 @@ def map_(
     console = Console(stderr=True)
     for note in notes:
         console.print(note, markup=False, highlight=False, style="dim")
-    console.print(f"wrote {output}", markup=False, highlight=False)
+    common.say_written(str(output))
     if embedded.failures:
         raise typer.Exit(1)
 
@@ -87,8 +94,7 @@ def _check_output(output: Path) -> str:
     suffix = output.suffix.lower()
     if suffix not in (".html", ".png"):
         raise typer.BadParameter(f"{output} ends in neither .html nor .png: name it map.html")
-    if not output.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {output.parent}: make it first")
+    check_folder(output)
     return suffix
 
 

@@ -1,24 +1,41 @@
 """``emotion2vec predict``: the emotion of files, as many as there are."""
 
+import json
 import sys
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
+import numpy as np
 import typer
 
+from emotion2vec_client.cli import display
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
-    DEFAULT_URL,
     ConcurrencyOption,
-    FilesArgument,
-    UrlOption,
-    connect,
-    iter_audio,
-    warn_if_random,
+    answers,
+    complain,
+    progress,
+    sentence,
 )
-from emotion2vec_client.cli.rows import Shape
-from emotion2vec_client.cli.work import Work, show_one, show_table, write_rows
+from emotion2vec_client.cli.connection import Connection, connects, outages_told, warn_if_random
+from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
+from emotion2vec_client.cli.output import (
+    EmbeddingOption,
+    Format,
+    FormatOption,
+    OverwriteOption,
+    ResumeOption,
+    choose_format,
+)
+from emotion2vec_client.cli.rows import HeadAnswer, PredictionShape, Row
+from emotion2vec_client.cli.strip import show_course
+from emotion2vec_client.cli.work import Work, show_table, write_rows
+from emotion2vec_client.errors import Emotion2VecError
+from emotion2vec_client.result import Outcome, Prediction
 
 if TYPE_CHECKING:
     from emotion2vec_client.analysis.head import Head
@@ -31,23 +48,7 @@ class Granularity(str, Enum):
     frame = "frame"
 
 
-class Format(str, Enum):
-    """How rows come out."""
-
-    table = "table"
-    jsonl = "jsonl"
-    csv = "csv"
-    parquet = "parquet"
-
-
-SUFFIX_FORMATS = {
-    ".jsonl": Format.jsonl,
-    ".ndjson": Format.jsonl,
-    ".csv": Format.csv,
-    ".parquet": Format.parquet,
-}
-
-
+@connects
 def predict(
     files: FilesArgument,
     granularity: Annotated[
@@ -57,34 +58,15 @@ def predict(
             "and a column time, in seconds."
         ),
     ] = Granularity.utterance,
-    embedding: Annotated[bool, typer.Option("--embedding", help="Add the embeddings.")] = False,
-    format_: Annotated[
-        Optional[Format],
-        typer.Option(
-            "--format",
-            help="By default as -o ends; without -o a table on a terminal (bars for one file), and "
-            "JSONL in a pipe.",
-            show_default=False,
-        ),
-    ] = None,
+    embedding: EmbeddingOption = False,
+    format_: FormatOption = None,
     output: Annotated[
         Optional[Path],
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write to this file, which is replaced unless --resume is given.",
-            show_default=False,
-        ),
+        typer.Option("--output", "-o", help="Write rows to this file.", show_default=False),
     ] = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
     concurrency: ConcurrencyOption = DEFAULT_CONCURRENCY,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Skip the files that the output file has answers for, and append; those that "
-            "failed are tried again. For JSONL and CSV.",
-        ),
-    ] = False,
     head: Annotated[
         Optional[Path],
         typer.Option(
@@ -93,83 +75,122 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    url: UrlOption = DEFAULT_URL,
+    null: NullOption = False,
     json_: Annotated[
         bool, typer.Option("--json", help="For one file: the result as indented JSON.")
     ] = False,
+    *,
+    connection: Connection,
 ) -> int:
     """Recognise the emotion of audio files of 25 ms to 30 s, up to 10 MB each.
 
     One row per file, in the order of the files; a file that fails is a row
     with the reason. Ctrl-C leaves a JSONL or CSV file that --resume goes on with;
     a Parquet file is there only when it is complete.
-    Exit codes: 0 all good, 1 some failed, 2 wrong usage.
+    Exit codes: 0 all good, 1 some failed, 2 wrong usage, 130 interrupted.
 
     Example: emotion2vec predict recordings/ -o emotions.jsonl --resume
     """
-    total = None if "-" in files else sum(1 for _ in iter_audio(files))
-    view = _view(total, format_, output, resume, json_)
+    chosen = Files(files, null)
+    total = chosen.count()
+    if json_:
+        _check_json(total, format_, output)
+        rows = Format.jsonl
+    else:
+        rows = choose_format(format_, output, resume, overwrite)
+        if rows is Format.table and embedding:
+            raise typer.BadParameter(
+                "embeddings do not fit a terminal: add -o emotions.jsonl, or --format jsonl"
+            )
     trained = None if head is None else _load_head(head)
-    with connect(url) as client:
+    with connection.open() as client:
         card = client.model_info().card
         if trained is not None:
             trained.check_card(card)
-        shape = Shape(
-            granularity="frame" if granularity is Granularity.frame else "utterance",
+        shape = PredictionShape(
             embedding=embedding,
             dimension=int(card["embed_dim"]) if embedding else 0,
+            granularity="frame" if granularity is Granularity.frame else "utterance",
             head_labels=None if trained is None else trained.labels,
         )
-        work = Work(client, shape, trained, concurrency)
-        if view != "bars":
-            # The bars have the warning above them.
-            warn_if_random(client)
-        if view in ("bars", "json"):
-            return show_one(work, next(iter_audio(files)), as_json=view == "json")
-        if view == "table":
-            return show_table(work, iter_audio(files), total)
-        return write_rows(work, files, total, view, output, resume)
+        work = PredictionWork(client, shape, concurrency, trained)
+        if json_ or (rows is Format.table and total == 1):
+            if json_:
+                warn_if_random(client)
+            return _show_one(work, next(iter(chosen)), json_)
+        warn_if_random(client)
+        if rows is Format.table:
+            return show_table(work, chosen)
+        # A bar and rows on the same terminal would be a mess.
+        shown = output is not None or not sys.stdout.isatty()
+        return write_rows(work, chosen, rows, output, resume, shown)
 
 
-def _view(
-    total: Optional[int],
-    format_: Optional[Format],
-    output: Optional[Path],
-    resume: bool,
-    as_json: bool,
-) -> str:
-    """How to show the result: a format, or for one file ``bars`` or ``json``."""
-    if resume and output is None:
-        raise typer.BadParameter("--resume needs the file to go on with: add -o emotions.jsonl")
-    if as_json:
-        if format_ is not None or output is not None:
-            raise typer.BadParameter("--json is for the terminal: use --format and -o without it")
-        if total != 1:
-            raise typer.BadParameter("--json is for one file: use --format jsonl for several")
-        return "json"
-    if format_ is None:
-        if output is not None:
-            format_ = SUFFIX_FORMATS.get(output.suffix.lower())
-            if format_ is None:
-                raise typer.BadParameter(
-                    f"{output} does not tell the format by its end: add --format jsonl, csv or "
-                    "parquet"
-                )
-        elif sys.stdout.isatty():
-            return "bars" if total == 1 else "table"
-        else:
-            format_ = Format.jsonl
-    if format_ is Format.table and output is not None:
-        raise typer.BadParameter("a table is for the terminal: use jsonl, csv or parquet with -o")
-    if format_ is Format.table and total == 1:
-        return "bars"
-    if format_ is Format.parquet and output is None:
-        raise typer.BadParameter("Parquet needs a file: add -o emotions.parquet")
-    if format_ is Format.parquet and resume:
-        raise typer.BadParameter(
-            "a Parquet file cannot be appended to: use jsonl or csv with --resume"
+@dataclass(frozen=True)
+class PredictionWork(Work):
+    """Predictions, and what a head says of them.
+
+    Attributes:
+        head: The head, if one is asked.
+    """
+
+    shape: PredictionShape
+    head: Optional["Head"] = None
+
+    def rows(
+        self, paths: Iterable[Path], total: Optional[int], shown: bool = True
+    ) -> Generator[Row, None, None]:
+        """The rows of files, as `Work.rows` says."""
+        outcomes = answers(
+            self.client,
+            paths,
+            concurrency=self.concurrency,
+            granularity=self.shape.granularity,
+            embedding=self.shape.embedding or self.head is not None,
         )
-    return format_.value
+        with closing(outcomes), progress(total, shown) as advance, outages_told():
+            for done, outcome in enumerate(outcomes, start=1):
+                yield self._row(outcome)
+                advance(done)
+
+    def _row(self, outcome: Outcome[Path]) -> Row:
+        file, error = str(outcome.item), outcome.error
+        if outcome.prediction is None:
+            error = error or Emotion2VecError("the server gave no answer")
+            return Row(file, None, sentence(error), type(error).__name__)
+        return Row(file, outcome.prediction, head=self._judge(outcome.prediction))
+
+    def _judge(self, prediction: Prediction) -> Optional[HeadAnswer]:
+        if self.head is None or prediction.embedding is None:
+            return None
+        [scores] = self.head.predict(prediction.embedding[np.newaxis])
+        named = dict(zip(self.head.labels, scores.tolist()))
+        return HeadAnswer(max(named, key=lambda name: named[name]), named)
+
+
+def _show_one(work: PredictionWork, path: Path, as_json: bool) -> int:
+    """Shows one file large."""
+    with closing(work.rows([path], 1)) as rows:
+        row = next(rows)
+    if not isinstance(row.answer, Prediction):
+        complain(row.reason)
+        return 1
+    display.survive_odd_terminals()
+    if as_json:
+        print(json.dumps(work.shape.nested(row), ensure_ascii=False, indent=2))
+        return 0
+    print(display.describe(row.answer, row.head))
+    if row.answer.frames is not None:
+        print()
+        show_course(row.answer)
+    return 0
+
+
+def _check_json(total: Optional[int], format_: Optional[Format], output: Optional[Path]) -> None:
+    if format_ is not None or output is not None:
+        raise typer.BadParameter("--json is for the terminal: use --format and -o without it")
+    if total != 1:
+        raise typer.BadParameter("--json is for one file: use --format jsonl for several")
 
 
 def _load_head(path: Path) -> "Head":

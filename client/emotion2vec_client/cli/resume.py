@@ -54,8 +54,8 @@ def resume(path: Path, format: str, shape: Shape) -> set[str]:
     if not path.exists():
         return set()
     parse = _json_parser(path, shape) if format == "jsonl" else _csv_parser(path, shape)
-    # All frames of a file are written at once, but a kill may still come in the middle.
-    by_frames = format == "csv" and shape.granularity == "frame"
+    # All parts of a file are written at once, but a kill may still come in the middle.
+    in_parts = format == "csv" and shape.in_parts
     done: set[str] = set()
     failed = False
     last, last_start, end = "", 0, 0
@@ -70,7 +70,7 @@ def resume(path: Path, format: str, shape: Shape) -> set[str]:
             failed |= not record.good
             if record.good:
                 done.add(record.file)
-        if by_frames and last in done:
+        if in_parts and last in done:
             done.discard(last)
             end = last_start
         stream.truncate(end)
@@ -127,13 +127,7 @@ def _json_parser(path: Path, shape: Shape) -> Parse:
             row = json.loads(raw)
             if "error" in row:
                 return Record(row["file"], False)
-            labels = row["head_scores"] if "head_label" in row else None
-            same = (
-                row["granularity"] == shape.granularity
-                and ("embedding" in row) == shape.embedding
-                and (None if labels is None else tuple(labels)) == shape.head_labels
-            )
-            file = row["file"]
+            same, file = shape.fits(row), row["file"]
         except (ValueError, KeyError, TypeError) as error:
             raise _other_rows(path) from error
         if not same:

@@ -1,17 +1,21 @@
-"""A row of output: what became of one file, as the formats write it."""
+"""A row of output: what became of one file, and how the formats write it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import Granularity, Prediction
+from emotion2vec_client.timeline import COLUMNS, Segmentation, Timeline
+
+SCORES = [label.name for label in LABELS]
 
 
 @dataclass(frozen=True)
@@ -27,20 +31,23 @@ class HeadAnswer:
     scores: Mapping[str, float]
 
 
+Answer = Union[Prediction, Timeline]
+
+
 @dataclass(frozen=True)
 class Row:
     """One file.
 
     Attributes:
         file: Its name, as it was given or found.
-        prediction: The answer, None for a failure.
+        answer: The answer, None for a failure.
         reason: Why there is none, in one sentence.
         error_type: Name of the error's class.
         head: What a head says, if one was asked.
     """
 
     file: str
-    prediction: Prediction | None
+    answer: Answer | None
     reason: str = ""
     error_type: str = ""
     head: HeadAnswer | None = None
@@ -52,75 +59,166 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(ABC):
     """What rows hold, which all rows of a file have in common.
 
     Attributes:
-        granularity: ``frame`` gives, where rows are flat, one row per frame.
         embedding: Whether embeddings are in.
         dimension: Numbers in an embedding.
+    """
+
+    embedding: bool = False
+    dimension: int = 0
+
+    def columns(self) -> list[str]:
+        """Names of what a flat row holds; the embedding counts as one."""
+        return [*self._names(), *(["embedding"] if self.embedding else [])]
+
+    @property
+    @abstractmethod
+    def in_parts(self) -> bool:
+        """Whether an answer may be several flat rows."""
+
+    def nested(self, row: Row) -> dict[str, Any]:
+        """A row as plain JSON types, with all its parts within."""
+        if row.answer is None:
+            return {"file": row.file, "error": row.reason, "error_type": row.error_type}
+        return {"file": row.file, **self._content(row)}
+
+    def flat(self, row: Row) -> Iterator[dict[str, Any]]:
+        """A row for tables: one, or one for each part; missing columns are empty."""
+        if row.answer is None:
+            yield {"file": row.file, "error": row.reason}
+            return
+        common = {
+            "file": row.file,
+            "duration": row.answer.duration,
+            "weights": row.answer.weights,
+            "timestamp": row.answer.timestamp.replace(microsecond=0),
+        }
+        for part in self._parts(row):
+            yield {**common, **part}
+
+    @abstractmethod
+    def fits(self, nested: Mapping[str, Any]) -> bool:
+        """Whether a nested row that was read back is of this shape; KeyError if it is no row."""
+
+    @abstractmethod
+    def _names(self) -> list[str]: ...
+
+    @abstractmethod
+    def _content(self, row: Row) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _parts(self, row: Row) -> Iterator[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class PredictionShape(Shape):
+    """Rows of predictions.
+
+    Attributes:
+        granularity: ``frame`` gives, where rows are flat, one row per frame.
         head_labels: Labels of the head, None without one.
     """
 
     granularity: Granularity = "utterance"
-    embedding: bool = False
-    dimension: int = 0
     head_labels: tuple[str, ...] | None = None
 
-    def columns(self) -> list[str]:
-        """Names of what a flat row holds; the embedding counts as one."""
-        names = ["file"]
-        names += ["time"] if self.granularity == "frame" else []
-        names += ["emotion", "confidence", *(label.name for label in LABELS)]
-        names += ["weights", "timestamp", "error"]
+    @property
+    def in_parts(self) -> bool:
+        """Whether an answer may be several flat rows."""
+        return self.granularity == "frame"
+
+    def fits(self, nested: Mapping[str, Any]) -> bool:
+        """Whether a nested row that was read back is of this shape; KeyError if it is no row."""
+        labels = tuple(nested["head_scores"]) if "head_label" in nested else None
+        return (
+            nested["granularity"] == self.granularity
+            and ("embedding" in nested) == self.embedding
+            and labels == self.head_labels
+        )
+
+    def _names(self) -> list[str]:
+        names = ["file", *(["time"] if self.in_parts else [])]
+        names += ["emotion", "confidence", *SCORES, "duration", "weights", "timestamp", "error"]
         if self.head_labels is not None:
             names += ["head_label", *(f"head_{label}" for label in self.head_labels)]
-        return names + (["embedding"] if self.embedding else [])
+        return names
+
+    def _content(self, row: Row) -> dict[str, Any]:
+        prediction = row.answer
+        assert isinstance(prediction, Prediction)
+        result = prediction.to_dict()
+        if row.head is not None:
+            result["head_label"] = row.head.label
+            result["head_scores"] = dict(row.head.scores)
+        if self.embedding and prediction.embedding is not None:
+            result["embedding"] = short(prediction.embedding)
+            if prediction.frames is not None and prediction.frames.embedding is not None:
+                result["frame_embedding"] = [short(each) for each in prediction.frames.embedding]
+        return result
+
+    def _parts(self, row: Row) -> Iterator[dict[str, Any]]:
+        prediction = row.answer
+        assert isinstance(prediction, Prediction)
+        common: dict[str, Any] = {}
+        if row.head is not None:
+            common["head_label"] = row.head.label
+            common.update({f"head_{name}": score for name, score in row.head.scores.items()})
+        frames = prediction.frames
+        if frames is None:
+            yield {**common, **_emotion(prediction.scores), "embedding": prediction.embedding}
+            return
+        for index, time in enumerate(frames.times.tolist()):
+            scores = dict(zip(SCORES, frames.scores[index].tolist()))
+            vector = None if frames.embedding is None else frames.embedding[index]
+            yield {**common, "time": round(time, 2), **_emotion(scores), "embedding": vector}
 
 
-def nested(row: Row, shape: Shape) -> dict[str, Any]:
-    """A row as plain JSON types, the course of the emotion within it."""
-    if row.prediction is None:
-        return {"file": row.file, "error": row.reason, "error_type": row.error_type}
-    result: dict[str, Any] = {"file": row.file, **row.prediction.to_dict()}
-    if row.head is not None:
-        result["head_label"] = row.head.label
-        result["head_scores"] = dict(row.head.scores)
-    if shape.embedding and row.prediction.embedding is not None:
-        result["embedding"] = short(row.prediction.embedding)
-        if row.prediction.frames is not None and row.prediction.frames.embedding is not None:
-            result["frame_embedding"] = [short(each) for each in row.prediction.frames.embedding]
+@dataclass(frozen=True)
+class TimelineShape(Shape):
+    """Rows of timelines, where rows are flat one per segment, and one for a file without speech.
+
+    Attributes:
+        segmentation: ``vad`` or ``fixed``.
+    """
+
+    segmentation: Segmentation = "vad"
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether an answer may be several flat rows."""
+        return True
+
+    def fits(self, nested: Mapping[str, Any]) -> bool:
+        """Whether a nested row that was read back is of this shape; KeyError if it is no row."""
+        segments = nested["segments"]
+        embedding = "embedding" in segments[0] if segments else self.embedding
+        return nested["segmentation"] == self.segmentation and embedding == self.embedding
+
+    def _names(self) -> list[str]:
+        return ["file", *COLUMNS, "duration", "weights", "timestamp", "error"]
+
+    def _content(self, row: Row) -> dict[str, Any]:
+        assert isinstance(row.answer, Timeline)
+        return timeline_content(row.answer, self.embedding)
+
+    def _parts(self, row: Row) -> Iterator[dict[str, Any]]:
+        assert isinstance(row.answer, Timeline)
+        if not row.answer.segments:
+            yield {}
+        for flat, segment in zip(row.answer.rows(), row.answer.segments):
+            yield {**flat, "embedding": segment.embedding}
+
+
+def timeline_content(timeline: Timeline, embedding: bool) -> dict[str, Any]:
+    """A timeline as plain JSON types, with or without the embedding of each segment."""
+    result = timeline.to_dict()
+    if embedding:
+        for plain, segment in zip(result["segments"], timeline.segments):
+            plain["embedding"] = [] if segment.embedding is None else short(segment.embedding)
     return result
-
-
-def flat(row: Row, shape: Shape) -> Iterator[dict[str, Any]]:
-    """A row for tables: one, or in frame granularity one per frame; missing columns are empty."""
-    if row.prediction is None:
-        yield {"file": row.file, "error": row.reason}
-        return
-    prediction = row.prediction
-    common: dict[str, Any] = {
-        "file": row.file,
-        "weights": prediction.weights,
-        "timestamp": prediction.timestamp.replace(microsecond=0),
-    }
-    if row.head is not None:
-        common["head_label"] = row.head.label
-        common.update({f"head_{name}": score for name, score in row.head.scores.items()})
-    frames = prediction.frames
-    if frames is None:
-        yield {
-            **common,
-            **_emotion(prediction.scores),
-            **({"embedding": prediction.embedding} if shape.embedding else {}),
-        }
-        return
-    for index, time in enumerate(frames.times.tolist()):
-        scores = dict(zip((label.name for label in LABELS), frames.scores[index].tolist()))
-        result = {**common, "time": round(time, 2), **_emotion(scores)}
-        if shape.embedding and frames.embedding is not None:
-            result["embedding"] = frames.embedding[index]
-        yield result
 
 
 def _emotion(scores: Mapping[str, float]) -> dict[str, Any]:
@@ -135,6 +233,4 @@ def short(vector: npt.NDArray[np.float32]) -> list[float]:
 
 def text_of(value: Any) -> Any:
     """A flat value as CSV writes it."""
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    return value
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -11,13 +11,17 @@ from rich.table import Table
 from emotion2vec_client.analysis.arrays import DoubleArray
 from emotion2vec_client.analysis.similarity import Similarity, compare
 from emotion2vec_client.cli import common
+from emotion2vec_client.cli.connection import Connection, connects
+from emotion2vec_client.cli.embeddings import embed
+from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 
 MOST_IN_MATRIX = 8
 """More columns do not fit a terminal; then each file is shown with the nearest and the farthest."""
 
 
+@connects
 def similarity(
-    files: common.FilesArgument,
+    files: FilesArgument,
     reference: Annotated[
         Optional[list[str]],
         typer.Option(
@@ -26,8 +30,10 @@ def similarity(
         ),
     ] = None,
     as_json: common.JsonOption = False,
-    url: common.UrlOption = common.DEFAULT_URL,
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
+    null: NullOption = False,
+    *,
+    connection: Connection,
 ) -> None:
     """Tell how alike recordings are.
 
@@ -37,11 +43,11 @@ def similarity(
 
     Example: emotion2vec similarity a.wav b.wav --reference recordings/
     """
-    paths = common.find_audio(files)
-    reference_paths = common.find_audio(reference) if reference else []
-    with common.connect(url) as client:
-        embedded = common.embed(client, paths, concurrency)
-        base = common.embed(client, reference_paths, concurrency) if reference_paths else None
+    paths = list(Files(files, null))
+    reference_paths = list(Files(reference)) if reference else []
+    with connection.open() as client:
+        embedded = embed(client, paths, concurrency)
+        base = embed(client, reference_paths, concurrency) if reference_paths else None
     result = compare(embedded.embeddings, None if base is None else base.embeddings)
     names = [str(path) for path in embedded.paths]
     if as_json:

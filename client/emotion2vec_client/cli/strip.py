@@ -1,17 +1,27 @@
-"""A timeline in the terminal: a coloured strip, and what it sums up to."""
+"""The course of emotion in the terminal: a coloured strip, and what a timeline sums up to."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from emotion2vec_client.analysis.plots import EMOTION_COLOURS
 from emotion2vec_client.cli.display import RANDOM_WARNING, percent
 from emotion2vec_client.labels import LABELS
+from emotion2vec_client.result import FRAME_HOP, Prediction
 from emotion2vec_client.timeline import Timeline
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 MARKS = dict(zip((label.name for label in LABELS), "adfhnos!?"))
 """What stands for an emotion where there are no colours."""
 
 MOST_TURNS = 12
 """Turning points that are listed: of more the file with the result tells."""
+
+Span = tuple[float, float, str]
 
 
 def show(timeline: Timeline) -> None:
@@ -21,14 +31,8 @@ def show(timeline: Timeline) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    coloured = console.color_system is not None
-    strip, marks = Text(), emotions(timeline, console.width)
-    for name in marks:
-        mark = " " if name is None else "█" if coloured else MARKS[name]
-        strip.append(mark, style=EMOTION_COLOURS[name] if name else "")
-    console.print(strip)
-    ends = [clock(0), clock(timeline.duration)]
-    console.print(ends[0] + ends[1].rjust(console.width - len(ends[0])))
+    coloured = has_colours(console)
+    print_course(timeline, console)
     console.print(
         f"\n{percent(timeline.speech_ratio)} of {clock(timeline.duration)} is speech, "
         f"in {len(timeline.segments)} segments.\n"
@@ -37,9 +41,8 @@ def show(timeline: Timeline) -> None:
     if summary is not None:
         table = Table(box=None, pad_edge=False, show_header=False)
         for label in sorted(LABELS, key=lambda label: -summary.scores[label.name]):
-            mark = "█" if coloured else MARKS[label.name]
             table.add_row(
-                Text(mark, style=EMOTION_COLOURS[label.name]),
+                colours([label.name], coloured),
                 Text(f"{label.emoji} {label.chinese} {label.name}"),
                 Text(percent(summary.scores[label.name]), justify="right"),
             )
@@ -57,16 +60,63 @@ def show(timeline: Timeline) -> None:
         console.print(Text(RANDOM_WARNING, style="bold red"))
 
 
-def emotions(timeline: Timeline, columns: int) -> list[str | None]:
+def show_course(prediction: Prediction) -> None:
+    """Prints the course of a prediction in frame granularity, and what its colours mean."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    print_course(prediction, console)
+    seen = {name for _, _, name in spans(prediction)}
+    for label in LABELS:
+        if label.name in seen:
+            console.print(colours([label.name], has_colours(console)), label.name, end="  ")
+    console.print()
+
+
+def print_course(answer: Prediction | Timeline, console: Console) -> None:
+    """Prints the strip as wide as the terminal, and the times of its ends below."""
+    names = strongest(spans(answer), answer.duration, console.width)
+    console.print(colours(names, has_colours(console)))
+    ends = [clock(0), clock(answer.duration)]
+    console.print(ends[0] + ends[1].rjust(console.width - len(ends[0])))
+
+
+def has_colours(console: Console) -> bool:
+    """Whether a console shows colours, so that no marks are needed."""
+    return console.color_system is not None
+
+
+def colours(names: Sequence[str | None], coloured: bool) -> Text:
+    """A column for each emotion in its colour, or its mark; None is left empty."""
+    from rich.text import Text
+
+    strip = Text()
+    for name in names:
+        mark = " " if name is None else "█" if coloured else MARKS[name]
+        strip.append(mark, style=EMOTION_COLOURS[name] if name else "")
+    return strip
+
+
+def spans(answer: Prediction | Timeline) -> Iterator[Span]:
+    """Start, end and strongest emotion of each segment or frame."""
+    if isinstance(answer, Timeline):
+        for segment, end in zip(answer.segments, answer.visible_ends()):
+            yield segment.start, end, segment.emotion
+    elif answer.frames is not None:
+        for start, best in zip(answer.frames.times, answer.frames.scores.argmax(axis=1)):
+            yield float(start), float(start) + FRAME_HOP, LABELS[best].name
+
+
+def strongest(parts: Iterable[Span], duration: float, columns: int) -> list[str | None]:
     """The emotion that takes most of each of so many equal parts, None where there is none."""
-    width = timeline.duration / columns
+    width = duration / columns
     taken: list[dict[str, float]] = [{} for _ in range(columns)]
-    for segment, end in zip(timeline.segments, timeline.visible_ends()):
-        first, last = int(segment.start / width), min(int(end / width), columns - 1)
+    for start, end, emotion in parts:
+        first, last = int(start / width), min(int(end / width), columns - 1)
         for column in range(first, last + 1):
-            inside = min(end, (column + 1) * width) - max(segment.start, column * width)
+            inside = min(end, (column + 1) * width) - max(start, column * width)
             if inside > 0:
-                taken[column][segment.emotion] = taken[column].get(segment.emotion, 0.0) + inside
+                taken[column][emotion] = taken[column].get(emotion, 0.0) + inside
     return [max(each, key=lambda name: each[name]) if each else None for each in taken]
 
 

@@ -1,121 +1,152 @@
-"""The work of ``emotion2vec predict``: files to rows, and rows to where they go."""
+"""The work of ``predict`` and ``timeline`` on many files: files to rows, rows to their place."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Generator, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from emotion2vec_client.cli import display
-from emotion2vec_client.cli.common import answers, complain, iter_audio, progress, sentence
+from emotion2vec_client.cli.common import complain, counted, say_written, told_where_it_ends
+from emotion2vec_client.cli.files import Files
+from emotion2vec_client.cli.output import Format
 from emotion2vec_client.cli.resume import resume as read_done
-from emotion2vec_client.cli.rows import HeadAnswer, Row, Shape, nested
+from emotion2vec_client.cli.rows import Row, Shape
+from emotion2vec_client.cli.table import print_table
 from emotion2vec_client.cli.writers import open_writer
 from emotion2vec_client.client import Client
-from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.result import Outcome, Prediction
-
-if TYPE_CHECKING:
-    from emotion2vec_client.analysis.head import Head
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is to be done with each file."""
+class Work(ABC):
+    """What is to be done with each file.
+
+    Attributes:
+        client: Connected to the server.
+        shape: What the rows hold.
+        concurrency: Requests in flight.
+    """
 
     client: Client
     shape: Shape
-    head: Head | None
     concurrency: int
 
+    @abstractmethod
     def rows(
         self, paths: Iterable[Path], total: int | None, shown: bool = True
     ) -> Generator[Row, None, None]:
-        """The rows of files, in their order, with a progress bar."""
-        outcomes = answers(
-            self.client,
-            paths,
-            concurrency=self.concurrency,
-            granularity=self.shape.granularity,
-            embedding=self.shape.embedding or self.head is not None,
-        )
-        with closing(outcomes), progress(total, shown) as advance:
-            for outcome in outcomes:
-                yield self._row(outcome)
-                advance()
+        """The rows of files, in their order, with a progress bar.
 
-    def _row(self, outcome: Outcome[Path]) -> Row:
-        file, error = str(outcome.item), outcome.error
-        if outcome.prediction is None:
-            error = error or Emotion2VecError("the server gave no answer")
-            return Row(file, None, sentence(error), type(error).__name__)
-        return Row(file, outcome.prediction, head=self._judge(outcome.prediction))
+        Args:
+            paths: The files.
+            total: How many, None when that is not known.
+            shown: False where something else uses the terminal meanwhile.
 
-    def _judge(self, prediction: Prediction) -> HeadAnswer | None:
-        if self.head is None or prediction.embedding is None:
-            return None
-        [scores] = self.head.predict(prediction.embedding[np.newaxis])
-        named = dict(zip(self.head.labels, scores.tolist()))
-        return HeadAnswer(max(named, key=lambda name: named[name]), named)
+        Raises:
+            Emotion2VecError: The server is gone for good, or does not accept the client.
+        """
 
 
-def show_one(work: Work, path: Path, as_json: bool) -> int:
-    """Shows one file large."""
-    with closing(work.rows([path], 1)) as rows:
-        row = next(rows)
-    if row.prediction is None:
-        complain(row.reason)
-        return 1
-    display.survive_odd_terminals()
-    if as_json:
-        print(json.dumps(nested(row, work.shape), ensure_ascii=False, indent=2))
-    else:
-        print(display.describe(row.prediction, row.head))
-    return 0
+@dataclass
+class Tally:
+    """How far the work is.
+
+    Attributes:
+        total: Files in all, None when that is not known.
+        before: Files that the output had already.
+        done: Files since then.
+        failed: Failures among them.
+        rows: Rows of them in the output.
+    """
+
+    total: int | None
+    before: int = 0
+    done: int = 0
+    failed: int = 0
+    rows: int = 0
+
+    def __str__(self) -> str:
+        done = self.before + self.done
+        if self.total is None:
+            return counted(done, "file")
+        return f"{done:,} of {counted(self.total, 'file')}"
 
 
-def show_table(work: Work, paths: Iterable[Path], total: int | None) -> int:
+def show_table(work: Work, files: Files) -> int:
     """Shows files as a table, once all are done."""
-    rows = list(work.rows(paths, total))
+    tally = Tally(files.count())
+
+    def where() -> str:
+        return f"{tally} were done, and none is written: add -o emotions.jsonl to keep rows"
+
+    rows = []
+    with told_where_it_ends(where), closing(work.rows(files, tally.total)) as coming:
+        for row in coming:
+            rows.append(row)
+            tally.done += 1
+            tally.failed += row.answer is None
     display.survive_odd_terminals()
-    display.print_table(rows, work.client.model_info().weights)
-    return _finish(sum(row.prediction is None for row in rows), len(rows))
+    print_table(rows, work.client.model_info().weights)
+    return _finish(tally)
 
 
 def write_rows(
-    work: Work,
-    files: Sequence[str],
-    total: int | None,
-    format_: str,
-    output: Path | None,
-    resume: bool,
+    work: Work, files: Files, format_: Format, output: Path | None, resume: bool, shown: bool
 ) -> int:
-    """Writes rows as they come."""
+    """Writes rows as they come.
+
+    Args:
+        work: What is done with each file.
+        files: The files.
+        format_: Of the rows.
+        output: The file, None for stdout.
+        resume: Whether to go on with what the file has.
+        shown: Whether a bar has the terminal for itself.
+    """
+    tally = Tally(files.count())
     done: set[str] = set()
+    left = tally.total
     if resume and output is not None:
-        done = read_done(output, format_, work.shape)
-        if done and total is not None:
-            total = sum(str(path) not in done for path in iter_audio(files))
-    paths = (path for path in iter_audio(files) if str(path) not in done)
-    # A bar and rows on the same terminal would be a mess.
-    shown = output is not None or not sys.stdout.isatty()
-    failed = written = 0
-    rows = work.rows(paths, total, shown)
-    with closing(rows), open_writer(format_, output, work.shape, append=resume) as writer:
+        done = read_done(output, format_.value, work.shape)
+        if tally.total is not None:
+            left = sum(str(path) not in done for path in files)
+            tally.before = tally.total - left
+
+    def todo() -> Iterator[Path]:
+        for path in files:
+            if str(path) not in done:
+                yield path
+            elif tally.total is None:
+                tally.before += 1
+
+    def where() -> str:
+        if output is None:
+            return f"{tally} were done"
+        if format_ is Format.parquet:
+            return (
+                f"{tally} were done, and none is in {output}, which is written at the end: JSONL "
+                "and CSV are written file by file, and --resume goes on with them"
+            )
+        return f"{tally} are in {output}: run it again with --resume to go on"
+
+    rows = work.rows(todo(), left, shown)
+    opened = open_writer(format_.value, output, work.shape, append=resume)
+    with told_where_it_ends(where), closing(rows), opened as writer:
         for row in rows:
-            writer.write(row)
-            written += 1
-            failed += row.prediction is None
-    return _finish(failed, written)
+            tally.done += 1
+            tally.failed += row.answer is None
+            tally.rows += writer.write(row)
+    return _finish(tally, output, in_parts=work.shape.in_parts and format_ is not Format.jsonl)
 
 
-def _finish(failed: int, total: int) -> int:
-    if failed:
-        complain(f"{failed} of {total} files failed: see their rows")
-    return 1 if failed else 0
+def _finish(tally: Tally, output: Path | None = None, in_parts: bool = False) -> int:
+    if output is not None:
+        of = f" of {counted(tally.done, 'file')}" if in_parts else ""
+        before = f"; {counted(tally.before, 'file')} done before" if tally.before else ""
+        failed = f"; {counted(tally.failed, 'file')} failed: see their rows" if tally.failed else ""
+        say_written(f"{counted(tally.rows, 'row')}{of} to {output}{before}{failed}")
+    elif tally.failed:
+        complain(f"{tally.failed:,} of {counted(tally.done, 'file')} failed: see their rows")
+    return 1 if tally.failed else 0

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from emotion2vec_client.cli.rows import Row, Shape, flat, nested, short, text_of
+from emotion2vec_client.cli.rows import SCORES, PredictionShape, Row, Shape, short, text_of
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.labels import LABELS
 
 PARQUET_GROUP = 4096
 """Rows that are held until they go out together; Parquet is poor in smaller groups."""
@@ -26,8 +25,8 @@ TEXT_ERRORS = {"jsonl": "backslashreplace", "csv": "surrogateescape"}
 class Writer(Protocol):
     """Takes rows."""
 
-    def write(self, row: Row) -> None:
-        """Writes a row, so that it stays whatever comes."""
+    def write(self, row: Row) -> int:
+        """Writes a row, so that it stays whatever comes; returns how many it is in the file."""
 
 
 @contextmanager
@@ -88,14 +87,15 @@ class JsonlWriter:
         self._stream = stream
         self._shape = shape
 
-    def write(self, row: Row) -> None:
+    def write(self, row: Row) -> int:
         """Writes a row; the whole line at once, so that no other can come in between."""
-        self._stream.write(json.dumps(nested(row, self._shape), ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps(self._shape.nested(row), ensure_ascii=False) + "\n")
         self._stream.flush()
+        return 1
 
 
 class CsvWriter:
-    """A line per file, or per frame; embeddings have a column per number."""
+    """A line per file, frame or segment; embeddings have a column per number."""
 
     def __init__(self, stream: TextIO, shape: Shape, fresh: bool) -> None:
         self._stream = stream
@@ -104,11 +104,11 @@ class CsvWriter:
             self._stream.write(csv_header(shape))
             self._stream.flush()
 
-    def write(self, row: Row) -> None:
+    def write(self, row: Row) -> int:
         """Writes a file's lines at once."""
         columns = self._shape.columns()
         lines = []
-        for values in flat(row, self._shape):
+        for values in self._shape.flat(row):
             cells = [text_of(values.get(name)) for name in columns]
             if self._shape.embedding:
                 vector = cells.pop()
@@ -116,6 +116,7 @@ class CsvWriter:
             lines.append(cells)
         self._stream.write(_csv_text(lines))
         self._stream.flush()
+        return len(lines)
 
 
 def csv_header(shape: Shape) -> str:
@@ -133,7 +134,7 @@ def _csv_text(lines: list[list[Any]]) -> str:
 
 
 class ParquetWriter:
-    """A row per file, or per frame; embeddings are lists."""
+    """A row per file, frame or segment; embeddings are lists."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         try:
@@ -160,12 +161,15 @@ class ParquetWriter:
         finally:
             self._file.close()
 
-    def write(self, row: Row) -> None:
+    def write(self, row: Row) -> int:
         """Takes a row; it goes out with its group."""
-        for values in flat(row, self._shape):
+        count = 0
+        for values in self._shape.flat(row):
+            count += 1
             self._rows.append({**values, "file": row.printable_file})
             if len(self._rows) == PARQUET_GROUP:
                 self._flush()
+        return count
 
     def _flush(self) -> None:
         if self._rows:
@@ -176,9 +180,11 @@ class ParquetWriter:
         if name == "embedding":
             return self._arrow.list_(self._arrow.float32())
         if name == "timestamp":
-            return self._arrow.timestamp("ms")
-        if name == "time":
+            # Without a zone, a reader would take the local time for UTC.
+            return self._arrow.timestamp("ms", tz="UTC")
+        if name in ("time", "duration", "start", "end", "speech"):
             return self._arrow.float64()
-        scores = {"confidence", *(label.name for label in LABELS)}
-        scores |= {f"head_{label}" for label in self._shape.head_labels or ()}
+        scores = {"confidence", *SCORES}
+        if isinstance(self._shape, PredictionShape):
+            scores |= {f"head_{label}" for label in self._shape.head_labels or ()}
         return self._arrow.float32() if name in scores else self._arrow.string()

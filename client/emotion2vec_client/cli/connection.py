@@ -1,0 +1,139 @@
+"""The server that a command talks to."""
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Callable, Optional, get_type_hints
+from weakref import WeakSet
+
+import typer
+
+from emotion2vec_client.cli.display import RANDOM_WARNING
+from emotion2vec_client.client import Client
+from emotion2vec_client.endpoint import TLS
+from emotion2vec_client.retry import logger
+
+PANEL = "Connection"
+
+
+def _file(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=PANEL, show_default=False)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the server; its fields are the options of every command that `connects`."""
+
+    url: Annotated[
+        str,
+        typer.Option(
+            envvar="E2V_TRITON_URL",
+            help="The server: host:port of its gRPC, or grpcs://, http:// or https://host:port.",
+            rich_help_panel=PANEL,
+        ),
+    ] = "localhost:8001"
+    api_key: Annotated[
+        Optional[str],
+        typer.Option(
+            envvar="E2V_TRITON_API_KEY",
+            help="Key for the server, sent as 'Authorization: Bearer …'. Others can see a command "
+            "line, so it is better in the environment.",
+            rich_help_panel=PANEL,
+            show_default=False,
+        ),
+    ] = None
+    tls_ca: Annotated[Optional[Path], _file("Authority of the server's certificate (PEM).")] = None
+    tls_cert: Annotated[Optional[Path], _file("Certificate to show to the server (PEM).")] = None
+    tls_key: Annotated[Optional[Path], _file("Its key.")] = None
+
+    def open(self) -> Client:
+        """A client of the server.
+
+        Raises:
+            typer.BadParameter: The options make no sense.
+            FileNotFoundError: A certificate is not there.
+        """
+        paths = [None if each is None else str(each) for each in self._tls]
+        try:
+            tls = TLS(*paths) if any(paths) else None
+            return Client(self.url, api_key=self.api_key, tls=tls)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    @property
+    def _tls(self) -> tuple[Optional[Path], ...]:
+        return self.tls_ca, self.tls_cert, self.tls_key
+
+
+def connects(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the options of `Connection`, and one made of them as ``connection``."""
+    options = fields(Connection)
+    hints = get_type_hints(Connection, include_extras=True)
+    own = inspect.signature(command)
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        chosen = {option.name: given.pop(option.name) for option in options}
+        return command(**given, connection=Connection(**chosen))
+
+    kept = [each for each in own.parameters.values() if each.name != "connection"]
+    added = [
+        inspect.Parameter(
+            option.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=option.default,
+            annotation=hints[option.name],
+        )
+        for option in options
+    ]
+    # typer reads both.
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in kept] + added
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+_warned: WeakSet[Client] = WeakSet()
+
+
+def warn_if_random(client: Client) -> None:
+    """Says on stderr, once and hard to overlook, that the answers mean nothing."""
+    if client.model_info().weights == "random" and client not in _warned:
+        _warned.add(client)
+        print(RANDOM_WARNING, file=sys.stderr)
+
+
+@contextmanager
+def outages_told() -> Iterator[None]:
+    """Says on stderr when a server that has gone is waited for, and when it is back."""
+    handler = _Outages()
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
+
+
+class _Outages(logging.Handler):
+    """Says a thing once, however many calls in flight say it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says it."""
+        if record.msg != self._last:
+            self._last = record.msg
+            # The bar, if there is one, moves out of the way of what stderr gets.
+            print(f"emotion2vec: {record.getMessage()}", file=sys.stderr)

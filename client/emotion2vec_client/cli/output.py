@@ -1,0 +1,103 @@
+"""Where rows go, and what must not be lost there."""
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+class Format(str, Enum):
+    """How rows come out."""
+
+    table = "table"
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+
+
+SUFFIX_FORMATS = {
+    ".jsonl": Format.jsonl,
+    ".ndjson": Format.jsonl,
+    ".csv": Format.csv,
+    ".parquet": Format.parquet,
+}
+
+FormatOption = Annotated[
+    Optional[Format],
+    typer.Option(
+        "--format",
+        help="By default as -o ends; without -o a table on a terminal (one file large), and JSONL "
+        "in a pipe.",
+        show_default=False,
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Skip the files that the output file has answers for, and append; those that failed "
+        "are tried again. For JSONL and CSV.",
+    ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output file that holds rows.")
+]
+EmbeddingOption = Annotated[bool, typer.Option("--embedding", help="Add the embeddings.")]
+
+
+def choose_format(
+    format_: Optional[Format], output: Optional[Path], resume: bool, overwrite: bool
+) -> Format:
+    """The format of rows; refuses what cannot be written before the first file is sent.
+
+    Args:
+        format_: What was asked for.
+        output: The file, None for stdout.
+        resume: Whether to go on with what the file has.
+        overwrite: Whether to replace it.
+
+    Raises:
+        typer.BadParameter: The options do not go together, or the file holds rows.
+    """
+    if output is None:
+        if resume or overwrite:
+            option = "--resume" if resume else "--overwrite"
+            raise typer.BadParameter(f"{option} is for an output file: add -o emotions.jsonl")
+        if format_ is Format.parquet:
+            raise typer.BadParameter("Parquet needs a file: add -o emotions.parquet")
+        return format_ or (Format.table if sys.stdout.isatty() else Format.jsonl)
+    format_ = format_ or SUFFIX_FORMATS.get(output.suffix.lower())
+    if format_ is None:
+        raise typer.BadParameter(
+            f"{output} does not tell the format by its end: add --format jsonl, csv or parquet"
+        )
+    if format_ is Format.table:
+        raise typer.BadParameter("a table is for the terminal: use jsonl, csv or parquet with -o")
+    if format_ is Format.parquet and resume:
+        raise typer.BadParameter(
+            "a Parquet file cannot be appended to: use jsonl or csv with --resume"
+        )
+    check_folder(output)
+    if not resume:
+        check_replaced(output, format_, overwrite)
+    elif overwrite:
+        raise typer.BadParameter("--resume keeps what --overwrite replaces: give one of them")
+    return format_
+
+
+def check_folder(output: Path) -> None:
+    """Refuses a file in a folder that is not there."""
+    if not output.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {output.parent}: make it first")
+
+
+def check_replaced(output: Path, format_: Format, overwrite: bool) -> None:
+    """Refuses to replace rows, which may be hours of work, unless that is asked for."""
+    if overwrite or not output.is_file() or not output.stat().st_size:
+        return
+    resume = "" if format_ is Format.parquet else "add --resume to go on with it, or "
+    raise typer.BadParameter(
+        f"{output} is there and not empty: {resume}add --overwrite to replace it"
+    )

@@ -1,0 +1,78 @@
+"""Many files as a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from emotion2vec_client.cli.display import RANDOM_WARNING, TABLE_BAR_WIDTH, bar, percent
+from emotion2vec_client.cli.rows import Answer, Row
+from emotion2vec_client.cli.strip import clock, colours, has_colours, spans, strongest
+from emotion2vec_client.labels import LABELS
+from emotion2vec_client.result import Prediction
+from emotion2vec_client.timeline import Timeline
+
+COURSE_WIDTH = 24
+
+BY_NAME = {label.name: label for label in LABELS}
+
+
+def print_table(rows: Iterable[Row], weights: str) -> None:
+    """Prints one line per file on stdout.
+
+    Args:
+        rows: Answers and failures.
+        weights: ``random`` puts the warning below the table.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    rows = list(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("emotion", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    with_course = any(row.answer is not None and _has_course(row.answer) for row in rows)
+    if with_course:
+        table.add_column("course", no_wrap=True, min_width=COURSE_WIDTH)
+        table.add_column("length", justify="right", no_wrap=True)
+    with_head = any(row.head for row in rows)
+    if with_head:
+        table.add_column("head", overflow="fold")
+    for row in rows:
+        # Text and not str, whose square brackets rich would read as markup.
+        cells = [Text(row.printable_file)]
+        if row.answer is None:
+            cells += [Text("✗ failed", style="red"), Text(), Text(row.reason, style="red")]
+        else:
+            cells += _emotion(row.answer)
+            if with_course:
+                names = strongest(spans(row.answer), row.answer.duration, COURSE_WIDTH)
+                cells += [colours(names, has_colours(console)), Text(clock(row.answer.duration))]
+        if row.head is not None:
+            cells.append(Text(f"{row.head.label} {percent(row.head.scores[row.head.label])}"))
+        table.add_row(*cells)
+    console.print(table)
+    if weights == "random":
+        console.print(Text(RANDOM_WARNING, style="bold red"))
+
+
+def _has_course(answer: Answer) -> bool:
+    return isinstance(answer, Timeline) or answer.frames is not None
+
+
+def _emotion(answer: Answer) -> list[Any]:
+    from rich.text import Text
+
+    whole = answer if isinstance(answer, Prediction) else answer.summary
+    if whole is None:
+        return [Text("no speech", style="dim"), Text(), Text()]
+    label = BY_NAME[whole.emotion]
+    return [
+        Text(f"{label.emoji} {label.chinese} {label.name}"),
+        Text(percent(whole.confidence)),
+        Text(bar(whole.confidence, TABLE_BAR_WIDTH), style="cyan"),
+    ]
