@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
@@ -108,7 +109,7 @@ class Timelines:
         job = Job(secrets.token_urlsafe(16), filename)
         self._jobs[job.id] = job
         job.work = asyncio.create_task(
-            self._run(job, data, segmentation, seconds, embedding, observed)
+            self._run(job, data, segmentation, seconds, embedding, observed, observed.hand_over())
         )
         self.prune()
         return job
@@ -165,13 +166,14 @@ class Timelines:
         seconds: Mapping[str, float | None],
         embedding: Embedding,
         observed: Observed,
+        counting: ExitStack,
     ) -> None:
         began = time.monotonic()
 
         def progress(share: float) -> None:
             job.progress = share
 
-        with observed.hand_over():
+        with counting:
             try:
                 timeline = await self._client.timeline(
                     data,

@@ -22,8 +22,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 import audio
 from emotion2vec_client import errors
 from gateway.app import create_app
+from gateway.operation import CLIP_SECONDS, RECORDING_SECONDS
+from gateway.page.chinese import CHINESE
+from gateway.page.english import ENGLISH
 from gateway.page.render import RECORDING_HOURS
-from gateway.page.text import CHINESE, ENGLISH
 from gateway.problems import STATUS_OF_REASON
 from gateway.settings import Settings
 from tests.conftest import ROOT, free_ports
@@ -74,6 +76,13 @@ def test_a_file_that_cannot_be_recognised_now_gets_503(tmp_path: Path) -> None:
     assert "start it with 'make run'" in answer.json()["detail"]
 
 
+def test_without_triton_there_is_no_model_to_tell_of(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    answer = ask(app, "GET", "/info")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "emotion2vec_model_info{" not in ask(app, "GET", "/metrics").text
+
+
 def test_an_upload_without_a_stated_length_is_refused_while_it_comes(app: FastAPI) -> None:
     taken = 0
 
@@ -87,18 +96,23 @@ def test_an_upload_without_a_stated_length_is_refused_while_it_comes(app: FastAP
     headers = {"content-type": "multipart/form-data; boundary=x"}
     answer = ask(app, "POST", "/api/predict/", content=endless(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert taken <= 12
+    # Sixteen files of ten megabytes, and what is around them.
+    assert taken <= 162
 
 
-def test_an_upload_that_states_its_length_is_refused_unread(app: FastAPI) -> None:
+def test_an_upload_that_states_its_length_is_refused_unread(tmp_path: Path) -> None:
+    app = make(tmp_path)
+
     async def unread() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
         yield b""
 
-    headers = {"content-type": "multipart/form-data; boundary=x", "content-length": "20000000"}
-    answer = ask(app, "POST", "/api/predict", content=unread(), headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert 'outcome="too_large",source="api"}' in ask(app, "GET", "/metrics").text
+    headers = {"content-type": "multipart/form-data; boundary=x", "content-length": "300000000"}
+    for path, source in (("/api/predict", "api"), ("/api/timeline/", "timeline")):
+        answer = ask(app, "POST", path, content=unread(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        counted = f'emotion2vec_requests_total{{outcome="too_large",source="{source}"}} 1.0'
+        assert counted in ask(app, "GET", "/metrics").text
 
 
 def basic(password: str) -> dict[str, str]:
@@ -106,7 +120,7 @@ def basic(password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {code}"}
 
 
-CLOSED = ["/", "/en/", "/zh/", "/metrics", "/docs", "/openapi.json", "/page/timeline.js"]
+CLOSED = ["/", "/en/", "/zh/", "/metrics", "/info", "/docs", "/openapi.json", "/page/timeline.js"]
 CLOSED += ["/outputs/outputs_20260104_120000/result.json", "/en/gradio_api/info"]
 
 
@@ -198,7 +212,11 @@ def test_limits_and_reasons_agree_with_those_of_preprocess() -> None:
     text = (ROOT / "model_repository" / "preprocess" / "config.pbtxt").read_text("utf-8")
     parameters = text_format.Parse(text, ModelConfig()).parameters
     assert Settings().max_upload_bytes == int(parameters["max_bytes"].string_value)
-    assert parameters["max_seconds"].string_value == "30"  # said in text.py and api.py
+    assert parameters["max_seconds"].string_value == "30"  # said on the page and in api.py
+    assert (
+        tuple(float(parameters[name].string_value) for name in ("min_seconds", "max_seconds"))
+        == CLIP_SECONDS
+    )
     assert audio.REASONS == errors.REASONS
     assert set(STATUS_OF_REASON) <= set(audio.REASONS)
     # A person who reads no English gets a sentence for each.
@@ -210,6 +228,7 @@ def test_limits_agree_with_those_of_the_timeline() -> None:
     parameters = text_format.Parse(text, ModelConfig()).parameters
     assert Settings().max_recording_bytes == int(parameters["max_bytes"].string_value)
     assert int(parameters["max_seconds"].string_value) == RECORDING_HOURS * 3600
+    assert int(parameters["max_seconds"].string_value) == RECORDING_SECONDS
 
 
 def run(**variables: str) -> subprocess.CompletedProcess[str]:

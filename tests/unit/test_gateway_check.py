@@ -88,3 +88,5 @@ def test_a_folder_in_which_nothing_can_be_written_is_told(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SettingsError, match=r"results cannot be kept in .*E2V_OUTPUTS"):
         check.check_outputs(Settings(outputs=tmp_path / "file" / "outputs"))
+    # Where nothing is kept, no folder is needed.
+    check.check_outputs(Settings(outputs=tmp_path / "file" / "outputs", keep_results=0))

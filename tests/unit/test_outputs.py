@@ -115,3 +115,53 @@ def test_what_is_too_old_goes_and_what_is_not_ours_stays(store: Store) -> None:
         os.utime(path, (long_ago, long_ago))
     store.prune()
     assert folders(store) == sorted([fresh.name, working.name, "outputs_of_mine", "notes.txt"])
+
+
+def test_a_result_is_removed_with_all_its_files(store: Store) -> None:
+    first, second = (Path(save(store, mark, embedding=True)["output_dir"]) for mark in "ab")
+    store.remove(first.name)
+    assert folders(store) == [second.name]
+    with pytest.raises(FileNotFoundError, match="there is no result"):
+        store.remove(first.name)
+
+
+@pytest.mark.parametrize("folder", ["..", ".", "other", "notes", "outputs_20260104_120001", ""])
+def test_nothing_but_a_result_is_removed(store: Store, folder: str) -> None:
+    save(store, "a")
+    (store.root / "other").mkdir()
+    (store.root / "other" / RESULT).write_text("{}")
+    (store.root / "notes").write_text("mine")
+    # As a result of another name would be, but a way out.
+    (store.root / "outputs_20260104_120001").symlink_to(store.root / "other")
+    before = folders(store)
+    with pytest.raises(FileNotFoundError, match="there is no result"):
+        store.remove(folder)
+    assert folders(store) == before
+    assert (store.root / "other" / RESULT).is_file()
+
+
+def test_what_a_result_links_to_stays(store: Store) -> None:
+    folder = Path(save(store, "a")["output_dir"])
+    (store.root / "other").mkdir()
+    (store.root / "other" / "mine").write_text("mine")
+    (folder / "link").symlink_to(store.root / "other")
+    store.remove(folder.name)
+    assert folders(store) == ["other"]
+    assert (store.root / "other" / "mine").is_file()
+
+
+def test_a_store_that_keeps_nothing_writes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "outputs", keep_results=0, keep_hours=1)
+    assert save(store, "a", embedding=True) == {"mark": "a"}
+    assert not store.root.exists()
+    # What was kept before is not kept any longer.
+    save(Store(store.root, keep_results=1, keep_hours=1), "b")
+    store.prune()
+    assert folders(store) == []
+
+
+def test_the_audio_alone_may_be_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path / "outputs", keep_results=9, keep_hours=1, keep_audio=False)
+    saved = save(store, "a", embedding=True)
+    assert set(saved["files"]) == {RESULT, EMBEDDING}
+    assert {path.name for path in Path(saved["output_dir"]).iterdir()} == {RESULT, EMBEDDING}
