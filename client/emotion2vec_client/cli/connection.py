@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Callable, Optional, get_type_hints
 from weakref import WeakSet
@@ -46,7 +46,7 @@ class Connection:
             rich_help_panel=PANEL,
             show_default=False,
         ),
-    ] = None
+    ] = field(default=None, repr=False)
     tls_ca: Annotated[Optional[Path], _file("Authority of the server's certificate (PEM).")] = None
     tls_cert: Annotated[Optional[Path], _file("Certificate to show to the server (PEM).")] = None
     tls_key: Annotated[Optional[Path], _file("Its key.")] = None

@@ -15,7 +15,7 @@ import typer
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("wav", "wave", "aif", "aiff", "aifc", "caf", "flac", "mp3", "mp2", "aac", "amr", "awb"),
+        *("wav", "wave", "aif", "aiff", "aifc", "caf", "flac", "mp3", "aac", "amr", "awb"),
         *("ogg", "oga", "ogv", "opus", "mka", "mkv", "webm"),
         *("m4a", "m4b", "m4v", "mp4", "mov", "3gp", "3g2"),
     )

@@ -1,0 +1,163 @@
+"""Timelines of many recordings, and what the course of emotion looks like in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from emotion2vec_client import Timeline
+from emotion2vec_client.cli import main
+from emotion2vec_client.timeline import COLUMNS
+from tests.unit.cli_fakes import FakeClient, fake, read, timeline, touch
+
+__all__ = ["fake"]
+
+
+def test_rows_of_many_recordings(capsys: pytest.CaptureFixture[str]) -> None:
+    touch("calls/a.mp4", "calls/bad.wav", "calls/silent.amr", "calls/notes.txt")
+    files = ["calls/a.mp4", "calls/bad.wav", "calls/silent.amr"]
+    for name in ("x.jsonl", "x.csv", "x.parquet"):
+        assert main(["timeline", "calls", "-o", name]) == 1
+        told = capsys.readouterr().err
+        assert "skipped 1 file whose names do not end as audio does: calls/notes.txt\n" in told
+        assert told.endswith("1 file failed: see their rows\n")
+    a, bad, silent = read("x.jsonl")
+    assert [row["file"] for row in (a, bad, silent)] == files
+    assert {**a, "file": None} == {"file": None, **timeline(2).to_dict()}
+    assert (bad["error_type"], silent["segments"]) == ("InvalidAudioError", [])
+    lines = read("x.csv")
+    # A row for each segment, and one for a recording that failed or has none.
+    assert [line["file"] for line in lines] == [files[0], *files]
+    assert list(lines[0]) == ["file", *COLUMNS, "duration", "weights", "timestamp", "error"]
+    assert [line["start"] for line in lines] == ["0.0", "1.0", "", ""]
+    assert [line["duration"] for line in lines] == ["3.0", "3.0", "", "3.0"]
+    assert lines[2]["error"] == "this is no audio: send WAV"
+    table = parquet.read_table("x.parquet").to_pylist()
+    assert [(row["file"], row["start"], row["emotion"]) for row in table] == [
+        (line["file"], float(line["start"]) if line["start"] else None, line["emotion"] or None)
+        for line in lines
+    ]
+
+
+def test_embeddings_of_segments(capsys: pytest.CaptureFixture[str]) -> None:
+    vector = [0.1, 0.1, 0.1]
+    assert main(["timeline", "a.wav", "--embedding", "--json", "-o", "a.json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == json.loads(Path("a.json").read_text(encoding="utf-8"))
+    assert shown["segments"][1]["embedding"] == pytest.approx(vector)
+    # Also of one recording, since its own kind of CSV has no place for them.
+    for name in ("x.jsonl", "x.csv", "x.parquet"):
+        assert main(["timeline", "a.wav", "--embedding", "-o", name]) == 0
+    assert read("x.jsonl")[0]["segments"][1]["embedding"] == pytest.approx(vector)
+    last = read("x.csv")[-1]
+    assert [float(last[f"e{index}"]) for index in range(3)] == pytest.approx(vector)
+    assert parquet.read_table("x.parquet").to_pylist()[-1]["embedding"] == pytest.approx(vector)
+
+
+def test_options_reach_every_recording(
+    fake: type[FakeClient], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def note(self: FakeClient, path: Path, *, progress: object, **options: Any) -> Timeline:
+        asked.append(options)
+        return timeline(1)
+
+    monkeypatch.setattr(fake, "timeline", note)
+    assert main(["timeline", "a", "b", "--window", "4", "--hop", "2", "--format", "csv"]) == 0
+    expected = {"segmentation": "fixed", "window": 4, "hop": 2, "embedding": False}
+    assert asked == [{**expected, "min_segment": None, "max_segment": None}] * 2
+    assert len(list(csv.DictReader(capsys.readouterr().out.splitlines()))) == 2
+
+
+def test_one_recording_keeps_its_own_formats() -> None:
+    names = ["a.json", "a.csv", "a.srt", "a.vtt", "a.png"]
+    outputs = [option for name in names for option in ("-o", name)]
+    assert main(["timeline", "a.wav", *outputs]) == 0
+    assert Path("a.csv").read_text(encoding="utf-8") == timeline(2).to_csv()
+    assert json.loads(Path("a.json").read_text(encoding="utf-8")) == timeline(2).to_dict()
+    # A table may hold the rows of many recordings; the other formats are of one.
+    assert main(["timeline", "a.wav", "-o", "a.json", "-o", "a.srt"]) == 0
+    assert main(["timeline", "a.wav", "-o", "a.csv"]) == 2
+    assert main(["timeline", "a.wav", "-o", "a.csv", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["a.wav", "b.wav", "-o", "x.srt"], "x.srt is for a single recording: rows go into one"),
+        (["a.wav", "b.wav", "-o", "x.csv", "-o", "x.jsonl"], "rows go into one file"),
+        (["a.wav", "-o", "x.json", "-o", "x.jsonl"], "rows go into one file"),
+        (["a.wav", "b.wav", "--json"], "--json is for one recording"),
+        (["a.wav", "--embedding"], "do not fit a terminal"),
+        (["a.wav", "--resume"], "add -o"),
+        (["a.wav", "-o", "nowhere/x.json"], "there is no folder nowhere"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["timeline", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert reason in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+def test_what_is_in_flight_is_cancelled_when_the_work_ends(
+    fake: type[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the server would go on for minutes with what nobody waits for."""
+    cancelled: list[str] = []
+    begun = threading.Event()
+
+    def listen(self: FakeClient, path: Path, *, progress: Any, **options: Any) -> Timeline:
+        if path.name.startswith("gone"):
+            begun.wait()
+        self._check(path)
+        begun.set()
+        try:
+            while True:
+                progress(0.5)
+        except Exception:
+            cancelled.append(path.name)
+            raise
+
+    monkeypatch.setattr(fake, "timeline", listen)
+    assert main(["timeline", "gone.wav", "long.wav", "-o", "x.jsonl"]) == 1
+    assert cancelled == ["long.wav"]
+
+
+def test_a_table_shows_the_course_of_every_recording(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["timeline", "a.wav", "silent.wav", "--format", "table"]) == 0
+    header, a, silent = capsys.readouterr().out.splitlines()
+    assert "course" in header
+    # Two of three seconds are unknown, whose mark is a question mark.
+    assert "?" * 16 + " " in a and a.endswith("0:03")
+    assert "no speech" in silent
+
+
+def test_frames_are_shown_as_a_strip(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    options = ["--format", "table", "--granularity", "frame"]
+    assert main(["predict", "a.wav", *options]) == 0
+    bars, _, strip = capsys.readouterr().out.rpartition("\n\n")
+    assert bars.count("%") == 10
+    # Two frames of 20 ms are happy and two are sad, of a second.
+    course, scale, legend = strip.splitlines()
+    assert course == "hhhhssss" + " " * 92
+    assert scale.startswith("0:00") and scale.endswith("0:01")
+    assert legend.split() == ["h", "happy", "s", "sad"]
+    assert main(["predict", "a.wav", "b.wav", *options]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert all(" hs " in line and line.endswith("0:01") for line in (first, second))
+    assert main(["predict", "a.wav", "b.wav", "--format", "table"]) == 0
+    assert "course" not in capsys.readouterr().out

@@ -1,0 +1,128 @@
+"""Addresses where something else than the port of Triton that was meant answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import grpc
+import pytest
+
+from emotion2vec_client import AsyncClient, Client, ServerUnavailableError, WrongAddressError
+from emotion2vec_client.cli import main
+from tests.conftest import free_ports
+
+GATEWAY = {"code": "not_found", "detail": "Not Found"}
+PATIENCE = 10
+"""Seconds for which a client would try again, and then say that nobody answers."""
+
+
+@pytest.fixture(params=[(404, GATEWAY), (401, {"code": "no_key", "detail": "a key is needed"})])
+def gateway(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Answers all paths but its own as the gateway does; with API keys it asks for one first."""
+    yield from serve(*request.param)
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """Any other server of HTTP."""
+    yield from serve(404, {"error": "no such model"})
+
+
+def serve(status: int, body: dict[str, str]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"localhost:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def grpc_server() -> Iterator[str]:
+    """Answers gRPC, and knows no method."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+def refused(url: str) -> list[str]:
+    """What every way to ask says, with asyncio and without."""
+    told = []
+
+    def note(error: BaseException | None) -> None:
+        assert isinstance(error, WrongAddressError), error
+        told.append(str(error))
+
+    with Client(url, retry_seconds=PATIENCE) as client:
+        for ask in (
+            client.model_info,
+            lambda: client.predict(b"RIFF"),
+            lambda: client.timeline(b"RIFF"),
+            lambda: client.wait_until_ready(PATIENCE),
+        ):
+            with pytest.raises(WrongAddressError) as caught:
+                ask()
+            note(caught.value)
+        for outcome in client.predict_many([b"RIFF", b"RIFF"]):
+            note(outcome.error)
+
+    async def ask_all() -> None:
+        async with AsyncClient(url, retry_seconds=PATIENCE) as client:
+            for call in (
+                client.model_info(),
+                client.predict(b"RIFF"),
+                client.wait_until_ready(PATIENCE),
+            ):
+                with pytest.raises(WrongAddressError) as caught:
+                    await call
+                note(caught.value)
+
+    asyncio.run(ask_all())
+    return told
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_the_gateway_is_told_from_triton(
+    gateway: str, scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for told in refused(scheme + gateway):
+        assert "is the address of the gateway's page and REST API" in told
+        assert "by default localhost:8001 (gRPC) or http://localhost:8000" in told
+    assert main(["info", "--url", scheme + gateway]) == 1
+    error = capsys.readouterr().err
+    assert gateway in error and "the gateway's page" in error
+    assert error.count("\n") == 1
+
+
+def test_the_ports_of_triton_are_told_from_each_other(web: str, grpc_server: str) -> None:
+    for told in refused(web):
+        assert f"answers in HTTP and not in gRPC: give http://{web} if that is Triton's" in told
+    for told in refused(f"http://{grpc_server}"):
+        assert f"does not answer in HTTP: give {grpc_server} if that is Triton's gRPC" in told
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_nobody_at_an_address_is_still_nobody(scheme: str) -> None:
+    with (
+        Client(f"{scheme}localhost:{free_ports(1)[0]}", retry_seconds=0) as client,
+        pytest.raises(ServerUnavailableError),
+    ):
+        client.model_info()
