@@ -14,8 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 from gateway.metrics import Metrics
 from gateway.page.build import build
-from gateway.page.language import Localised
-from gateway.page.text import TEXTS
+from gateway.page.language import TEXTS, Localised
 from gateway.recognition import Recogniser
 from gateway.settings import Settings
 
@@ -45,6 +44,10 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
     app.add_middleware(Localised)
     theme = gr.themes.Soft(
         font=["system-ui", "Noto Sans CJK SC", "sans-serif"], font_mono=["monospace"]
+    ).set(
+        # Soft's own 500 is a little too light to be read.
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
     examples = [SAMPLES / name for name in EXAMPLES if (SAMPLES / name).is_file()]
     for language, text in TEXTS.items():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -22,9 +24,19 @@ from gateway.settings import Settings
 
 HISTORY = 10
 TICK_SECONDS = 0.25
-UPLOADS_CHECKED_SECONDS, UPLOADS_KEPT_SECONDS = 600, 3600
+
+UPLOADS_KEPT = (600, 3600)
+"""How often the page's uploads are looked through, and how old they get; in seconds."""
+
+UPLOADS_NOT_KEPT = (60, 300)
+"""The same where audio is not kept: long enough to hear it, and to try another granularity."""
+
+log = logging.getLogger(__name__)
 
 Update = Any
+
+SKIPPED = (gr.skip(),) * 4
+"""For what an event leaves as it is: history, its list, banner and foot."""
 
 
 def build(
@@ -44,10 +56,11 @@ def build(
         examples: Recordings to try.
     """
     handlers = _Handlers(text, recogniser, metrics, settings)
+    kept = settings.keep_results > 0
     with gr.Blocks(
         title=text.title,
         analytics_enabled=False,
-        delete_cache=(UPLOADS_CHECKED_SECONDS, UPLOADS_KEPT_SECONDS),
+        delete_cache=UPLOADS_KEPT if kept and settings.keep_audio else UPLOADS_NOT_KEPT,
     ) as blocks:
         # Folders of results, newest first; both languages of the page read the same.
         history = gr.BrowserState([], storage_key="e2v-history", secret="e2v-history")
@@ -69,7 +82,8 @@ def build(
                         value="utterance",
                         label=text.granularity,
                     )
-                    embedding = gr.Checkbox(label=text.embedding)
+                    # It is only ever a file.
+                    embedding = gr.Checkbox(label=text.embedding, visible=kept)
                     button = gr.Button(text.recognise, variant="primary", elem_id="e2v-recognise")
                     if examples:
                         gr.Examples(
@@ -82,15 +96,17 @@ def build(
                     panel = gr.HTML(render.empty(text), elem_id="e2v-panel")
                     with gr.Accordion(text.json, open=False):
                         answer = gr.Code(language="json", show_label=False, interactive=False)
-                    chosen = gr.Radio([], label=text.history, info=text.history_empty)
-            with gr.Tab(text.recording_tab, elem_id="e2v-recording"):
-                gr.HTML(render.recording(text, settings))
+                    chosen = gr.Radio([], label=text.history, info=text.history_empty, visible=kept)
+            with gr.Tab(text.timeline_tab, elem_id="e2v-timeline"):
+                gr.HTML(render.timeline(text, settings))
+            with gr.Tab(text.batch_tab):
+                gr.HTML(render.batch(text, settings))
         foot = gr.HTML()
         shown = [panel, answer, history, chosen]
         button.click(
             handlers.recognise,
             [audio, granularity, embedding, history],
-            shown,
+            [*shown, banner, foot],
             concurrency_limit=None,
             show_progress="hidden",
             trigger_mode="once",
@@ -130,11 +146,14 @@ class _Handlers:
         history: list[str],
     ) -> AsyncIterator[tuple[Update, ...]]:
         """Shows the stages as they come, then the result or the problem."""
-        skip = gr.skip()
         if path is None:
             # Not counted: nothing was asked of the model.
-            problem = Problem(400, "no_file", self._text.no_file)
-            yield render.problem(self._text, problem, self._settings), "", skip, skip
+            yield self._failed(Problem(400, "no_file", "no file was chosen"))
+            return
+        try:
+            data = await asyncio.to_thread(Path(path).read_bytes)
+        except FileNotFoundError:
+            yield self._failed(Problem(404, "expired", "the upload has been deleted"))
             return
         stage, began = "decode", time.monotonic()
 
@@ -142,7 +161,6 @@ class _Handlers:
             nonlocal stage
             stage = name
 
-        data = await asyncio.to_thread(Path(path).read_bytes)
         with self._metrics.request("page") as observed:
             work = asyncio.create_task(
                 self._recogniser.recognise(data, Path(path).name, granularity, embedding, on_stage)
@@ -150,18 +168,27 @@ class _Handlers:
             try:
                 while not work.done():
                     busy = render.busy(self._text, stage, time.monotonic() - began)
-                    yield busy, "", skip, skip
+                    yield busy, "", *SKIPPED
                     await asyncio.wait([work], timeout=TICK_SECONDS)
                 result = await work
+                observed.seconds = result["duration"]
             except Problem as problem:
                 observed.outcome = problem.code
-                yield render.problem(self._text, problem, self._settings), "", skip, skip
+                yield self._failed(problem)
                 return
             finally:
                 work.cancel()
         folder = render.folder_of(result)
-        history, choices = await asyncio.to_thread(self._listed, [folder, *history], folder)
-        yield *self._rendered(result), history, choices
+        folders = [folder, *history] if folder else history
+        history, choices = await asyncio.to_thread(self._listed, folders, folder)
+        sound = f"/{self._text.language}/gradio_api/file={quote(path)}"
+        yield *self._rendered(result, sound), history, choices, *await self._about()
+
+    def _failed(self, problem: Problem) -> tuple[Update, ...]:
+        """Tells the visitor what to do, and the operators what the server said."""
+        if problem.status_code >= 500:
+            log.warning("the page could not answer: %s: %s", problem.code, problem.detail)
+        return render.problem(self._text, problem, self._settings), "", *SKIPPED
 
     async def show(self, folder: str) -> tuple[Update, Update]:
         """Shows an earlier result again."""
@@ -208,10 +235,10 @@ class _Handlers:
         warning = self._text.random_banner if info.weights == "random" else ""
         return render.banner(warning), render.foot(self._text, info)
 
-    def _rendered(self, result: dict[str, Any]) -> tuple[str, str]:
-        # Thousands of numbers help nobody who reads; result.json has them.
-        short = {
-            name: value if name != "frame_scores" else "… result.json"
-            for name, value in result.items()
-        }
-        return render.result(self._text, result), json.dumps(short, ensure_ascii=False, indent=2)
+    def _rendered(self, result: dict[str, Any], sound: str | None = None) -> tuple[str, str]:
+        # Thousands of numbers are not for reading; result.json has them, where it is kept.
+        rest = "… result.json" if "files" in result else "…"
+        short = {name: value if name != "frame_scores" else rest for name, value in result.items()}
+        return render.result(self._text, result, sound), json.dumps(
+            short, ensure_ascii=False, indent=2
+        )

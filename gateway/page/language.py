@@ -5,7 +5,11 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.page.text import TEXTS
+from gateway.page.chinese import CHINESE
+from gateway.page.english import ENGLISH
+from gateway.page.text import Language, Text
+
+TEXTS: dict[Language, Text] = {"en": ENGLISH, "zh": CHINESE}
 
 # Before any script of Gradio's, so that its own words come in the page's language as well.
 SCRIPTS = """<head>
@@ -15,8 +19,9 @@ Object.defineProperty(navigator, "languages", {{ get: () => ["{language}"] }});
 </script>
 <link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
 <script src="/page/switch.js" defer></script>
+<script src="/page/frames.js" type="module"></script>
 <script src="/page/timeline.js" type="module"></script>
-<script src="/page/recording.js" type="module"></script>"""
+<script src="/page/batch.js" type="module"></script>"""
 
 
 class Localised:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from html import escape
+from pathlib import PurePath
 from typing import Any
 
 from emotion2vec_client import ModelInfo
 from emotion2vec_client.labels import LABELS, Label
-from gateway.page.text import WEIGHTS_CHINESE, Text
+from gateway.page.text import Text
 from gateway.problems import Problem
 from gateway.settings import Settings
 
 RECORDING_HOURS = 2
 """Of the timeline, as model_repository/emotion2vec_timeline/config.pbtxt has it."""
+
+DETAILED = ("unsupported", "damaged", "bad_request", "bad_option")
+"""Codes for which the server's own sentence says more about what was sent, in English."""
 
 BY_NAME = {label.name: label for label in LABELS}
 
@@ -72,14 +76,12 @@ def busy(text: Text, stage: str, seconds: float) -> str:
 
 
 def problem(text: Text, error: Problem, settings: Settings) -> str:
-    """The panel when it did not work: the sentence, and in Chinese the server's own below it."""
-    own = text.problems.get(error.code, "").format(megabytes=megabytes(settings))
-    detail = escape(error.detail)
-    sentences = f'<p>{escape(own)}</p><p class="e2v-detail" lang="en">{detail}</p>'
-    return (
-        f'<div class="e2v-error" role="alert"><h2>⚠ {escape(text.error)}</h2>'
-        f"{sentences if own else f'<p>{detail}</p>'}</div>"
-    )
+    """The panel when it did not work: what the visitor can do, and no more of the server."""
+    own = text.problems.get(error.code, text.problems["failed"])
+    sentences = f"<p>{escape(own.format(megabytes=megabytes(settings)))}</p>"
+    if error.code in DETAILED:
+        sentences += f'<p class="e2v-detail" lang="en">{escape(error.detail)}</p>'
+    return f'<div class="e2v-error" role="alert"><h2>⚠ {escape(text.error)}</h2>{sentences}</div>'
 
 
 def megabytes(settings: Settings) -> str:
@@ -87,27 +89,35 @@ def megabytes(settings: Settings) -> str:
     return f"{settings.max_upload_bytes / 2**20:g}"
 
 
-def result(text: Text, answer: dict[str, Any]) -> str:
-    """The panel with a result."""
+def result(text: Text, answer: dict[str, Any], sound: str | None = None) -> str:
+    """The panel with a result.
+
+    Args:
+        text: Its language.
+        answer: The REST endpoint's, which names only the files that were kept.
+        sound: Where the visitor's own file is, for an answer without its audio.
+    """
     first = BY_NAME[answer["emotion"]]
     own, other = names(first, text)
+    folder = folder_of(answer)
+    kept = f' data-folder="{escape(folder)}"' if folder else ""
     random = f'<span class="e2v-chip">⚠ {escape(text.random_chip)}</span>'
     confidence = f"{answer['confidence'] * 100:.1f} %"
     return (
-        f'<article class="e2v-result" data-folder="{escape(folder_of(answer))}">'
+        f'<article class="e2v-result"{kept}>'
         f'<div class="e2v-top" role="status"><span class="e2v-emoji e2v-icon" aria-hidden="true">'
         f'{first.emoji}</span><div><strong class="e2v-emotion">{own}</strong> '
         f'<span class="e2v-other">{other}</span>'
         f'<div class="e2v-confidence">{escape(text.confidence)} {confidence}</div>'
         f"{random if answer['weights'] == 'random' else ''}</div></div>"
-        f"{_bars(text, answer['scores'])}{_course(text, answer)}"
+        f"{_bars(text, answer['scores'])}{_course(text, answer, sound)}"
         f"{_downloads(text, answer)}{_log(text, answer)}</article>"
     )
 
 
-def folder_of(answer: dict[str, Any]) -> str:
-    """Name of the folder that a result is saved in."""
-    return str(answer["files"]["result.json"]).split("/")[2]
+def folder_of(answer: dict[str, Any]) -> str | None:
+    """Name of the folder that a result is saved in; None where nothing is kept."""
+    return PurePath(answer["output_dir"]).name if "output_dir" in answer else None
 
 
 def summary(text: Text, answer: dict[str, Any]) -> str:
@@ -137,33 +147,55 @@ def _bars(text: Text, scores: dict[str, float]) -> str:
     return f'<h2>{escape(text.scores)}</h2><ol class="e2v-bars">{"".join(rows)}</ol>'
 
 
-def _course(text: Text, answer: dict[str, Any]) -> str:
+def _course(text: Text, answer: dict[str, Any], sound: str | None) -> str:
     if "frame_scores" not in answer:
         return ""
-    words = {**text.timeline, "labels": _labels(text)}
-    files = answer["files"]
-    return (
-        f"<h2>{escape(text.course)}</h2>"
-        f'<emotion-timeline result="{escape(files["result.json"])}" '
-        f'audio="{escape(files["processed_audio.wav"])}" '
-        f'words="{escape(json.dumps(words, ensure_ascii=False))}"></emotion-timeline>'
+    result = {
+        "duration": answer["duration"],
+        "frame_hop": answer["frame_hop"],
+        # More digits than the chart can show would only be slow.
+        "frame_scores": {
+            name: [round(score, 4) for score in scores]
+            for name, scores in answer["frame_scores"].items()
+        },
+    }
+    audio = answer.get("files", {}).get("processed_audio.wav", sound)
+    attributes = _attribute("result", result) + _attribute(
+        "words", {**text.frames, "labels": _labels(text)}
     )
+    if audio:
+        attributes += f' audio="{escape(audio)}"'
+    return f"<h2>{escape(text.course)}</h2><emotion-frames{attributes}></emotion-frames>"
 
 
-def recording(text: Text, settings: Settings) -> str:
+def timeline(text: Text, settings: Settings) -> str:
     """The element that sends a long recording and shows its timeline."""
-    most = settings.max_recording_bytes
+    words = text.timeline if settings.keep_results else {**text.timeline, "embedding": ""}
+    return _element("emotion-timeline", text, words, settings.max_recording_bytes)
+
+
+def batch(text: Text, settings: Settings) -> str:
+    """The element that sends many clips and shows a table."""
+    return _element("emotion-batch", text, text.batch, settings.max_upload_bytes)
+
+
+def _element(name: str, text: Text, own: dict[str, Any], most: int) -> str:
     words = {
-        **text.recording,
-        "problems": {**text.problems, **text.recording["problems"]},
+        **own,
+        "problems": {**text.problems, **own["problems"]},
+        "detailed": DETAILED,
         "labels": _labels(text),
         "most": most,
     }
-    filled = json.dumps(words, ensure_ascii=False)
+    attribute = _attribute("words", words)
     # What other braces there are is filled in by the script.
-    for name, limit in {"megabytes": f"{most / 2**20:g}", "hours": RECORDING_HOURS}.items():
-        filled = filled.replace(f"{{{name}}}", str(limit))
-    return f'<emotion-recording words="{escape(filled)}"></emotion-recording>'
+    for brace, limit in {"megabytes": f"{most / 2**20:g}", "hours": RECORDING_HOURS}.items():
+        attribute = attribute.replace(f"{{{brace}}}", str(limit))
+    return f"<{name}{attribute}></{name}>"
+
+
+def _attribute(name: str, value: dict[str, Any]) -> str:
+    return f' {name}="{escape(json.dumps(value, ensure_ascii=False))}"'
 
 
 def _labels(text: Text) -> dict[str, list[str]]:
@@ -174,18 +206,19 @@ def _downloads(text: Text, answer: dict[str, Any]) -> str:
     links = "".join(
         f'<li><a href="{escape(url)}" download="{escape(file)}">⬇ {escape(text.files[file])}</a>'
         "</li>"
-        for file, url in answer["files"].items()
+        for file, url in answer.get("files", {}).items()
     )
+    if not links:
+        return ""
     return f'<h2>{escape(text.downloads)}</h2><ul class="e2v-downloads">{links}</ul>'
 
 
 def _log(text: Text, answer: dict[str, Any]) -> str:
-    values = {**answer, **answer["milliseconds"]}
-    if text.language == "zh":
-        values["weights"] = WEIGHTS_CHINESE.get(answer["weights"], answer["weights"])
+    weights = text.weights.get(answer["weights"], answer["weights"])
+    values = {"output_dir": "", **answer, **answer["milliseconds"], "weights": weights}
+    lines = ((name, line.format(**values)) for name, line in text.log_lines)
     rows = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(line.format(**values))}</dd>"
-        for name, line in text.log_lines
+        f"<dt>{escape(name)}</dt><dd>{escape(line)}</dd>" for name, line in lines if line
     )
     return f'<details class="e2v-log" open><summary>{escape(text.log)}</summary><dl>{rows}</dl>' + (
         "</details>"

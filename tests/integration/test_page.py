@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -53,28 +54,29 @@ def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     visit.choose(SAMPLES / "happy.wav")
     visit.page.get_by_label("Frame:", exact=False).check()
     result = visit.recognise()
-    timeline = result.locator("emotion-timeline")
-    expect(timeline.locator("polygon")).to_have_count(9)
-    expect(timeline.locator(".e2v-wave path")).to_have_count(1)
-    plot = timeline.locator(".e2v-plot")
+    frames = result.locator("emotion-frames")
+    expect(frames.locator("polygon")).to_have_count(9)
+    expect(frames.locator("canvas").first).to_be_visible()
+    plot = frames.locator(".e2v-plot")
 
     plot.hover(position={"x": 100, "y": 150})
-    expect(timeline.locator(".e2v-values")).to_be_visible()
-    expect(timeline.locator(".e2v-values div")).to_have_count(4)
+    values = frames.locator("[part=hover-label]")
+    expect(values).to_have_css("opacity", "1")
+    expect(values).to_have_text(re.compile(r"^\d\.\d\d s(\n\S+ \w+ \d+\.\d %){4}$"))
 
-    smooth = timeline.locator(".e2v-chart").inner_html()
-    slider = timeline.locator("input[type=range]")
+    smooth = frames.locator(".e2v-chart").inner_html()
+    slider = frames.locator("input[type=range]")
     slider.fill("0")
-    assert timeline.locator(".e2v-chart").inner_html() != smooth
-    timeline.locator("select").select_option("lines")
-    expect(timeline.locator("polyline")).to_have_count(9)
+    assert frames.locator(".e2v-chart").inner_html() != smooth
+    frames.locator("select").select_option("lines")
+    expect(frames.locator("polyline")).to_have_count(9)
 
     # The place that is clicked is the place that is heard.
     box = plot.bounding_box()
     assert box
     duration = float(str(plot.get_attribute("aria-valuemax")))
     plot.click(position={"x": box["width"] / 2, "y": 100})
-    audio = timeline.locator("audio")
+    audio = frames.locator("audio")
     visit.page.wait_for_function("audio => audio.currentTime > 0", arg=audio.element_handle())
     assert audio.evaluate("audio => audio.currentTime") >= duration / 2 - 0.05
     # And with the keyboard.
@@ -84,13 +86,15 @@ def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     visit.page.keyboard.press("ArrowLeft")
     moved = audio.evaluate("audio => audio.currentTime")
     assert moved == pytest.approx(max(before - 0.1, 0), abs=0.02)
+    expect(frames.locator(".e2v-here")).to_contain_text(f"{moved:.2f} s")
+    assert f"{moved:.2f} s" in str(plot.get_attribute("aria-valuetext"))
 
 
 @pytest.mark.parametrize("granularity", ["Utterance", "Frame"])
 def test_the_embedding_can_be_downloaded(visit: Visit, granularity: str) -> None:
     visit.choose(SAMPLES / "short.wav")
     visit.page.get_by_label(f"{granularity}:", exact=False).check()
-    visit.page.get_by_label("Also give the embedding", exact=False).check()
+    visit.page.get_by_label("Also save the embedding", exact=False).check()
     result = visit.recognise()
     with visit.page.expect_download() as download:
         result.get_by_text("Embedding (NumPy)").click()
@@ -114,7 +118,7 @@ def test_everything_is_there_in_chinese(chinese_visit: Visit) -> None:
     page.get_by_label("逐帧", exact=False).check()
     result = chinese_visit.recognise()
     expect(result).to_contain_text("置信度")
-    expect(result.locator("emotion-timeline")).to_contain_text("平滑")
+    expect(result.locator("emotion-frames")).to_contain_text("平滑")
     expect(result.locator(".e2v-emotion")).to_have_text(
         next(
             label.chinese
@@ -147,7 +151,7 @@ def test_a_mistake_is_explained_where_one_looks(chinese_visit: Visit, visit: Vis
     for visitor, sentence in ((visit, "Choose or record"), (chinese_visit, "请先选择")):
         visitor.button.click()
         expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence)
-    for visitor, sentence in ((visit, "the limit is 30 s"), (chinese_visit, "录音太长")):
+    for visitor, sentence in ((visit, "use the tab “Long recording”"), (chinese_visit, "录音太长")):
         visitor.drop("long.wav", silence(40))
         visitor.button.click()
         expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence, timeout=PATIENCE)
@@ -159,7 +163,7 @@ def test_a_mistake_is_explained_where_one_looks(chinese_visit: Visit, visit: Vis
 def test_a_file_of_more_than_ten_megabytes_is_explained_too(visit: Visit) -> None:
     visit.drop("large.wav", silence(340))
     visit.button.click()
-    expect(visit.panel.get_by_role("alert")).to_contain_text("more than 10 MB", timeout=PATIENCE)
+    expect(visit.panel.get_by_role("alert")).to_contain_text("larger than 10 MB", timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])

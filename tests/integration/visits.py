@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -18,9 +19,20 @@ WIDE = {"width": 1280, "height": 1000}
 class Visit:
     """A visitor: a page, what it asked for, and what went wrong in it."""
 
-    def __init__(self, browser: Browser, gateway: Gateway, locale: str, size: dict[str, int]):
+    def __init__(
+        self,
+        browser: Browser,
+        gateway: Gateway,
+        locale: str,
+        size: dict[str, int],
+        scheme: Literal["light", "dark"] = "light",
+    ):
         self.gateway = gateway
-        self.context = browser.new_context(locale=locale, viewport=size)  # type: ignore[arg-type]
+        self.context = browser.new_context(
+            locale=locale,
+            viewport=size,  # type: ignore[arg-type]
+            color_scheme=scheme,
+        )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.requests: list[str] = []
@@ -61,10 +73,10 @@ class Visit:
 
     def recognise(self) -> Locator:
         """Presses the button; returns the new result."""
-        old = self.page.locator(".e2v-result")
-        folder = old.get_attribute("data-folder") if old.count() else ""
+        old = "document.querySelector('.e2v-result')?.setAttribute('data-old', '')"
+        self.page.evaluate(old)
         self.button.click()
-        new = self.page.locator(f".e2v-result:not([data-folder='{folder}'])")
+        new = self.page.locator(".e2v-result:not([data-old])")
         expect(new).to_be_visible(timeout=PATIENCE)
         return new
 

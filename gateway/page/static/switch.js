@@ -5,7 +5,7 @@ document.addEventListener("click", (event) => {
   const target = new URL(link.href);
   const result = document.querySelector(".e2v-result");
   const job = new URL(window.location).searchParams.get("job");
-  if (result) target.searchParams.set("show", result.dataset.folder);
+  if (result?.dataset.folder) target.searchParams.set("show", result.dataset.folder);
   if (job) target.searchParams.set("job", job);
   link.href = target.href;
 });

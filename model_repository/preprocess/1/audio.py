@@ -246,8 +246,7 @@ def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:
             ) from error
         raise AudioError(
             "not_audio",
-            f"this is not an audio file that can be read (it starts with {data[:8]!r}): "
-            "send WAV, MP3, M4A, FLAC or OGG",
+            "this is not an audio file that can be read: send WAV, MP3, M4A, FLAC or OGG",
         ) from error
 
 

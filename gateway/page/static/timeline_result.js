@@ -1,0 +1,206 @@
+// The result of a long recording: its waveform with the emotions of its segments below, where it
+// turns, a table and downloads. Every place can be heard.
+import { NAMES, button, clock, label, labelled, node, percent, picture } from "./common.js";
+import { player } from "./player.js";
+
+const RIVER = 144;
+const WAVE = 72;
+// Below this, sound ends where it was meant to end.
+const NEARLY = 0.05;
+const MARK = "position:absolute;top:0;bottom:1.3rem;background:#fff5;outline:2px solid;z-index:4;" +
+  "pointer-events:none";
+
+// Draws a result into a parent. Returns { listen(address), destroy() }: the first gives it its sound.
+export function drawResult(parent, result, words) {
+  parent.replaceChildren();
+  headline(parent, result, words);
+  const course = new Course(parent, result, words);
+  if (result.summary) places(parent, result.summary, words, course);
+  course.onSegment = table(parent, result, words, course);
+  const list = node("ul", { class: "e2v-downloads" }, parent);
+  for (const [file, url] of Object.entries(result.files ?? {})) {
+    const link = node("a", { href: url, download: file }, node("li", {}, list));
+    link.textContent = `⬇ ${words.files[file]}`;
+  }
+  return course;
+}
+
+function headline(parent, { summary, speech_ratio: speech, duration, segments, weights }, words) {
+  const top = node("div", { class: "e2v-top", role: "status" }, parent);
+  if (summary) {
+    const icon = node("span", { class: "e2v-emoji e2v-icon", "aria-hidden": "true" }, top);
+    [icon.textContent] = words.labels[summary.emotion];
+  }
+  const facts = node("div", {}, top);
+  node("strong", { class: "e2v-emotion" }, facts).textContent = summary
+    ? `${words.labels[summary.emotion][1]} ${percent(summary.confidence)}`
+    : words.silent;
+  node("div", {}, facts).textContent = words.facts
+    .replace("{speech}", (100 * speech).toFixed(0))
+    .replace("{length}", clock(duration))
+    .replace("{count}", segments.length);
+  if (weights === "random") {
+    node("span", { class: "e2v-chip" }, facts).textContent = `⚠ ${words.random}`;
+  }
+}
+
+class Course {
+  constructor(parent, { duration, segments, peaks }, words) {
+    this.segments = segments;
+    this.words = words;
+    this.heard = null;
+    this.until = -1;
+    this.onSegment = () => {};
+    const zoom = node("input", { type: "range", min: 1, step: 0.5, value: 1 }, labelled(
+      node("div", { class: "e2v-controls" }, parent), words.zoom,
+    ));
+    // A hundred seconds fill the width at the most.
+    zoom.max = Math.max(1, Math.round(duration / 100));
+    zoom.disabled = zoom.max === "1";
+    const { waves, plot, audio } = player(parent, {
+      duration, words, peaks: [peaks], height: WAVE, picture: river(duration, segments),
+      description: words.description, at: (second) => this.at(second),
+    });
+    Object.assign(this, { waves, audio });
+    this.mark = node("div", { class: "e2v-mark", style: MARK, hidden: "" }, waves.getWrapper());
+    this.note = node("small", {}, parent);
+    this.note.textContent = words.unheard;
+    zoom.addEventListener("input", () => waves.zoom((plot.clientWidth / duration) * zoom.value));
+    waves.on("timeupdate", (second) => this.moved(second));
+    waves.on("click", () => this.playSegment(this.heard));
+    waves.on("error", () => {
+      audio.hidden = true;
+      this.note.textContent = words.unplayable;
+    });
+    plot.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return;
+      event.preventDefault();
+      const next = segments.findIndex(({ start }) => start > waves.getCurrentTime() + 0.01);
+      const after = next < 0 ? segments.length : next;
+      if (event.key === "ArrowLeft") this.playSegment((this.heard ?? after) - 1);
+      else this.playSegment(this.heard === null ? after : this.heard + 1);
+    });
+  }
+
+  listen(address) {
+    this.audio.src = address;
+    this.audio.hidden = false;
+    this.note.textContent = this.words.hint;
+  }
+
+  play(start, end) {
+    this.until = end ?? -1;
+    this.waves.setTime(start);
+    // Where it cannot be played, the element's error says so.
+    if (!this.audio.hidden) this.waves.play(start, end).catch(() => {});
+  }
+
+  playSegment(number) {
+    const segment = this.segments[number];
+    if (segment) this.play(segment.start, segment.end);
+    else if (number === null && !this.audio.hidden) this.waves.play();
+  }
+
+  destroy() {
+    this.waves.destroy();
+  }
+
+  segmentAt(second) {
+    // Windows may overlap: the last that has begun is the one that is seen.
+    const found = this.segments.findLastIndex(({ start }) => start <= second + 0.01);
+    return found >= 0 && second < this.segments[found].end ? found : null;
+  }
+
+  at(second) {
+    const segment = this.segments[this.segmentAt(second)];
+    if (!segment) return clock(second);
+    const [emoji, name] = this.words.labels[segment.emotion];
+    return `${clock(second)} ${emoji} ${name} ${percent(segment.confidence, 0)}`;
+  }
+
+  moved(second) {
+    // At its end, what was played is still the one that was heard, and not the next.
+    if (Math.abs(second - this.until) < NEARLY) return;
+    const number = this.segmentAt(second);
+    if (number === this.heard) return;
+    this.heard = number;
+    const segment = this.segments[number];
+    this.mark.hidden = !segment;
+    if (segment) {
+      const share = (seconds) => `${(100 * seconds) / this.waves.getDuration()}%`;
+      this.mark.style.left = share(segment.start);
+      this.mark.style.width = share(segment.end - segment.start);
+    }
+    this.onSegment(number);
+  }
+}
+
+function river(duration, segments) {
+  const svg = picture(duration, RIVER, RIVER, "e2v-river");
+  const floors = segments.map(() => RIVER);
+  for (const name of NAMES) {
+    let path = "";
+    segments.forEach((segment, number) => {
+      const next = segments[number + 1]?.start ?? Infinity;
+      const end = Math.min(segment.end, next);
+      const floor = floors[number].toFixed(2);
+      floors[number] -= segment.scores[name] * RIVER;
+      path += `M${segment.start} ${floor}V${floors[number].toFixed(2)}H${end}V${floor}Z`;
+    });
+    node("svg:path", { d: path, fill: `var(--e2v-${name})` }, svg);
+  }
+  return svg;
+}
+
+function place(parent, course, text, start, end) {
+  button(parent, `▶ ${text}`, () => course.play(start, end), "e2v-place");
+}
+
+// Where it turns, and where it was worst.
+function places(parent, { turning_points: turns, negative }, words, course) {
+  if (negative) {
+    const line = node("p", {}, parent);
+    line.append(`${words.negative} `);
+    const { start, end } = negative;
+    place(line, course, `${clock(start)} – ${clock(end)}`, start, end);
+  }
+  if (!turns.length) return;
+  const details = node("details", { class: "e2v-log" }, parent);
+  node("summary", {}, details).textContent = `${words.turns} (${turns.length})`;
+  const list = node("ul", { class: "e2v-turns" }, details);
+  for (const turn of turns) {
+    const entry = node("li", {}, list);
+    place(entry, course, clock(turn.time), turn.time);
+    entry.append(" ");
+    label(entry, words, turn.before);
+    entry.append(" → ");
+    label(entry, words, turn.after);
+  }
+}
+
+// Returns what marks the line of the segment that is heard.
+function table(parent, { segments }, words, course) {
+  const box = node("div", {
+    class: "e2v-table", tabindex: 0, role: "region", "aria-label": words.table,
+  }, parent);
+  const grid = node("table", {}, box);
+  const head = node("tr", {}, node("thead", {}, grid));
+  for (const word of words.columns) node("th", { scope: "col" }, head).textContent = word;
+  const body = node("tbody", {}, grid);
+  const rows = segments.map((segment) => {
+    const row = node("tr", {}, body);
+    place(node("td", {}, row), course, clock(segment.start), segment.start, segment.end);
+    node("td", {}, row).textContent = clock(segment.end);
+    label(node("td", {}, row), words, segment.emotion);
+    node("td", {}, row).textContent = percent(segment.confidence);
+    node("td", {}, row).textContent = percent(segment.speech, 0);
+    return row;
+  });
+  return (number) => {
+    body.querySelector(".e2v-heard")?.classList.remove("e2v-heard");
+    if (number === null) return;
+    rows[number].classList.add("e2v-heard");
+    // Only within its own box: the page itself shall stay where it is.
+    box.scrollTop = rows[number].offsetTop - box.clientHeight / 2;
+  };
+}

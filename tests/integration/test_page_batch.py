@@ -1,0 +1,157 @@
+"""The page's tab for several files, in a real browser, in front of the real Triton."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Route, expect
+
+from emotion2vec_client import LABELS
+from gateway.page.language import TEXTS
+from gateway.page.text import Language
+from tests.conftest import SAMPLES
+from tests.integration.gateways import Gateway
+from tests.integration.visits import PATIENCE, PHONE, Visit
+
+CLIPS = [SAMPLES / name for name in ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg")]
+API = "**/api/predict/"
+NAMES = {label.name: label.chinese for label in LABELS}
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    path = tmp_path / 'no "audio", words.mp3'
+    path.write_bytes(b"not audio at all")
+    return path
+
+
+def open_tab(visit: Visit, language: Language = "en") -> Locator:
+    visit.page.get_by_role("tab", name=TEXTS[language].batch_tab).click()
+    return visit.page.locator("emotion-batch")
+
+
+def choose(tab: Locator, *paths: Path) -> None:
+    tab.locator("input[type=file]").set_input_files([str(path) for path in paths])
+
+
+def finished(tab: Locator) -> None:
+    expect(tab.get_by_role("progressbar")).to_be_hidden(timeout=PATIENCE)
+
+
+def table(visit: Visit, tab: Locator) -> list[dict[str, str]]:
+    """The CSV file that the page makes, as a spreadsheet reads it."""
+    with visit.page.expect_download() as download:
+        tab.get_by_role("button", name="CSV").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_many_files_become_a_table(visit: Visit, gateway: Gateway, words: Path) -> None:
+    tab = open_tab(visit)
+    choose(tab, *CLIPS, words)
+    expect(tab.get_by_role("status")).to_have_text(
+        "4 of 5 recognised · 1 not recognised", timeout=PATIENCE
+    )
+    lines = table(visit, tab)
+    assert [line["file"] for line in lines] == [path.name for path in (*CLIPS, words)]
+    for row, line, path in zip(tab.locator("tbody tr").all(), lines, CLIPS, strict=False):
+        answer = gateway.predict(path).json()
+        label = next(label for label in LABELS if label.name == answer["emotion"])
+        expect(row).to_contain_text(f"{label.emoji} {label.name}")
+        expect(row).to_contain_text(f"{100 * answer['confidence']:.1f} %")
+        expect(row).to_contain_text(f"{answer['duration']:.1f} s")
+        scores = {name: float(line[name]) for name in NAMES}
+        assert scores == pytest.approx(answer["scores"], abs=1e-6)
+        assert line["problem"] == ""
+    problem = "This is not an audio file that can be read. Use WAV, MP3, M4A, FLAC or OGG."
+    expect(tab.locator("tbody tr").last).to_contain_text(problem)
+    assert lines[-1]["problem"] == problem
+    assert lines[-1]["happy"] == ""
+
+
+def test_it_speaks_chinese_too(chinese_visit: Visit, gateway: Gateway, words: Path) -> None:
+    tab = open_tab(chinese_visit, "zh")
+    choose(tab, CLIPS[0], words)
+    expect(tab.get_by_role("status")).to_have_text("已识别 1 / 2 个 · 1 个未识别", timeout=PATIENCE)
+    expect(tab.locator("tbody tr").first).to_contain_text(
+        NAMES[gateway.predict(CLIPS[0]).json()["emotion"]]
+    )
+    expect(tab.locator("tbody tr").last).to_contain_text("无法将此文件识别为音频")
+    expect(tab).not_to_contain_text("b'")
+
+
+def test_files_can_be_dropped(visit: Visit, gateway: Gateway) -> None:
+    tab = open_tab(visit)
+    transfer = visit.page.evaluate_handle(
+        """() => {
+            const transfer = new DataTransfer();
+            for (const name of ["a.wav", "b.wav"]) transfer.items.add(new File(["x"], name));
+            return transfer;
+        }"""
+    )
+    tab.locator(".e2v-drop").dispatch_event("drop", {"dataTransfer": transfer})
+    expect(tab.get_by_role("status")).to_contain_text("2 not recognised", timeout=PATIENCE)
+
+
+def test_a_server_without_room_is_asked_again_when_it_says(visit: Visit) -> None:
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        if len(refused) >= 2:
+            route.continue_()
+            return
+        refused.append(route.request.url)
+        problem = {"code": "overloaded", "detail": "no room at grpc://127.0.0.1"}
+        route.fulfill(status=429, headers={"Retry-After": "1"}, body=json.dumps(problem))
+
+    visit.page.route(API, refuse)
+    tab = open_tab(visit)
+    choose(tab, CLIPS[0])
+    expect(tab.get_by_role("status")).to_contain_text("the server is busy")
+    expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised", timeout=PATIENCE)
+    assert len(refused) == 2
+
+
+def test_few_are_on_their_way_at_once_and_all_can_be_stopped(visit: Visit) -> None:
+    held: list[Route] = []
+    visit.page.route(API, lambda route: held.append(route))
+    tab = open_tab(visit)
+    choose(tab, *CLIPS, *CLIPS)
+    expect(tab.locator("tbody tr").filter(has_text="recognising")).to_have_count(4)
+    expect(tab.locator("tbody tr").filter(has_text="waiting")).to_have_count(4)
+    visit.page.wait_for_timeout(0)
+    assert len(held) == 4
+    tab.get_by_role("button", name="Stop").focus()
+    visit.page.keyboard.press("Enter")
+    expect(tab.locator("tbody tr").filter(has_text="stopped")).to_have_count(8)
+    # And what was stopped can go on, with the keyboard as well.
+    visit.page.unroute(API)
+    expect(tab.get_by_role("button", name="Try the rest again")).to_be_focused()
+    visit.page.keyboard.press("Enter")
+    expect(tab.get_by_role("status")).to_have_text("8 of 8 recognised", timeout=PATIENCE)
+    assert len(table(visit, tab)) == 8
+
+
+def test_a_file_that_failed_can_be_tried_again(visit: Visit) -> None:
+    visit.page.route(API, lambda route: route.abort())
+    tab = open_tab(visit)
+    choose(tab, CLIPS[0])
+    row = tab.locator("tbody tr")
+    expect(row).to_contain_text("The server cannot be reached")
+    visit.page.unroute(API)
+    row.get_by_role("button", name="Try again: happy.wav").click()
+    expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised", timeout=PATIENCE)
+
+
+def test_it_fits_a_phone(browser: Browser, gateway: Gateway, words: Path) -> None:
+    visitor = Visit(browser, gateway, "en-US", PHONE)
+    tab = open_tab(visitor)
+    choose(tab, *CLIPS, words)
+    finished(tab)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert tab.locator(".e2v-table").evaluate("box => box.scrollWidth <= box.clientWidth")
+    visitor.close()
