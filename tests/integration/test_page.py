@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -164,6 +165,18 @@ def test_a_file_of_more_than_ten_megabytes_is_explained_too(visit: Visit) -> Non
     visit.drop("large.wav", silence(340))
     visit.button.click()
     expect(visit.panel.get_by_role("alert")).to_contain_text("larger than 10 MB", timeout=PATIENCE)
+
+
+def test_an_upload_that_is_too_old_is_asked_for_again(visit: Visit, gateway: Gateway) -> None:
+    visit.choose(SAMPLES / "happy.wav")
+    visit.recognise()
+    folders = Path(tempfile.gettempdir()).glob(OWNED_PREFIX.format(pid=gateway.process.pid) + "*")
+    [upload] = [path for folder in folders for path in folder.rglob("happy.wav")]
+    upload.unlink()
+    visit.button.click()
+    expect(visit.panel.get_by_role("alert")).to_contain_text("Choose or record it again")
+    visit.choose(SAMPLES / "happy.wav")
+    visit.recognise()
 
 
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])

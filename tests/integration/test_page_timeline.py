@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,18 @@ def test_mistakes_are_explained(chinese_visit: Visit, visit: Visit, tmp_path: Pa
         choose(tab, path)
         start(tab)
         expect(tab.get_by_role("alert")).to_contain_text(sentences[1], timeout=PATIENCE)
+
+
+def test_of_the_server_only_what_helps_is_said(visit: Visit) -> None:
+    detail = "no emotion2vec-triton server is ready at grpc://127.0.0.1:8001: use 'make run'"
+    body = json.dumps({"code": "not_ready", "detail": detail})
+    visit.page.route("**/api/timeline/", lambda route: route.fulfill(status=503, body=body))
+    tab = open_tab(visit)
+    choose(tab, STORY)
+    start(tab)
+    alert = tab.get_by_role("alert")
+    expect(alert).to_contain_text("The model is starting. Wait a moment and try again.")
+    expect(alert).not_to_contain_text("grpc")
 
 
 def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:

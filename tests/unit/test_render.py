@@ -9,6 +9,7 @@ import pytest
 from emotion2vec_client import ModelInfo
 from emotion2vec_client.labels import LABELS
 from gateway.page import render
+from gateway.page.build import build
 from gateway.page.chinese import CHINESE
 from gateway.page.english import ENGLISH
 from gateway.page.text import Text
@@ -150,3 +151,14 @@ def test_the_audio_of_the_chart_is_the_servers_or_the_visitors_own() -> None:
     )
     assert 'audio="/own"' in render.result(ENGLISH, frame_answer(**KEPT), "/own")
     assert "audio=" not in render.result(ENGLISH, frame_answer(**KEPT))
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [({}, 3600), ({"keep_results": 0}, 300), ({"keep_audio": False}, 300)],
+)
+def test_uploads_are_kept_no_longer_than_needed(changes: dict[str, Any], seconds: int) -> None:
+    nobody: Any = None
+    blocks = build(ENGLISH, nobody, nobody, Settings(**changes), [])
+    assert blocks.delete_cache is not None
+    assert blocks.delete_cache[1] == seconds

@@ -131,8 +131,7 @@ class EmotionTimeline extends HTMLElement {
     if (!this.file) this.named.textContent = answer.filename;
     this.trouble.replaceChildren();
     this.clear();
-    this.drawn = drawResult(this.result, answer.result, this.words);
-    if (this.sound) this.drawn.listen(this.sound);
+    this.drawn = drawResult(this.result, answer.result, this.words, this.sound);
     return undefined;
   }
 

@@ -10,11 +10,12 @@ const NEARLY = 0.05;
 const MARK = "position:absolute;top:0;bottom:1.3rem;background:#fff5;outline:2px solid;z-index:4;" +
   "pointer-events:none";
 
-// Draws a result into a parent. Returns { listen(address), destroy() }: the first gives it its sound.
-export function drawResult(parent, result, words) {
+// Draws a result into a parent, with its sound if that is there already. Returns what takes the sound
+// later, with listen(address), and goes with destroy().
+export function drawResult(parent, result, words, sound) {
   parent.replaceChildren();
   headline(parent, result, words);
-  const course = new Course(parent, result, words);
+  const course = new Course(parent, result, words, sound);
   if (result.summary) places(parent, result.summary, words, course);
   course.onSegment = table(parent, result, words, course);
   const list = node("ul", { class: "e2v-downloads" }, parent);
@@ -45,7 +46,7 @@ function headline(parent, { summary, speech_ratio: speech, duration, segments, w
 }
 
 class Course {
-  constructor(parent, { duration, segments, peaks }, words) {
+  constructor(parent, { duration, segments, peaks }, words, sound) {
     this.segments = segments;
     this.words = words;
     this.heard = null;
@@ -58,13 +59,14 @@ class Course {
     zoom.max = Math.max(1, Math.round(duration / 100));
     zoom.disabled = zoom.max === "1";
     const { waves, plot, audio } = player(parent, {
-      duration, words, peaks: [peaks], height: WAVE, picture: river(duration, segments),
+      duration, words, peaks: [peaks], url: sound, height: WAVE, picture: river(duration, segments),
       description: words.description, at: (second) => this.at(second),
     });
     Object.assign(this, { waves, audio });
     this.mark = node("div", { class: "e2v-mark", style: MARK, hidden: "" }, waves.getWrapper());
     this.note = node("small", {}, parent);
     this.note.textContent = words.unheard;
+    if (sound) this.listen(sound);
     zoom.addEventListener("input", () => waves.zoom((plot.clientWidth / duration) * zoom.value));
     waves.on("timeupdate", (second) => this.moved(second));
     waves.on("click", () => this.playSegment(this.heard));
