@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-import pty
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,39 +18,14 @@ from emotion2vec_client import LABELS, Client
 from emotion2vec_client.analysis.head import Head, Origin
 from emotion2vec_client.cli import describe, main
 from tests.conftest import SAMPLES, recordings
+from tests.integration.terminal import COMMAND, on_a_terminal
 
 HAPPY = SAMPLES / "happy.wav"
-COMMAND = [sys.executable, "-m", "emotion2vec_client", "predict"]
+PREDICT = [*COMMAND, "predict"]
 
 
 def json_rows(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
-
-
-def on_a_terminal(*arguments: str, command: str = "predict") -> str:
-    """What the command prints where stdout is a terminal and stderr is not."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND[:-1], command, *arguments],
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "COLUMNS": "120", "PYTHONUTF8": "1", "TERM": "xterm-256color"},
-    ) as process:
-        os.close(theirs)
-        text = b""
-        while block := read_block(ours):
-            text += block
-        os.close(ours)
-        assert process.wait() == 0, process.stderr.read()
-    return text.decode().replace("\r\n", "\n")
-
-
-def read_block(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:
-        # Linux's way of saying that the other side is closed.
-        return b""
 
 
 def test_one_file_on_a_terminal_is_shown_with_nine_bars(url: str) -> None:
@@ -124,7 +97,7 @@ def test_rows_come_in_order_with_the_clients_answers(
 def test_names_come_on_stdin(url: str) -> None:
     names = "".join(f"{path}\n" for path in recordings())
     answer = subprocess.run(
-        [*COMMAND, "-", "--url", url], input=names, capture_output=True, text=True, check=True
+        [*PREDICT, "-", "--url", url], input=names, capture_output=True, text=True, check=True
     )
     assert [row["file"] for row in json_rows(answer.stdout)] == names.splitlines()
     assert not answer.stderr
@@ -181,7 +154,8 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
     # The names come through a pipe that stays open, so that the command cannot be done too early.
     arguments = ["-", "--url", url, "-o", str(output), "--concurrency", "4"]
     files = [str(path) for path in sorted(folder.iterdir())]
-    with subprocess.Popen([*COMMAND, *arguments], stdin=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*PREDICT, *arguments], **pipes, text=True) as process:
         for name in files[:200]:
             process.stdin.write(name + "\n")
         process.stdin.flush()
@@ -190,69 +164,18 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
                 process.wait(0.01)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+        told = process.stderr.read().strip().splitlines()[-1]
     before = json_rows(output.read_text())
+    assert told == (
+        f"emotion2vec: interrupted: {len(before)} files are in {output}: run it again with "
+        "--resume to go on"
+    )
     assert 20 <= len(before) <= 200
     arguments = [str(folder), "--url", url, "-o", str(output), "--resume"]
     assert main(["predict", *arguments]) == 0
     rows = json_rows(output.read_text())
     assert rows[: len(before)] == before
     assert sorted(row["file"] for row in rows) == files
-
-
-def test_a_timeline_on_a_terminal_is_a_strip_and_its_summary(url: str, client: Client) -> None:
-    text = on_a_terminal(str(SAMPLES / "story.ogg"), "--url", url, command="timeline")
-    found = client.timeline(SAMPLES / "story.ogg")
-    strip, scale, *_ = text.split("\n")
-    # A colour and a block for nearly all columns: the story hardly pauses.
-    assert strip.count("█") > 100 and "\x1b[38" in strip
-    assert scale.startswith("0:00") and scale.endswith("0:12")
-    assert f"is speech, in {len(found.segments)} segments" in text
-    for label in LABELS:
-        assert f"{label.emoji} {label.chinese} {label.name}" in text
-
-
-def test_a_timeline_is_written_in_every_format(
-    url: str, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = [tmp_path / f"call{suffix}" for suffix in (".json", ".csv", ".srt", ".vtt", ".png")]
-    options = [option for name in names for option in ("-o", str(name))]
-    options += ["--window", "4", "--hop", "2", "--url", url, "--json"]
-    assert main(["timeline", str(SAMPLES / "story.ogg"), *options]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown == json.loads(names[0].read_text(encoding="utf-8"))
-    starts = [segment["start"] for segment in shown["segments"]]
-    assert starts == [0, 2, 4, 6, 8, 10]
-    with names[1].open(encoding="utf-8", newline="") as stream:
-        assert [float(row["start"]) for row in csv.DictReader(stream)] == starts
-    assert names[2].read_text(encoding="utf-8").count(" --> ") == 6
-    assert names[3].read_text(encoding="utf-8").startswith("WEBVTT")
-    assert names[4].read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["-o", "call.txt"], "call.txt does not tell the format: let it end in .json"),
-        (["-o", "nowhere/call.json"], "there is no folder nowhere: make it first"),
-        (["--hop", "2"], "--hop is for windows: add --window"),
-        (["--window", "2", "--min-segment", "1"], "leave out --min- and --max-segment"),
-    ],
-)
-def test_a_timeline_that_makes_no_sense_is_refused_before_it_is_sent(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["timeline", str(HAPPY), "--url", "localhost:1", *arguments]) == 2
-    assert sentence in capsys.readouterr().err
-
-
-def test_a_timeline_of_no_audio_is_one_sentence(
-    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "text.wav").write_text("no audio " * 100)
-    for name in ("text.wav", "missing.wav"):
-        assert main(["timeline", str(tmp_path / name), "--url", url]) == 1
-        error = capsys.readouterr().err
-        assert error.startswith("emotion2vec: ") and error.count("\n") == 1
 
 
 def test_info_tells_what_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +186,7 @@ def test_info_tells_what_runs(url: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_completion_is_offered() -> None:
     script = subprocess.run(
-        [*COMMAND[:-1], "--show-completion", "bash"],
+        [*COMMAND, "--show-completion", "bash"],
         capture_output=True,
         text=True,
         env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},

@@ -12,9 +12,11 @@ from emotion2vec_client import (
     InvalidAudioError,
     PredictionTimeoutError,
     ServerUnavailableError,
+    WrongAddressError,
 )
 from export import contract
 from tests.conftest import SAMPLES, free_ports
+from tests.integration.gateways import Gateway
 
 HAPPY = SAMPLES / "happy.wav"
 
@@ -39,6 +41,8 @@ def test_the_dictionary_is_the_format_that_users_read(client: Client) -> None:
     plain = json.loads(json.dumps(result.to_dict()))
     fixed = ["emotion", "confidence", "scores", "granularity", "timestamp"]
     assert list(plain)[:5] == fixed
+    assert result.timestamp.utcoffset() is not None
+    assert plain["timestamp"] == f"{result.timestamp:%Y-%m-%d %H:%M:%S}"
     assert list(plain["scores"]) == list(contract.LABELS)
     assert plain["confidence"] == plain["scores"][plain["emotion"]] == result.confidence
     assert plain["granularity"] == "frame"
@@ -81,3 +85,12 @@ def test_a_ready_server_is_not_waited_for(client: Client) -> None:
 def test_the_servers_sentence_comes_without_tritons_prefix(client: Client) -> None:
     with pytest.raises(InvalidAudioError, match=r"^the file is empty"):
         client.predict(b"")
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_the_gateway_is_not_taken_for_triton(gateway: Gateway, scheme: str) -> None:
+    with (
+        Client(f"{scheme}localhost:{gateway.port}") as client,
+        pytest.raises(WrongAddressError, match=r"gateway's page .*by default localhost:8001"),
+    ):
+        client.predict(HAPPY)
