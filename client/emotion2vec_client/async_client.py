@@ -193,7 +193,7 @@ class AsyncClient(BaseClient):
         return many.stream_async(items, attempt, concurrency, ordered)
 
     async def model_info(self) -> ModelInfo:
-        """The model that the server runs; asked for once, then remembered."""
+        """The model that the server runs; remembered for half a minute."""
         return await self._retried(lambda: self._card(self.timeout), Outage(self.retry_seconds))
 
     async def wait_until_ready(self, timeout: float = 60.0) -> None:

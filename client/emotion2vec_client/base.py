@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from emotion2vec_client.errors import ServerUnavailableError
 from emotion2vec_client.protocol import Call
 from emotion2vec_client.result import Granularity, ModelInfo
 from emotion2vec_client.timeline import Segmentation
+
+CARD_SECONDS = 30.0
+"""For how long a model card is remembered: the server may load another model meanwhile."""
 
 POLL_SECONDS = 0.2
 POLL_TIMEOUT = 5.0
@@ -108,8 +112,20 @@ class BaseClient:
         self._endpoint = endpoint.parse(url, api_key=api_key, headers=headers, tls=tls)
         self.timeout = protocol.check_timeout(timeout)
         self.retry_seconds = retry_seconds
-        self._info: ModelInfo | None = None
+        self._remembered: tuple[float, ModelInfo] | None = None
         self._closed = False
+
+    @property
+    def _info(self) -> ModelInfo | None:
+        """The model card, unless it was read too long ago."""
+        if self._remembered is None:
+            return None
+        since, info = self._remembered
+        return info if time.monotonic() - since < CARD_SECONDS else None
+
+    @_info.setter
+    def _info(self, info: ModelInfo | None) -> None:
+        self._remembered = None if info is None else (time.monotonic(), info)
 
     @property
     def url(self) -> str:

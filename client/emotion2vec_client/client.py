@@ -273,7 +273,7 @@ class Client(BaseClient):
         return many.stream(items, attempt, concurrency, ordered)
 
     def model_info(self) -> ModelInfo:
-        """The model that the server runs; asked for once, then remembered.
+        """The model that the server runs; remembered for half a minute.
 
         Raises:
             ServerUnavailableError: No server answers, or its model is not ready.
