@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from export.errors import ExportError
@@ -46,6 +47,7 @@ def _without_advice() -> Iterator[None]:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser.add_argument("--version", action="version", version=version("emotion2vec-client"))
     parser.add_argument(
         "--checkpoint",
         metavar="NAME|DIR|random[:SIZE]",

@@ -7,6 +7,7 @@ import asyncio
 import json
 import socket
 import sys
+from importlib.metadata import version
 
 import uvicorn
 
@@ -22,6 +23,7 @@ READY_SECONDS = 600
 def main() -> int:
     """Serves until told to stop; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
+    parser.add_argument("--version", action="version", version=version("emotion2vec-client"))
     parser.add_argument(
         "--openapi", action="store_true", help="print the OpenAPI description and end"
     )

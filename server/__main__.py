@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from server.errors import ServerError
@@ -22,6 +23,7 @@ OPEN_WARNING = (
 def main() -> int:
     """Serves until told to stop; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
+    parser.add_argument("--version", action="version", version=version("emotion2vec-client"))
     default = Settings()
     parser.add_argument("--model-repository", type=Path, default=default.model_repository)
     parser.add_argument("--host", default=default.host, help="address to listen on (%(default)s)")
