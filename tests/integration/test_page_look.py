@@ -92,6 +92,7 @@ def test_the_focus_can_be_seen_wherever_it_is(visit: Visit) -> None:
     assert {"<a", "<button", "<input", "<select"} <= set(tags)
     # The arrow keys go from one radio button to the next.
     visit.page.get_by_role("tab").first.click()
+    expect(visit.page.get_by_label("Frame:", exact=False)).to_be_visible()
     visit.page.get_by_label("Frame:", exact=False).focus()
     visit.page.keyboard.press("ArrowUp")
     expect(visit.page.get_by_label("Utterance:", exact=False)).to_be_focused()
@@ -105,7 +106,7 @@ def test_the_axis_has_round_steps(visit: Visit) -> None:
     expect(rows(tab)).to_have_count(13, timeout=PATIENCE)
     ticks = tab.locator(".e2v-axis span").all_inner_texts()
     assert ticks[:3] == ["0:00", "0:01", "0:02"]
-    assert len(ticks) == 13
+    assert ticks[-1] == "0:11"
 
 
 def test_segments_are_whole_on_a_phone(browser: Browser, gateway: Gateway) -> None:
