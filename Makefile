@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export bench bench-quick bench-encoder soak overload chaos test proofs lint format openapi audit constraints clean
+.PHONY: help run serve export bench bench-quick bench-encoder test proofs lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,19 +35,10 @@ bench: $(VENV)/.bench $(ENCODER) ## Load the service until it is saturated, and 
 bench-quick: $(VENV)/.bench $(ENCODER) ## The same in about two minutes
 	@$(TIED) -m benchmarks.run --quick $(ARGS)
 
-soak: $(VENV)/.run $(ENCODER) ## 20 minutes of mixed traffic: no wrong answer, nothing that grows
-	@$(TIED) -m benchmarks.soak $(ARGS)
-
-overload: $(VENV)/.run $(ENCODER) ## Five times what the service can do, for 3 minutes
-	@$(TIED) -m benchmarks.overload $(ARGS)
-
-chaos: $(VENV)/.run $(ENCODER) ## Every fault on purpose: how soon it is noticed and healed
-	@$(TIED) -m benchmarks.chaos $(ARGS)
-
-test: $(VENV)/.dev ## Run all tests
+test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit" some of them)
 	@$(TIED) -m pytest $(ARGS)
 
-proofs: $(VENV)/.dev ## Prove what takes long: the published checkpoint, from a hub to the service
+proofs: $(VENV)/.dev $(ENCODER) ## Prove what takes long (ARGS="-k soak" one of it; docs/testing.md)
 	@$(TIED) -m pytest tests/proofs -s $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types

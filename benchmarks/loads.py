@@ -10,9 +10,9 @@ import psutil
 from locust.env import Environment
 
 from benchmarks.corpus import Clip, Deck
+from benchmarks.launch import LaunchError
 from benchmarks.locustfile import TIMEOUT_SECONDS, GrpcUser, RestUser, SpeechUser
 from benchmarks.measurement import Load, Measurement, Request
-from benchmarks.processes import ServiceError
 from benchmarks.triton_stats import Statistics, difference
 from emotion2vec_client import Client, Emotion2VecError
 
@@ -40,7 +40,7 @@ def run(
         on_progress: Called about twice a second.
 
     Raises:
-        ServiceError: The server does not answer.
+        LaunchError: The server does not answer.
         Exception: Whatever a user did not expect, as then nothing was measured.
     """
     requests: list[Request] = []
@@ -111,13 +111,13 @@ def settle(host: str, clip: Clip) -> None:
     The queue is first in, first out: a clip that is answered had nothing before it any more.
 
     Raises:
-        ServiceError: It is not answered.
+        LaunchError: It is not answered.
     """
     with Client(host, timeout=SETTLE_SECONDS, retry_seconds=0) as client:
         try:
             client.predict(clip.data)
         except Emotion2VecError as error:
-            raise ServiceError(
+            raise LaunchError(
                 f"no load can begin, as the server does not answer: {error}"
             ) from error
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import ROOT
-from benchmarks.service import Service
+from benchmarks.launch import ROOT
+from benchmarks.target import Target
 from emotion2vec_client import Client
 
 MATRIX_FLAGS = ("amx_bf16", "amx_fp16", "amx_int8", "avx512_bf16", "avx512f", "avx2")
 PACKAGES = ("locust", "tritonclient", "grpcio", "gevent")
 
 
-def describe(service: Service) -> Mapping[str, str]:
+def describe(target: Target) -> Mapping[str, str]:
     """Hardware, versions and model, in words."""
-    with Client(service.hosts["gRPC"]) as client:
+    with Client(target.hosts["gRPC"]) as client:
         info = client.model_info()
     tools = {name: f"{name} {text}" for name, text in info.card.get("tools", {}).items()}
     return {
@@ -29,7 +29,7 @@ def describe(service: Service) -> Mapping[str, str]:
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "model": f"{info.checkpoint}, {info.weights} weights, {info.precision}, for {info.target}",
         "exported with": ", ".join(tools.values()) or "unknown",
-        "Triton": service.statistics.version(),
+        "Triton": target.statistics.version(),
         "load generator": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "commit": _commit(),
     }
@@ -60,8 +60,8 @@ def _commit() -> str:
 class Usage:
     """Who uses this machine's processors, over a time that begins with the object."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._before = self._read()
 
     def _read(self) -> tuple[float, float, float]:
@@ -70,7 +70,7 @@ class Usage:
         # guest is part of user.
         everything = sum(times) - times.guest - times.guest_nice
         own = psutil.Process().cpu_times()
-        ours = self._service.processor_seconds() + own.user + own.system
+        ours = self._target.processor_seconds() + own.user + own.system
         return everything, idle, ours
 
     def by_others(self) -> float:

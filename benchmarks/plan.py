@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from benchmarks import corpus
 from benchmarks.corpus import Clip
+from benchmarks.launch import LaunchError
 from benchmarks.measurement import Load, Measurement
-from benchmarks.processes import ServiceError
 from benchmarks.summary import SHORT_SECONDS, audio_rate, latencies
 
 MIXED_CLIENTS = 8
@@ -119,7 +119,7 @@ def measure(
         clients: Of the target.
 
     Raises:
-        ServiceError: It answers nothing.
+        LaunchError: It answers nothing.
     """
     everything = [clip for clip in corpus.clips() if clip.seconds in profile.lengths]
     short = [clip for clip in everything if clip.seconds <= SHORT_SECONDS]
@@ -127,7 +127,7 @@ def measure(
 
     def check(measured: Measurement) -> Measurement:
         if not latencies(measured.requests):
-            raise ServiceError(
+            raise LaunchError(
                 f"nothing can be measured, as no request was answered ({measured.load.name}): "
                 f"{measured.requests[0].error}"
             )

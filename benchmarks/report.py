@@ -23,6 +23,7 @@ from benchmarks.summary import (
     percentile,
     unfairness,
 )
+from benchmarks.tables import table
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def write(results: Results, context: Context, plots: Iterable[str], folder: Path
         f"`{context.command}`",
         f"**{'Target broken' if problems else 'Target kept'}**: {judgement} "
         f"(clips up to {SHORT_SECONDS} s).",
-        _table(("measured", "figure"), _headlines(results, context)),
+        table(("measured", "figure"), _headlines(results, context)),
         *(f"![{name}]({name}.png)" for name in plots),
         "## Loads",
         LEGEND,
-        _table(
+        table(
             list(COLUMNS),
             [[_shown(row[key], form) for key, form in COLUMNS.values()] for row in rows],
         ),
@@ -89,7 +90,7 @@ def write(results: Results, context: Context, plots: Iterable[str], folder: Path
         "## Memory",
         _memory(context.memory),
         "## Machine",
-        _table(("", ""), context.machine.items()),
+        table(("", ""), context.machine.items()),
     ]
     (folder / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
@@ -226,7 +227,7 @@ def _errors(results: Results) -> str:
         for measured in results
         for kind, count, example in errors(measured.requests)
     ]
-    return _table(("load", "kind", "count", "for example"), rows) if rows else "None."
+    return table(("load", "kind", "count", "for example"), rows) if rows else "None."
 
 
 def _memory(memory: Sequence[Mapping[str, float]]) -> str:
@@ -236,16 +237,11 @@ def _memory(memory: Sequence[Mapping[str, float]]) -> str:
     rows = [(name, f"{before[name]:.0f}", f"{after.get(name, 0):.0f}") for name in before]
     rows.append(("all", f"{sum(before.values()):.0f}", f"{sum(after.values()):.0f}"))
     note = "Resident MB; pages that processes share count for each of them."
-    return f"{note}\n\n{_table(('part', 'when ready', 'at the end'), rows)}"
+    return f"{note}\n\n{table(('part', 'when ready', 'at the end'), rows)}"
 
 
 def _shown(value: Value, form: str) -> str:
     return "–" if value is None else form.format(value)
-
-
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Value]]) -> None:

@@ -21,11 +21,12 @@ from pathlib import Path
 import locust  # noqa: F401
 
 from benchmarks import corpus, loads, machine, plan, plots, report
+from benchmarks.launch import ROOT, LaunchError
 from benchmarks.locustfile import GRPC_PORT, with_port
 from benchmarks.measurement import Load, Request
-from benchmarks.processes import ROOT, ServiceError
-from benchmarks.service import OwnService, Service
+from benchmarks.service import Service
 from benchmarks.summary import latencies, percentile
+from benchmarks.target import Target
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -42,13 +43,13 @@ def main(options: argparse.Namespace) -> int:
     print("bench: clips and service are made ready ...", flush=True)
     corpus.clips()
     try:
-        with service_of(options, folder) as service:
-            described, ready = machine.describe(service), service.memory()
-            usage = machine.Usage(service)
+        with target_of(options, folder) as target:
+            described, ready = machine.describe(target), target.memory()
+            usage = machine.Usage(target)
             progress = Progress()
             results = plan.measure(
-                lambda load: loads.run(load, service.hosts, service.statistics, progress),
-                service.hosts,
+                lambda load: loads.run(load, target.hosts, target.statistics, progress),
+                target.hosts,
                 profile,
                 options.clients,
             )
@@ -58,10 +59,10 @@ def main(options: argparse.Namespace) -> int:
                 target=options.target_p95,
                 machine=described,
                 by_others=usage.by_others() if ready else None,
-                cold_start=service.cold_start,
-                memory=(ready, service.memory()),
+                cold_start=target.cold_start,
+                memory=(ready, target.memory()),
             )
-    except ServiceError as error:
+    except LaunchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except SystemExit:
@@ -112,14 +113,15 @@ def positive(text: str) -> float:
     return number
 
 
-def service_of(options: argparse.Namespace, folder: Path) -> Service:
+def target_of(options: argparse.Namespace, folder: Path) -> Target:
     """The service that the options mean."""
     if not options.url:
-        return OwnService(options.model_repository, folder)
+        own = Service(options.model_repository.resolve(), outputs=folder / "outputs")
+        return Target(own.hosts, own)
     hosts = {"gRPC": with_port(options.url, GRPC_PORT).partition("://")[2]}
     if options.rest_url:
         hosts["REST"] = options.rest_url
-    return Service(hosts)
+    return Target(hosts)
 
 
 class Progress:

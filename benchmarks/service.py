@@ -1,132 +1,132 @@
-"""The service under test: started for the measurement, timed until it answers, weighed."""
+"""The service under test: ``python -m server`` on free ports, its parts, and its disk."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 
-from benchmarks import processes
-from benchmarks.processes import ServiceError
-from benchmarks.triton_stats import Statistics
-from emotion2vec_client import Client, Emotion2VecError
-
-ANSWER_SECONDS = 5.0
-"""For a service that runs already."""
+from benchmarks.launch import HOST, PATIENCE, LaunchError, Program, below, free_ports
 
 
-class Service:
-    """A running service, for the length of a ``with`` block.
-
-    Attributes:
-        hosts: Addresses by protocol: ``host:port`` of ``gRPC`` and, where there is a gateway, that
-            of ``REST``.
-        statistics: Of its Triton.
-        cold_start: Seconds from its start until each protocol answered; empty where it was running.
-    """
-
-    def __init__(self, hosts: Mapping[str, str]) -> None:
-        self.hosts = dict(hosts)
-        self.cold_start: dict[str, float] = {}
-
-    def __enter__(self) -> Service:
-        """Waits until it answers.
-
-        Raises:
-            ServiceError: It does not.
-        """
-        with Client(self.hosts["gRPC"]) as client:
-            try:
-                client.wait_until_ready(ANSWER_SECONDS)
-            except Emotion2VecError as error:
-                raise ServiceError(str(error)) from error
-        self.statistics = Statistics(self.hosts["gRPC"])
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.statistics.close()
-
-    def memory(self) -> dict[str, float]:
-        """Resident MB by part; empty where the service was not started here."""
-        return {}
-
-    def processor_seconds(self) -> float:
-        """Processor time that all its parts have used; 0 where it was not started here."""
-        return 0.0
-
-
-class OwnService(Service):
-    """``python -m server --gateway`` on free ports.
+class Service(Program):
+    """``python -m server`` on free ports, for the length of a ``with`` block.
 
     Args:
         repository: The model repository.
-        folder: Where its lines go, and its results for as long as it runs.
+        options: Of the server.
+        outputs: Where the gateway's results go; None starts no gateway.
+        within: A command that runs it, such as `own_disk`.
+        settings: ``E2V_`` variables of the gateway, in lower case and without the prefix.
+
+    Attributes:
+        hosts: Addresses by protocol: ``host:port`` of ``gRPC`` and, with a gateway, of ``REST``.
     """
 
-    def __init__(self, repository: Path, folder: Path) -> None:
-        self._own = processes.Service(repository.resolve(), folder)
-        host, port = self._own.rest
-        super().__init__({"gRPC": self._own.grpc_url, "REST": f"{host}:{port}"})
-
-    def __enter__(self) -> Service:
-        self._own.start()
-        try:
-            self.cold_start = self._own.wait_until_ready()
-            self.statistics = Statistics(self.hosts["gRPC"])
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        repository: Path,
+        *options: str,
+        outputs: Path | None = None,
+        within: Sequence[str] = (),
+        **settings: object,
     ) -> None:
-        super().__exit__(kind, error, traceback)
-        self._stop()
+        grpc, http, metrics, rest = free_ports(4)
+        self.outputs = outputs
+        self.hosts = {"gRPC": f"{HOST}:{grpc}"}
+        self.http_url = f"http://{HOST}:{http}"
+        self.metrics_url = f"http://{HOST}:{metrics}/metrics"
+        self.rest = (HOST, rest)
+        # What each says when it answers.
+        self._ready = {"gRPC": "ready on gRPC"}
+        own: dict[str, object] = {"host": HOST, "port": rest}
+        if outputs is not None:
+            options = ("--gateway", *options)
+            own["outputs"] = outputs
+            self.hosts["REST"] = f"{HOST}:{rest}"
+            self._ready["REST"] = "in a browser"
+        ports = (f"--grpc-port={grpc}", f"--http-port={http}", f"--metrics-port={metrics}")
+        super().__init__(
+            [
+                *(*within, sys.executable, "-m", "server"),
+                *(f"--model-repository={repository}", *ports, *options),
+            ],
+            environment={f"E2V_{k.upper()}": str(v) for k, v in (own | settings).items()},
+        )
 
-    def _stop(self) -> None:
-        self._own.stop()
-        shutil.rmtree(self._own.outputs, ignore_errors=True)
+    @property
+    def grpc_url(self) -> str:
+        """Where it takes gRPC."""
+        return self.hosts["gRPC"]
 
-    def _parts(self) -> list[tuple[str, psutil.Process]]:
-        if self._own.process.poll() is not None:
-            raise ServiceError(f"the service ended while it was measured: see {self._own.log}")
-        launcher = psutil.Process(self._own.process.pid)
-        return [(_part(each), each) for each in (launcher, *launcher.children(recursive=True))]
+    @property
+    def rest_url(self) -> str:
+        """Where its gateway listens."""
+        return f"http://{self.hosts['REST']}"
 
-    def memory(self) -> dict[str, float]:
-        """Resident MB by part."""
-        found: dict[str, float] = {}
-        for name, process in self._parts():
-            found[name] = found.get(name, 0.0) + process.memory_info().rss / 2**20
-        return found
+    def wait_until_ready(self) -> dict[str, float]:
+        """Blocks until Triton and, if there is one, the gateway can answer.
 
-    def processor_seconds(self) -> float:
-        """Processor time that all its parts have used."""
-        times = [process.cpu_times() for _, process in self._parts()]
-        return float(sum(each.user + each.system for each in times))
+        Returns:
+            Seconds from its start until each could, by protocol.
+
+        Raises:
+            LaunchError: It ended, or was not ready in time.
+        """
+        return {
+            protocol: self.line(words).when - self.began for protocol, words in self._ready.items()
+        }
+
+    def counter(self, name: str, model: str) -> int:
+        """A count of Triton's, of one model; 0 before the first."""
+        with urllib.request.urlopen(self.metrics_url, timeout=PATIENCE) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f'{name}{{model="{model}"'):
+                    return int(float(line.rpartition(" ")[2]))
+        return 0
+
+    def part(self, name: str) -> psutil.Process:
+        """The process of ``tritonserver``, ``gateway``, or a model, by its name.
+
+        Raises:
+            LaunchError: It is not there.
+        """
+        for process in below(self.pid):
+            if part_name(process) == name:
+                return process
+        raise LaunchError(f"the service has no process {name!r} now; it said:\n{self.said}")
+
+    def inside(self, command: str) -> None:
+        """Runs a line of sh where the service sees its own disk."""
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        entered = ["nsenter", *user, "--mount", f"--target={self.pid}"]
+        subprocess.run([*entered, "sh", "-c", command], check=True)
+
+    def fill(self, folder: Path) -> None:
+        """Leaves no room on the service's own disk."""
+        self.inside(f"head -c 1G /dev/zero > {folder}/filler 2>/dev/null; true")
+
+    def empty(self, folder: Path) -> None:
+        """Takes away what filled it."""
+        self.inside(f"rm {folder}/filler")
 
 
-def _part(process: psutil.Process) -> str:
-    """What a process of the service is."""
-    line = process.cmdline()
-    text = " ".join(line)
-    if "triton_python_backend_stub" in text:
-        # Its first argument is what it runs: model_repository/NAME/1/FILE.
-        return f"stub of {Path(line[1]).parts[-3]}"
-    if "tritonserver" in text:
-        return "tritonserver"
-    if "sandbox.py" in text:
-        return "decoders"
-    return "gateway" if "-m gateway" in text else "launcher"
+def part_name(process: psutil.Process) -> str:
+    """What a process of the service is: a model for the process in which one runs."""
+    try:
+        line = process.cmdline()
+    except psutil.NoSuchProcess:
+        return "ended"
+    program = Path(line[0]).name if line else "ended"
+    if program == "triton_python_backend_stub" and len(line) > 1:
+        # What it runs: model_repository/NAME/1/FILE.
+        return Path(line[1]).parts[-3]
+    for part in ("gateway", "sandbox.py", "reaper.py"):
+        if any(Path(argument).name == part for argument in line[1:]):
+            return part
+    return program

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -11,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.launch import ROOT, SAMPLES, free_ports
 from emotion2vec_client import Client
+from emotion2vec_client.cli.files import SUFFIXES
 from export import replica
 from export.__main__ import main as export_main
 from export.checkpoint import read_config
@@ -19,8 +20,6 @@ from export.published import TOKENS_TEXT
 from export.replica import Size
 from server.triton import Settings, Triton
 
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLES = ROOT / "samples"
 TINY = Size(
     embed_dim=64,
     heads=4,
@@ -37,7 +36,7 @@ WriteCheckpoint = Callable[..., Path]
 
 def recordings() -> list[Path]:
     """The project's own sample recordings."""
-    return sorted(path for path in SAMPLES.iterdir() if path.suffix not in (".py", ".md", ""))
+    return sorted(path for path in SAMPLES.iterdir() if path.suffix in SUFFIXES)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -98,18 +97,6 @@ def tiny_repository(tiny_checkpoint: Path, empty_repository: Callable[[], Path])
     arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
     assert export_main([*arguments, "--precision", "fp32", "--seed", "1"]) == 0
     return repository
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def settings_for(repository: Path) -> Settings:

@@ -1,21 +1,16 @@
 """Requests that no client library would send, to every model and over both protocols.
 
-``python -m tests.fuzz.kserve --model-repository DIR [--inputs 20000] [--seed 1]``, from the root.
-Starts Triton. Each input is a good request with a few mutations: of its fields, of its bytes, or of
+Each input is a good request with a few mutations: of its fields, of its bytes, or of
 both. Between them good requests must be answered as before, and no process may have died. The seed
 and an input's number make the same request again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import random
-import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,11 +19,11 @@ import numpy as np
 from tritonclient.grpc.service_pb2 import ModelInferRequest
 from tritonclient.utils import serialize_byte_tensor
 
+from benchmarks.launch import below
+from benchmarks.service import part_name
 from emotion2vec_client import Client
-from server.health import STUB
 from server.triton import Triton
-from tests.conftest import SAMPLES, settings_for
-from tests.integration.test_process import command_line, descendants
+from tests.conftest import SAMPLES
 
 HAPPY = SAMPLES / "short.wav"
 TIMEOUT = 20.0
@@ -210,27 +205,5 @@ def fuzz(triton: Triton, inputs: int, seed: int) -> Outcome:
 
 def stubs(triton: Triton) -> set[int]:
     """The processes of Python models. Their decoders come and go."""
-    return {pid for pid in descendants(triton.pid) if STUB in command_line(pid)}
-
-
-def main() -> int:
-    """Runs the fuzzing; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kserve", description=__doc__)
-    parser.add_argument("--model-repository", type=Path, required=True)
-    parser.add_argument("--inputs", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    # A line for each request would bury what is found.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    with Triton(settings_for(options.model_repository)) as triton:
-        triton.wait_until_ready(300)
-        outcome = fuzz(triton, options.inputs, options.seed)
-    print(f"{options.inputs} inputs: {dict(outcome.statuses.most_common())}")
-    print(f"{len(outcome.findings)} findings")
-    for finding in outcome.findings[:20]:
-        print(f"  {finding}")
-    return int(bool(outcome.findings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    models = {"encoder", "preprocess", "emotion2vec_timeline"}
+    return {process.pid for process in below(triton.pid) if part_name(process) in models}

@@ -2,58 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import psutil
 
-from tests.conftest import ROOT, free_ports
-
-START_SECONDS = 90
+from benchmarks.launch import HOST, Program, free_ports
 
 
-class Gateway:
+class Gateway(Program):
     """``python -m gateway`` in front of a Triton, for the length of a ``with`` block."""
 
     def __init__(self, triton_url: str, outputs: Path, **settings: str):
         self.outputs = outputs
         self.port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway"],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "E2V_PORT": str(self.port),
-                "E2V_TRITON_URL": triton_url,
-                "E2V_OUTPUTS": str(outputs),
-                **settings,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self.url = f"http://{HOST}:{self.port}"
+        own = {
+            "E2V_PORT": str(self.port),
+            "E2V_TRITON_URL": triton_url,
+            "E2V_OUTPUTS": str(outputs),
+        }
+        super().__init__([sys.executable, "-m", "gateway"], environment=own | settings)
+        self.http = httpx.Client(base_url=self.url, timeout=120)
 
     def __enter__(self) -> Gateway:
-        assert self.process.stdout
-        said = ""
-        for line in self.process.stdout:
-            said += line
+        self.start()
+        try:
             # It listens, and Triton is ready.
-            if "in a browser" in line:
-                break
-        else:
-            self.process.wait()
-            raise AssertionError(f"the gateway ended: {said}")
-        self.http = httpx.Client(base_url=self.url, timeout=120)
+            self.wait_for("in a browser")
+        except BaseException:
+            self.end()
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self, *signals: object) -> int:
+        """Ends it; returns the exit code."""
         self.http.close()
-        self.process.terminate()
-        self.process.communicate(timeout=30)
+        return super().end()
 
     def predict(self, file: Path | bytes, **fields: str) -> httpx.Response:
         """Posts a file."""
@@ -63,7 +49,4 @@ class Gateway:
 
     def resident_megabytes(self) -> float:
         """Memory of its process."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-        raise AssertionError("no VmRSS")
+        return psutil.Process(self.pid).memory_info().rss / 2**20

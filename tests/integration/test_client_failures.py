@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree
 
+import psutil
 import pytest
 
+from benchmarks.launch import below
+from benchmarks.service import part_name
 from emotion2vec_client import (
     Client,
     OverloadedError,
@@ -20,9 +21,13 @@ from emotion2vec_client import (
 from export import contract
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, SAMPLES, settings_for, speech_like
-from tests.integration.test_process import descendants, stub_of
 
 CLIP = (speech_like(160_000), 16_000)
+
+
+def stubs(triton: Triton, model: str) -> list[psutil.Process]:
+    """The processes in which a model runs."""
+    return [process for process in below(triton.pid) if part_name(process) == model]
 
 
 def address(triton: Triton, scheme: str) -> str:
@@ -55,17 +60,18 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(fragile: Triton, scheme:
             return error
         return None
 
-    os.kill(stub_of(fragile.pid, "encoder"), signal.SIGSTOP)
+    [encoder] = stubs(fragile, "encoder")
+    encoder.suspend()
     try:
         with Client(url, retry_seconds=0) as client, ThreadPoolExecutor(24) as pool:
             attempts = [pool.submit(attempt, client) for _ in range(24)]
             # Refusals come while the encoder stands still, so the first is here before it goes on.
             while not any(each.done() for each in attempts):
                 pass
-            os.kill(stub_of(fragile.pid, "encoder"), signal.SIGCONT)
+            encoder.resume()
             refused = [each.result() for each in attempts if each.result()]
     finally:
-        os.kill(stub_of(fragile.pid, "encoder"), signal.SIGCONT)
+        encoder.resume()
     assert refused
     assert "too much to do: try later" in str(refused[0])
     with Client(url) as client:
@@ -77,15 +83,15 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(fragile: Triton, scheme:
 def test_a_server_that_hangs_is_a_timeout_and_answers_when_it_goes_on(
     fragile: Triton, scheme: str
 ) -> None:
-    encoder = stub_of(fragile.pid, "encoder")
+    [encoder] = stubs(fragile, "encoder")
     with Client(address(fragile, scheme)) as client:
         client.predict(CLIP)
-        os.kill(encoder, signal.SIGSTOP)
+        encoder.suspend()
         try:
             with pytest.raises(PredictionTimeoutError, match=r"no answer .* in 0\.5 s"):
                 client.predict(CLIP, timeout=0.5)
         finally:
-            os.kill(encoder, signal.SIGCONT)
+            encoder.resume()
         assert client.predict(SAMPLES / "happy.wav").emotion
 
 
@@ -93,10 +99,8 @@ def test_a_server_that_hangs_is_a_timeout_and_answers_when_it_goes_on(
 def test_a_model_whose_process_died_is_unavailable(fragile: Triton, model: str) -> None:
     with Client(address(fragile, "grpc"), retry_seconds=0) as client:
         client.predict(CLIP)
-        for pid in descendants(fragile.pid):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if f"/{model}/".encode() in command:
-                os.kill(pid, signal.SIGKILL)
+        for process in stubs(fragile, model):
+            process.kill()
         with pytest.raises(ServerUnavailableError):
             for _ in range(3):
                 client.predict(CLIP, timeout=20)

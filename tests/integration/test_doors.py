@@ -11,12 +11,12 @@ import pytest
 import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.service import Service
 from server.errors import ServerError
 from server.production import check
 from server.settings import Settings
 from server.triton import Triton
-from tests.conftest import SAMPLES, free_ports, settings_for
-from tests.integration.test_process import Server
+from tests.conftest import SAMPLES, settings_for
 
 HTTP_DOORS = [
     ("POST", "/v2/repository/index"),
@@ -118,10 +118,9 @@ def test_production_refuses_random_weights(tiny_repository: Path, tmp_path: Path
     text = config.read_text("utf-8")
     assert '\\"weights\\":\\"pretrained\\"' in text
     config.write_text(text.replace('\\"pretrained\\"', '\\"random\\"'), "utf-8")
-    with Server(repository, "--production") as server:
-        output, _ = server.process.communicate(timeout=30)
-    assert server.process.returncode == 1
-    assert "refuses random weights" in output
+    with Service(repository, "--production") as server:
+        assert server.wait() == 1
+    assert "refuses random weights" in server.said
 
 
 def test_production_refuses_a_triton_that_is_open_to_a_network(pretrained: Settings) -> None:
@@ -137,20 +136,18 @@ def test_production_refuses_a_gateway_that_is_open_to_a_network(
     tiny_repository: Path, keys: str
 ) -> None:
     """Keys are what the gateway makes of the variable, and not that it is set."""
-    own = {"E2V_HOST": "0.0.0.0", "E2V_API_KEYS": keys, "E2V_PORT": str(free_ports(1)[0])}
-    with Server(tiny_repository, "--gateway", "--production", **own) as server:
-        output, _ = server.process.communicate(timeout=30)
-    assert server.process.returncode == 1
-    assert "refuses a gateway on 0.0.0.0 that is open to everyone" in output
-    assert "starting Triton" not in output
+    own = {"host": "0.0.0.0", "api_keys": keys}
+    with Service(tiny_repository, "--gateway", "--production", **own) as server:
+        assert server.wait() == 1
+    assert "refuses a gateway on 0.0.0.0 that is open to everyone" in server.said
+    assert "starting Triton" not in server.said
 
 
 def test_a_triton_that_is_open_to_a_network_is_warned_of(tiny_repository: Path) -> None:
-    with Server(tiny_repository, "--host=0.0.0.0") as server:
-        seen = server.read_until("starting Triton")
-    assert "0.0.0.0 is open to a network, and this Triton (2.51) has published" in seen
+    with Service(tiny_repository, "--host=0.0.0.0") as server:
+        server.wait_for("0.0.0.0 is open to a network, and this Triton (2.51) has published")
 
 
 def test_production_serves(tiny_repository: Path) -> None:
-    with Server(tiny_repository, "--production") as server:
-        assert "ready on gRPC 127.0.0.1" in server.read_until("ready on gRPC")
+    with Service(tiny_repository, "--production") as server:
+        server.wait_for("ready on gRPC 127.0.0.1")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +14,8 @@ import soundfile
 import tritonclient.grpc as kserve
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.launch import below, wait_until
+from benchmarks.service import part_name
 from emotion2vec_client import Client, InvalidAudioError
 from export import contract
 from export.checkpoint import load_folder
@@ -23,7 +23,6 @@ from export.reference import Reference
 from samples.make import encode
 from server.triton import Triton
 from tests.conftest import SAMPLES, recordings, speech_like
-from tests.integration.test_process import stub_of, wait_for
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
@@ -101,16 +100,16 @@ def test_a_short_clip_is_answered_before_a_long_one_that_shares_its_batch(
             [stats] = raw.get_inference_statistics("preprocess").model_stats
             return stats.inference_stats.success.count
 
-        encoder = stub_of(triton.pid, "encoder")
+        [encoder] = [each for each in below(triton.pid) if part_name(each) == "encoder"]
         before = prepared()
-        os.kill(encoder, signal.SIGSTOP)
+        encoder.suspend()
         try:
             # The first one occupies the encoder, so that the others wait for it together.
             for count, seconds in enumerate((10, 30, 1), start=1):
                 pool.submit(predict, seconds)
-                wait_for(lambda count=count: prepared() - before >= count, 10, "prepared")
+                wait_until(lambda count=count: prepared() - before >= count, "it is prepared")
         finally:
-            os.kill(encoder, signal.SIGCONT)
+            encoder.resume()
     assert answered == [10, 1, 30]
 
 

@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.leaks import SHM
-from benchmarks.processes import Service, ServiceError, own_disk
+from benchmarks.launch import own_disk
+from benchmarks.service import Service
 from emotion2vec_client import Client, Emotion2VecError, Timeline
+from server.reaper import SHM
 from tests.conftest import SAMPLES, speech_like
-from tests.integration.test_process import children
 
 HAPPY = SAMPLES / "happy.wav"
 WAIT_SECONDS = 60
 
 
 @pytest.fixture
-def service(tiny_repository: Path, tmp_path: Path) -> Iterator[Service]:
+def service(tiny_repository: Path) -> Iterator[Service]:
     """With a /dev/shm of its own; nothing of it had to be started again at the end."""
-    with Service(tiny_repository, tmp_path, own_disk(SHM, 256)) as running:
-        parts = children(running.process.pid)
+    with Service(tiny_repository, within=own_disk(SHM, 256)) as running:
+        running.wait_until_ready()
         yield running
-        assert children(running.process.pid) == parts, running.log.read_text()
+        assert "runs again" not in running.said
 
 
 def test_clips_are_answered_all_the_same(service: Service) -> None:
@@ -75,7 +75,7 @@ def test_a_timeline_ends_with_an_error_and_it_passes(service: Service, tmp_path:
         assert client.timeline(HAPPY).segments
 
 
-def test_without_room_at_the_start_it_says_so(tiny_repository: Path, tmp_path: Path) -> None:
-    service = Service(tiny_repository, tmp_path, own_disk(SHM, 5))
-    with pytest.raises(ServiceError, match=r"5\.0 MB free, and the service takes 6 MB"), service:
-        pass
+def test_without_room_at_the_start_it_says_so(tiny_repository: Path) -> None:
+    with Service(tiny_repository, within=own_disk(SHM, 5)) as service:
+        assert service.wait() == 1
+    assert "5.0 MB free, and the service takes 6 MB" in service.said

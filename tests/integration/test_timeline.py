@@ -14,7 +14,6 @@ import soundfile
 import tritonclient.grpc as kserve
 import tritonclient.http as kserve_http
 
-from benchmarks.conversation import SAMPLE_RATE, Conversation, build, music, noise
 from emotion2vec_client import (
     AsyncClient,
     Client,
@@ -25,6 +24,7 @@ from emotion2vec_client import (
 from samples.make import encode
 from server.triton import Triton
 from tests.conftest import SAMPLES, recordings, speech_like
+from tests.scenarios.conversation import SAMPLE_RATE, Conversation, build, music, noise
 
 WITHIN = 0.25
 

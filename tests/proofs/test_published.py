@@ -15,15 +15,14 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.processes import descendants, free_ports
+from benchmarks.launch import Program, below, free_ports, wait_until_gone
 from emotion2vec_client import Client
 from export import replica
 from export.published import LARGE
@@ -32,8 +31,6 @@ from tests.conftest import ROOT, SAMPLES
 from tests.hubs import LoopbackHub
 
 KILLS = 10
-HANGS = 900
-SILENT_SECONDS = 5.0
 FIRST_FILE = SAMPLES / "happy.wav"
 MOMENTS = (
     "installing the packages to run",
@@ -62,73 +59,25 @@ print("ANSWER", json.dumps([answer["scores"], answer["feats"].tolist()]))
 """
 
 
-class Run:
-    """``make run`` in a clone, on free ports, with all that it says and when."""
+class Run(Program):
+    """``make run`` in a clone, on free ports."""
 
     def __init__(self, clone: Path, environment: dict[str, str]) -> None:
         self.grpc, http, metrics, rest = free_ports(4)
         ports = f"--grpc-port {self.grpc} --http-port {http} --metrics-port {metrics}"
-        self.process = subprocess.Popen(
-            ["make", "run", f"ARGS={ports}"],
-            cwd=clone,
-            env={**os.environ, **environment, "E2V_PORT": str(rest)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self.said: list[tuple[float, str]] = []
-        self._changed = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        own = environment | {"E2V_PORT": str(rest)}
+        super().__init__(["make", "run", f"ARGS={ports}"], cwd=clone, environment=own)
 
-    def _read(self) -> None:
-        assert self.process.stdout
-        # Whatever comes is a sign of life: progress bars end no line.
-        while data := os.read(self.process.stdout.fileno(), 1 << 16):
-            with self._changed:
-                self.said.append((time.monotonic(), data.decode(errors="replace")))
-                self._changed.notify_all()
-        with self._changed:
-            self.said.append((time.monotonic(), "END"))
-            self._changed.notify_all()
+    def send(self, number: signal.Signals) -> None:
+        """To make and all that is below it."""
+        self.started = below(self.pid)
+        os.killpg(self.pid, number)
 
-    @property
-    def text(self) -> str:
-        return "".join(said for _, said in self.said)
-
-    def wait_for(self, *words: str) -> bool:
-        """Whether it has said one of these; not where it has ended first."""
-
-        def said() -> bool:
-            return any(each in self.text for each in words)
-
-        with self._changed:
-            there = self._changed.wait_for(lambda: said() or self._ended(), HANGS)
-        assert there, f"{words} was not said in {HANGS} s:\n{self.text[-3000:]}"
-        return said()
-
-    def _ended(self) -> bool:
-        return bool(self.said) and self.said[-1][1] == "END"
-
-    def end(self, sign: signal.Signals) -> None:
-        """Ends make and all that is below it."""
-        below = descendants(self.process.pid)
-        os.killpg(self.process.pid, sign)
-        self.process.wait(HANGS)
-        wait_until(lambda: not [pid for pid in below if alive(pid)], "a process is left")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_until(condition: object, otherwise: str) -> None:
-    limit = time.monotonic() + 60
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < limit, otherwise
-        time.sleep(0.1)
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it and all that is below it."""
+        code = super().end(number)
+        wait_until_gone(self.started)
+        return code
 
 
 @pytest.fixture(scope="module")
@@ -188,37 +137,30 @@ def check(run: Run, expected: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_make_run_serves_what_the_hub_has_and_says_what_it_does(
-    clone: Path, environment: dict[str, str], hub: LoopbackHub, expected: tuple
+    clone: Path,
+    environment: dict[str, str],
+    hub: LoopbackHub,
+    expected: tuple,
+    show: Callable[[str], None],
 ) -> None:
-    began = time.monotonic()
-    run = Run(clone, environment)
-    try:
-        assert run.wait_for(PREDICTED), run.text[-3000:]
-        assert "RANDOM" not in run.text
+    with Run(clone, environment) as run:
+        ready = run.wait_for(PREDICTED)
+        assert "RANDOM" not in run.said
         check(run, expected)
-    finally:
-        run.end(signal.SIGTERM)
-    print(f"make run, first: ready after {time.monotonic() - began:.0f} s")
+    show(f"make run, first: ready after {ready.when - run.began:.0f} s")
     # From the first import to the end of the export.
-    start = next(at for at, said in run.said if "loading PyTorch" in said)
-    times = [start, *(at for at, _ in run.said if at > start)]
-    end = next(at for at, said in run.said if "installed into" in said)
-    gaps = [(b - a, a - start) for a, b in itertools.pairwise(times) if b <= end]
-    longest, where = max(gaps)
-    print(f"longest silence of the export: {longest:.1f} s, {where:.0f} s after its start")
-    assert longest < SILENT_SECONDS, run.text
+    first, last = run.line("loading PyTorch"), run.line("installed into")
+    times = [line.when for line in run.lines if first.when <= line.when <= last.when]
+    longest = max(later - earlier for earlier, later in itertools.pairwise(times))
+    show(f"longest silence of the export: {longest:.1f} s")
 
     hub.requests.clear()
-    began = time.monotonic()
-    again = Run(clone, environment)
-    try:
-        assert again.wait_for(PREDICTED), again.text[-3000:]
-        print(f"make run, second: ready after {time.monotonic() - began:.1f} s")
+    with Run(clone, environment) as again:
+        ready = again.wait_for(PREDICTED)
+        show(f"make run, second: ready after {ready.when - again.began:.1f} s")
         check(again, expected)
-        assert not hub.requests, "nothing is downloaded again"
-        assert "export:" not in again.text, "nothing is exported again"
-    finally:
-        again.end(signal.SIGTERM)
+        assert not hub.requests, "something is downloaded again"
+        assert "export:" not in again.said, "something is exported again"
 
 
 def test_make_run_gets_there_however_often_it_is_killed(
@@ -230,14 +172,12 @@ def test_make_run_gets_there_however_often_it_is_killed(
     for kill in range(KILLS):
         moment, delay = draw.choice(MOMENTS), draw.uniform(0, 4)
         run = Run(clone, environment)
+        run.start()
         # Where that is done already, it is killed while it serves.
-        assert run.wait_for(moment, "server: ready"), run.text[-3000:]
+        run.wait_for(moment, "server: ready")
         time.sleep(delay)
         run.end(signal.SIGKILL)
         print(f"kill {kill + 1}: {delay:.1f} s after {moment!r}")
-    run = Run(clone, environment)
-    try:
-        assert run.wait_for(PREDICTED), run.text[-3000:]
+    with Run(clone, environment) as run:
+        run.wait_for(PREDICTED)
         check(run, expected)
-    finally:
-        run.end(signal.SIGTERM)

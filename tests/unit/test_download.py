@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.processes import own_disk
+from benchmarks.launch import own_disk
 from export.published import FILES, LARGE, TOKENS_TEXT
 from tests.conftest import ROOT, free_ports
 from tests.hubs import Fault, LoopbackHub

@@ -13,11 +13,9 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from benchmarks.processes import descendants
-
-SHM = Path("/dev/shm")
-OWNED_PREFIX = "emotion2vec-{pid}-"
-"""Starts the names of the server's files in /dev/shm (server/triton.py)."""
+from benchmarks.launch import below
+from server.reaper import SHM
+from server.triton import OWNED_PREFIX
 
 MEMORY_GROWTH = 1.03
 PRUNED_SECONDS = 150.0
@@ -82,7 +80,7 @@ class Watch:
 
     def usage(self) -> Usage:
         """What is held now."""
-        pids = [self._pid, *descendants(self._pid)]
+        pids = [self._pid, *(process.pid for process in below(self._pid))]
         regions = SHM.glob(OWNED_PREFIX.format(pid=self._pid) + "*")
         return Usage(
             memory=sum(map(_resident_megabytes, pids)),

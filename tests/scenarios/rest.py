@@ -74,6 +74,11 @@ async def ask(address: Address, request: bytes) -> Answer:
     return Answer(int(head.split(b" ", 2)[1]), body, seconds)
 
 
+def status(address: Address, request: bytes) -> int:
+    """The status that a request is answered with."""
+    return asyncio.run(ask(address, request)).status
+
+
 async def get(address: Address, path: str) -> Answer:
     """Asks for a path."""
     request = f"GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"

@@ -15,8 +15,8 @@ from contextlib import suppress
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import rest
-from benchmarks.processes import SAMPLES, Service
+from benchmarks.launch import SAMPLES
+from benchmarks.service import Service
 from emotion2vec_client import (
     LABELS,
     AsyncClient,
@@ -26,11 +26,11 @@ from emotion2vec_client import (
     InvalidAudioError,
     Prediction,
 )
+from emotion2vec_client.cli.files import SUFFIXES
+from tests.scenarios import rest
 
 CLIPS = {
-    path.name: path.read_bytes()
-    for path in sorted(SAMPLES.iterdir())
-    if path.suffix in (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a")
+    path.name: path.read_bytes() for path in sorted(SAMPLES.iterdir()) if path.suffix in SUFFIXES
 }
 GRANULARITIES: tuple[Granularity, ...] = ("utterance", "frame")
 TIMEOUT = 120.0

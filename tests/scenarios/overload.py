@@ -1,42 +1,28 @@
 """Five times what the service can do: the accepted are answered soon, the refused told at once.
 
-``python -m benchmarks.overload [--minutes 3]``, from the root. Starts the service with
-E2V_MAX_WAIT=3, measures its capacity with as many clients as fill a batch, each of which waits for
-its answer, and then sends five times that to REST, at random moments and waiting for nobody. The
-exit code is 1 when a promise is not kept.
+Measures the service's capacity with as many clients as fill a batch, each of which waits for its
+answer, and then sends five times that to REST, at random moments and without waiting.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
-import statistics
-import sys
-import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks import leaks, rest
-from benchmarks.leaks import Usage, Watch
-from benchmarks.processes import ROOT, Service, ServiceError, table
-from benchmarks.traffic import CLIPS
+from benchmarks.service import Service
+from tests.scenarios import rest
+from tests.scenarios.leaks import Usage, Watch
+from tests.scenarios.traffic import CLIPS
 
 FACTOR = 5.0
-MAX_WAIT = 3.0
-CAPACITY_SECONDS, CAPACITY_CLIENTS = 30.0, 4
+CAPACITY_CLIENTS = 4
 SINGLES = 10
 WEIGH_SECONDS = 2.0
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 0.1
-RECOVERY_PATIENCE = 60.0
 SEED = 1
-
-ACCEPTED_P99 = 4.0
-REFUSED_P99 = 0.1
-BACK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,24 +65,10 @@ class Measured:
         """One attribute of all answers with a status."""
         return [getattr(sent, attribute) for sent in self.sent if sent.status == status]
 
-
-def main() -> int:
-    """Runs the proof; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="emotion2vec-overload-") as folder:
-        service = Service(options.model_repository, Path(folder), max_wait=MAX_WAIT)
-        try:
-            with service:
-                measured = asyncio.run(
-                    overload(service, CAPACITY_SECONDS, options.minutes * 60, RECOVERY_PATIENCE)
-                )
-        except ServiceError as error:
-            print(f"overload: {error}", file=sys.stderr)
-            return 1
-    return report(measured)
+    @property
+    def others(self) -> int:
+        """Requests that were neither answered nor refused."""
+        return sum(sent.status not in (200, 429) for sent in self.sent)
 
 
 async def overload(
@@ -118,7 +90,8 @@ async def overload(
     singles = [(await _single(address)).seconds for _ in range(SINGLES)]
     # No quieter load has its batches, and memory grows with the first thousand mixes of lengths.
     await asyncio.gather(*await _open_loop(address, capacity * FACTOR, seconds / 2, draw))
-    watch = Watch(service.process.pid, service.outputs, keep=0)
+    assert service.outputs is not None
+    watch = Watch(service.pid, service.outputs, keep=0)
     usages: list[Usage] = []
     delays: list[float] = []
     beside = [asyncio.create_task(_weigh(watch, usages)), asyncio.create_task(_pause(delays))]
@@ -194,55 +167,3 @@ async def _pause(delays: list[float]) -> None:
         due = time.perf_counter() + PAUSE_SECONDS
         await asyncio.sleep(PAUSE_SECONDS)
         delays.append(time.perf_counter() - due)
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that this share of the values does not exceed; nan where there are none."""
-    if not values:
-        return float("nan")
-    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
-
-
-def report(measured: Measured) -> int:
-    """Prints what was found; returns the exit code."""
-    accepted = measured.seconds(200, "since_due")
-    refused = measured.seconds(429, "since_upload")
-    print(f"capacity: {measured.capacity:.2f} answers/s with {CAPACITY_CLIENTS} clients")
-    singles = measured.singles
-    print(f"single request: {statistics.median(singles):.2f} s, {max(singles):.2f} s at most")
-    statuses = Counter(sent.status for sent in measured.sent)
-    print(f"sent: {len(measured.sent)}, by status: {dict(sorted(statuses.items()))}\n")
-    for name, values in (
-        ("accepted", accepted),
-        ("refused", refused),
-        ("this machine's own delay", measured.delays),
-    ):
-        shares = ", ".join(
-            f"p{share * 100:g} {percentile(values, share):.3f} s" for share in (0.5, 0.9, 0.99, 1)
-        )
-        print(f"{name}: {shares}")
-    [memory] = [each for each in leaks.judge(measured.usages) if each.name == "memory"]
-    others = len(measured.sent) - len(accepted) - len(refused)
-    slowest = percentile(accepted, 0.99)
-    refusal = percentile(refused, 0.99)
-    growth = memory.last / memory.first
-    rows = [
-        ("accepted, p99 from when it was due (s)", slowest, ACCEPTED_P99),
-        ("refused, p99 from the end of the upload (s)", refusal, REFUSED_P99),
-        ("neither answered nor refused", others, 0),
-        ("memory at the end, by that at the beginning", growth, leaks.MEMORY_GROWTH),
-        ("single requests as fast as before, after (s)", measured.back, BACK_SECONDS),
-    ]
-    print()
-    # Not the other way round: nan, where there is nothing to judge, is no success.
-    kept = [found <= most for _, found, most in rows]
-    shown = [
-        (name, f"{found:.3g}", f"{most:g}", "ok" if good else "BROKEN")
-        for (name, found, most), good in zip(rows, kept, strict=True)
-    ]
-    print(table(("promise", "measured", "at most", ""), *shown))
-    return int(not all(kept))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,223 @@
+"""Every command block of the documents runs as it stands, in a fresh copy of the repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copy, copytree
+
+import pytest
+
+from benchmarks.launch import Program, free_ports
+from tests.conftest import ROOT
+
+DOCUMENTS = (
+    "README.md",
+    "README.zh-CN.md",
+    "client/README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+)
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+RUN_ALL = "make run"
+SERVES = (RUN_ALL, ".venv/bin/python -m server --gateway --production")
+"""Commands that go on until they are ended. What the first serves, the other blocks use."""
+
+ELSEWHERE = {
+    "docker ": "needs Docker and a GPU",
+    "make bench": "takes minutes; tests/integration/test_bench.py runs a short one",
+    r".*speech\.example\.org": "names a server that does not exist",
+}
+"""Commands that are not run here, and why."""
+
+INSTALLS = "pip install "
+ENDS_SECONDS = 300
+
+
+def blocks() -> Iterator[tuple[str, str, str, str]]:
+    """Document, line of it, language and text of each block."""
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for found in BLOCK.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            yield document, str(line), found[1], found[2]
+
+
+def commands(language: str, text: str) -> str:
+    """What of a block is run."""
+    if language == "python":
+        return text
+    left_out = (INSTALLS, *SERVES)
+    return "".join(
+        line
+        for line in text.splitlines(keepends=True)
+        if not line.startswith(left_out) and not any(re.match(each, line) for each in ELSEWHERE)
+    )
+
+
+# The same in several documents is tried once.
+SERVING = {
+    block[3].partition("#")[0]: block for block in blocks() if block[3].startswith(SERVES[1])
+}
+INSTALLING = [block for block in blocks() if block[3].startswith(INSTALLS)]
+RUN = [block for block in blocks() if commands(*block[2:]).strip()]
+
+
+def identified(found: list[tuple[str, str, str, str]]) -> list[object]:
+    return [pytest.param(*block, id=f"{block[0]}:{block[1]}") for block in found]
+
+
+@pytest.fixture(scope="module")
+def clone(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Copies of what git has or would take, one for each name, ready to run the tiny model."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    files = [Path(name) for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name in made:
+            return made[name]
+        folder = made[name] = tmp_path_factory.mktemp("clone")
+        for file in files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            copy(ROOT / file, folder / file)
+        copytree(tiny_repository / "encoder", folder / "model_repository" / "encoder")
+        environment = folder / ".venv"
+        environment.mkdir()
+        for entry in Path(sys.prefix).iterdir():
+            (environment / entry.name).symlink_to(entry)
+        for group in ("run", "serve", "export", "bench", "dev"):
+            mark = environment / f".{group}"
+            mark.unlink(missing_ok=True)
+            mark.touch()
+        return folder
+
+    return get
+
+
+class Served(Program):
+    """A command of the documents that serves, on free ports."""
+
+    def __init__(self, command: str, folder: Path) -> None:
+        http, grpc, metrics, page = free_ports(4)
+        ports = f"--http-port {http} --grpc-port {grpc} --metrics-port {metrics}"
+        if command.startswith("make "):
+            # make's own way of passing options on, which the documents name.
+            command = f"{command} ARGS='{ports}'"
+        else:
+            command = f"{command.partition('#')[0]} {ports}"
+        self.addresses = {"localhost:8000": http, "localhost:8001": grpc, "localhost:7860": page}
+        own = {"E2V_PORT": str(page), "E2V_OUTPUTS": str(folder / "outputs")}
+        super().__init__(["bash", "-c", f"exec {command}"], cwd=folder, environment=own)
+
+    def send(self, number: signal.Signals) -> None:
+        """As the terminal does: make and what it runs get a signal."""
+        os.killpg(self.pid, number)
+
+    def here(self, text: str) -> str:
+        """A text with the ports of this service."""
+        for address, port in self.addresses.items():
+            text = text.replace(address, f"localhost:{port}")
+        return text
+
+
+@pytest.fixture(scope="module")
+def service(clone: Callable[[str], Path]) -> Iterator[Served]:
+    """What ``make run`` serves."""
+    with Served(RUN_ALL, clone("served")) as running:
+        running.line("in a browser")
+        # Of the first sample, which it recognises when it is ready.
+        running.line("unknown")
+        yield running
+
+
+def run(
+    folder: Path, language: str, text: str, search: str, **own: str
+) -> subprocess.CompletedProcess[str]:
+    program = ["bash", "-euo", "pipefail"] if language == "sh" else ["python", "-"]
+    return subprocess.run(
+        program, input=text, cwd=folder,
+        env={**os.environ, "PATH": f"{search}:{os.environ['PATH']}", **own},
+        capture_output=True, text=True, check=False, timeout=ENDS_SECONDS,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "line", "language", "text"), identified(RUN))
+def test_a_block_runs(
+    document: str,
+    line: str,
+    language: str,
+    text: str,
+    service: Served,
+    clone: Callable[[str], Path],
+) -> None:
+    # A document's blocks share a folder: one may use what an earlier one wrote.
+    folder = clone(document)
+    done = run(
+        folder,
+        language,
+        service.here(commands(language, text)),
+        str(folder / ".venv" / "bin"),
+        E2V_TRITON_URL=service.here("localhost:8001"),
+        # Locust's load generator asks for these on its page otherwise, and goes on.
+        LOCUST_HEADLESS="true", LOCUST_USERS="1", LOCUST_RUN_TIME="3s",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("document", "line", "language", "text"), identified(list(SERVING.values()))
+)
+def test_what_serves_gets_ready_and_ends(
+    document: str, line: str, language: str, text: str, clone: Callable[[str], Path]
+) -> None:
+    with Served(text.strip(), clone(document)) as service:
+        service.line("in a browser")
+        assert service.end(signal.SIGINT) in (0, 130, -signal.SIGINT), service.said
+
+
+@pytest.mark.parametrize(("document", "line", "language", "text"), identified(INSTALLING))
+def test_the_client_installs(
+    document: str,
+    line: str,
+    language: str,
+    text: str,
+    clone: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    """In an environment of its own, which finds what the packages need in this one."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    [packages] = environment.glob("lib/python*/site-packages")
+    own = Path(sys.prefix) / packages.relative_to(environment)
+    (packages / "own.pth").write_text(f"{own}\n")
+    done = run(
+        clone(document), "sh", text, str(environment / "bin"),
+        PIP_NO_BUILD_ISOLATION="false", PIP_NO_INDEX="1",
+        PIP_DISABLE_PIP_VERSION_CHECK="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = subprocess.run(
+        [environment / "bin" / "emotion2vec", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert asked.stdout.startswith("emotion2vec ")
+    assert (packages / "emotion2vec_client").is_dir()
+
+
+def test_every_command_is_run_or_left_out_for_a_reason() -> None:
+    texts = [text for *_, text in blocks()]
+    assert len(RUN) + len(SERVING) + len(INSTALLING) > 15
+    for pattern in (*ELSEWHERE, INSTALLS):
+        assert any(re.search(f"^{pattern}", text, re.MULTILINE) for text in texts), pattern
+    for serving in SERVES:
+        assert any(text.startswith(serving) for text in texts), serving

@@ -1,0 +1,49 @@
+"""120,000 files for the decoder, and 20,000 requests for the models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.tables import table
+from server.triton import Triton
+from tests.conftest import READY_SECONDS, settings_for
+from tests.fuzz import attacks, decoder, kserve
+
+SEED = int(os.environ.get("SEED", "1"))
+FILES, REQUESTS = 120_000, 20_000
+
+
+def test_every_attack_is_ended_or_answered(show: Callable[[str], None]) -> None:
+    rows, unexpected = [], []
+    for name, (make, expected) in attacks.ATTACKS.items():
+        data = make()
+        target = attacks.Measured()
+        outcome, died, seconds, peak = target.attempt(data)
+        target.decoder.close()
+        if outcome not in expected and died != decoder.CPU_LIMIT:
+            unexpected.append(f"{name}: {outcome}")
+        spent = (f"ended by {died}", "") if died else (f"{seconds:.2f}", f"{peak:.1f}")
+        rows.append((name, f"{len(data) / 2**20:.1f}", f"`{outcome}`", *spent))
+    show(table(("file", "MB", "answer", "s of CPU time", "MB at the peak"), rows) + "\n")
+    assert unexpected == []
+
+
+def test_no_file_breaks_the_decoder(show: Callable[[str], None]) -> None:
+    target = attacks.Measured()
+    try:
+        outcome = decoder.fuzz(target, range(FILES), SEED)
+    finally:
+        target.decoder.close()
+    show(str(outcome))
+    assert outcome.findings == []
+
+
+def test_no_request_breaks_a_model(tiny_repository: Path, show: Callable[[str], None]) -> None:
+    with Triton(settings_for(tiny_repository)) as triton:
+        triton.wait_until_ready(READY_SECONDS)
+        outcome = kserve.fuzz(triton, inputs=REQUESTS, seed=SEED)
+    show(f"{REQUESTS} requests: {dict(outcome.statuses.most_common())}")
+    assert outcome.findings == []
+    assert sum(outcome.statuses.values()) >= REQUESTS

@@ -1,0 +1,291 @@
+"""Faults of a service that is busy: seen where it tells of them, and ridden over by its clients."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copytree
+from types import TracebackType
+from typing import Any
+
+from benchmarks.launch import SAMPLES, own_disk, wait_until
+from benchmarks.service import Service
+from emotion2vec_client import Client, Emotion2VecError, Outcome, ServerUnavailableError
+from tests.scenarios import rest
+from tests.scenarios.leaks import SHM
+from tests.scenarios.traffic import CLIPS, TOLERANCE, Arrays, arrays_of, differs
+
+CLIP = SAMPLES / "short.wav"
+CONCURRENCY = 8
+BUSY_ANSWERS = 4
+IN_FLIGHT = 20
+TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens to a part of a service.
+
+    Attributes:
+        part: Its process: ``tritonserver``, ``gateway``, the name of a model, or ``launcher``.
+        number: The signal that it gets.
+        told: What the supervisor says of it.
+        back: What it says when all is well again.
+    """
+
+    part: str
+    number: signal.Signals
+    told: str
+    back: str = "Triton runs again"
+
+    def strike(self, service: Service) -> None:
+        """Lets it happen."""
+        if self.part == "launcher":
+            service.send(self.number)
+        else:
+            service.part(self.part).send_signal(self.number)
+
+
+FAULTS = {
+    "tritonserver killed": Fault(
+        "tritonserver", signal.SIGKILL, "Triton ended unexpectedly (signal SIGKILL)"
+    ),
+    **{
+        f"{model} stub {done}": Fault(model, number, f"the process of the model {model} {told}")
+        for done, number, told in (
+            ("killed", signal.SIGKILL, "has died"),
+            ("stopped", signal.SIGSTOP, "is stopped"),
+        )
+        for model in ("preprocess", "encoder")
+    },
+    "gateway killed": Fault(
+        "gateway",
+        signal.SIGKILL,
+        "the gateway ended unexpectedly (signal SIGKILL)",
+        "the gateway runs again",
+    ),
+    "new model loaded (SIGHUP)": Fault(
+        "launcher", signal.SIGHUP, "loading the model anew", "ready with the new model"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a fault did.
+
+    Attributes:
+        noticed: Seconds until the service told of it; None where there is nothing to tell.
+        back: Seconds until it said that all is well.
+        answered: Clips that `predict_many` got answers for meanwhile.
+        lost: What went wrong with others, in sentences.
+        note: What else there is to say.
+    """
+
+    noticed: float | None
+    back: float | None
+    answered: int
+    lost: list[str]
+    note: str = ""
+
+
+class Busy:
+    """`predict_many` at work beside a fault, for the length of a ``with`` block.
+
+    Attributes:
+        answered: How many clips have been answered well.
+        lost: What went wrong with others, in sentences.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.answered = 0
+        self.lost: list[str] = []
+        self._url = service.grpc_url
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="busy")
+
+    def __enter__(self) -> Busy:
+        self._thread.start()
+        self.wait_for_answers(BUSY_ANSWERS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def wait_for_answers(self, more: int) -> None:
+        """Blocks until there are so many more than now."""
+        wanted = self.answered + len(self.lost) + more
+        wait_until(lambda: self.answered + len(self.lost) >= wanted, "answers come")
+
+    def _run(self) -> None:
+        with Client(self._url, timeout=TIMEOUT) as client:
+            expected = arrays_of(client.predict(CLIP))
+            tolerance = TOLERANCE[client.model_info().precision]
+            # Until it is told to end.
+            items = itertools.takewhile(lambda _: not self._end.is_set(), itertools.repeat(CLIP))
+            for outcome in client.predict_many(items, concurrency=CONCURRENCY):
+                if trouble := _trouble(outcome, expected, tolerance):
+                    self.lost.append(trouble)
+                else:
+                    self.answered += 1
+
+
+def _trouble(outcome: Outcome[Any], expected: Arrays, tolerance: float) -> str | None:
+    if outcome.prediction is None:
+        return str(outcome.error)
+    return differs(arrays_of(outcome.prediction), expected, tolerance)
+
+
+def ride_over(service: Service, fault: Fault) -> Seen:
+    """Strikes a busy service, and waits until it says that all is well again.
+
+    Args:
+        service: Ready.
+        fault: What happens.
+    """
+    with Busy(service) as busy:
+        began = service.clock()
+        fault.strike(service)
+        told = service.wait_for(fault.told)
+        back = service.wait_for(fault.back)
+        # Who was in flight at the fault, and who came after it.
+        busy.wait_for_answers(2 * CONCURRENCY)
+    return Seen(told.when - began, back.when - began, busy.answered, busy.lost)
+
+
+def drain(repository: Path, folder: Path) -> Seen:
+    """SIGTERM while clips are on their way, of which none is sent twice; later ones are refused.
+
+    A batch that waits to be filled holds all of them until the signal has been given.
+    """
+    copy = copytree(repository, folder / "model_repository")
+    config = copy / "encoder" / "config.pbtxt"
+    text = config.read_text("utf-8").replace(
+        "dynamic_batching {", "dynamic_batching { max_queue_delay_microseconds: 3000000"
+    )
+    config.write_text(text.replace("max_batch_size: 4", "max_batch_size: 64"), "utf-8")
+    lost: list[str] = []
+    answered = 0
+
+    def send(client: Client) -> None:
+        nonlocal answered
+        try:
+            found = arrays_of(client.predict(CLIP))
+        except Emotion2VecError as error:
+            lost.append(str(error))
+            return
+        if difference := differs(found, expected, tolerance):
+            lost.append(difference)
+        answered += 1
+
+    with Service(copy) as service:
+        service.wait_until_ready()
+        with Client(service.grpc_url, retry_seconds=0, timeout=TIMEOUT) as client:
+            expected = arrays_of(client.predict(CLIP))
+            tolerance = TOLERANCE[client.model_info().precision]
+            before = service.counter("nv_inference_request_success", "preprocess")
+            senders = [threading.Thread(target=send, args=[client]) for _ in range(IN_FLIGHT)]
+            for sender in senders:
+                sender.start()
+            wait_until(
+                lambda: (
+                    service.counter("nv_inference_request_success", "preprocess")
+                    >= before + IN_FLIGHT
+                ),
+                "all are on their way",
+            )
+            began = service.clock()
+            service.send(signal.SIGTERM)
+            while _is_taken(client):
+                pass
+            code = service.wait()
+            ended = service.clock() - began
+            for sender in senders:
+                sender.join()
+    if code:
+        lost.append(f"the exit code is {code}")
+    return Seen(None, None, answered, lost, f"ended after {ended:.1f} s")
+
+
+def _is_taken(client: Client) -> bool:
+    """Whether a clip gets in, and then its answer as well."""
+    try:
+        client.predict(CLIP)
+    except ServerUnavailableError:
+        return False
+    return True
+
+
+def corrupt(repository: Path, folder: Path) -> Seen:
+    """A graph that cannot be read, at the start."""
+    copy = copytree(repository, folder / "model_repository")
+    (copy / "encoder" / "1" / "model.onnx").write_bytes(b"not a graph")
+    with Service(copy) as service:
+        code = service.wait()
+    lost = [] if code == 1 else [f"the exit code is {code}"]
+    lost += [
+        f"it does not say {words!r}: {service.said}"
+        for words in ("cannot load", "Triton ended while starting")
+        if words not in service.said
+    ]
+    return Seen(None, None, 0, lost, "exit code 1, which says why")
+
+
+def full_outputs(repository: Path, folder: Path) -> Seen:
+    """No room for results: REST says so, and Triton goes on."""
+    outputs = folder / "outputs"
+    outputs.mkdir()
+
+    def status() -> int:
+        return rest.status(service.rest, rest.upload(CLIPS[CLIP.name]))
+
+    with Service(repository, outputs=outputs, within=own_disk(outputs, 8)) as service:
+        service.wait_until_ready()
+        statuses = [status()]
+        with Busy(service) as busy:
+            service.fill(outputs)
+            statuses.append(status())
+            busy.wait_for_answers(CONCURRENCY)
+            service.empty(outputs)
+            statuses.append(status())
+    lost = [] if statuses == [200, 507, 200] else [f"REST answered {statuses}"]
+    note = "REST answers 200, 507 while full, then 200; Triton goes on"
+    return Seen(None, None, busy.answered, [*busy.lost, *lost], note)
+
+
+def full_shared_memory(repository: Path, folder: Path) -> Seen:
+    """No room in /dev/shm: clips are answered as before, from what was taken at the start."""
+    with Service(repository, within=own_disk(SHM, 256)) as service:
+        service.wait_until_ready()
+        with Client(service.grpc_url, retry_seconds=0, timeout=TIMEOUT) as client:
+            sent = [SAMPLES / "story.ogg", CLIP] * 3
+            wants: dict[str, Any] = {"granularity": "frame", "embedding": True}
+            expected = [arrays_of(client.predict(clip, **wants)) for clip in sent]
+            tolerance = TOLERANCE[client.model_info().precision]
+            service.fill(SHM)
+            outcomes = client.predict_many(sent, **wants)
+            lost = [
+                trouble
+                for outcome, wanted in zip(outcomes, expected, strict=True)
+                if (trouble := _trouble(outcome, wanted, tolerance))
+            ]
+    return Seen(None, None, len(sent) - len(lost), lost, "clips are answered as before")
+
+
+OTHERS: dict[str, Callable[[Path, Path], Seen]] = {
+    "told to end (SIGTERM)": drain,
+    "corrupt model at the start": corrupt,
+    "outputs/ full": full_outputs,
+    "/dev/shm full": full_shared_memory,
+}
+"""What needs a service of its own, as it must start or end in its course."""
