@@ -152,7 +152,10 @@ def test_a_mistake_is_explained_where_one_looks(chinese_visit: Visit, visit: Vis
     for visitor, sentence in ((visit, "Choose or record"), (chinese_visit, "请先选择")):
         visitor.button.click()
         expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence)
-    for visitor, sentence in ((visit, "use the tab “Long recording”"), (chinese_visit, "使用“长录音”标签页")):
+    for visitor, sentence in (
+        (visit, "use the tab “Long recording”"),
+        (chinese_visit, "使用“长录音”标签页"),
+    ):
         visitor.drop("long.wav", silence(40))
         visitor.button.click()
         expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence, timeout=PATIENCE)
