@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -141,26 +140,22 @@ class Uploads:
         if door is None:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        part = _Part(headers.get("content-type", ""))
+        most = door.most
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
-            body = message.get("body", b"")
-            seen += len(body)
-            # FastAPI answers with it, as with every HTTPException while it reads a body.
-            if part.add(body) > door.limit + ENVELOPE_BYTES:
-                raise too_large(door.limit)
-            if seen > door.most:
+            seen += len(message.get("body", b""))
+            if seen > most:
+                # FastAPI answers with it, as with every HTTPException while it reads a body.
                 raise too_large(door.limit, door.files)
             return message
 
         with self._metrics.request(door.source) as observed:
             scope.setdefault("state", {})["observed"] = observed
-            stated = headers.get("content-length", "")
-            if stated.isdigit() and int(stated) > door.most:
+            stated = Headers(scope=scope).get("content-length", "")
+            if stated.isdigit() and int(stated) > most:
                 problem = too_large(door.limit, door.files)
                 observed.outcome = problem.code
                 await response_of(problem)(scope, receive, send)
@@ -171,33 +166,6 @@ class Uploads:
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
         return next((self._doors[p] for p in self._doors if scope["path"].startswith(p)), None)
-
-
-class _Part:
-    """How much of a form's part has come in: a file is refused before all of it has.
-
-    Args:
-        content_type: Of the request; without a boundary all of it is one part.
-    """
-
-    def __init__(self, content_type: str) -> None:
-        _, options = parse_options_header(content_type)
-        boundary = options.get(b"boundary")
-        self._delimiter = b"--" + boundary if boundary else None
-        self._tail = b""
-        self._size = 0
-
-    def add(self, body: bytes) -> int:
-        """Takes more of the request; returns the bytes since the last delimiter."""
-        self._size += len(body)
-        if self._delimiter is not None:
-            # A delimiter may come in two pieces.
-            window = self._tail + body
-            found = window.rfind(self._delimiter)
-            if found >= 0:
-                self._size = len(window) - found - len(self._delimiter)
-            self._tail = window[1 - len(self._delimiter) :]
-        return self._size
 
 
 def observe(request: Request, problem: Problem) -> None:
