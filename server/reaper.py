@@ -23,6 +23,14 @@ POLL_SECONDS = 0.05
 KILLED_SECONDS = 10.0
 """For what SIGKILL does at once, unless the kernel is busy."""
 
+TEMPORARY = Path("/tmp")
+"""Where Triton's Python backend makes its folder, whatever TMPDIR says."""
+
+SAME_SECONDS = 1.0
+"""How far the two clocks may be apart that a process and a folder are dated by."""
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
 DONE = b"done"
 
 
@@ -51,17 +59,37 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def remove_environments(since: float) -> None:
-    """Removes the empty folder that Triton's Python backend makes, and forgets when killed.
+def environments() -> set[Path]:
+    """The folders that Triton's Python backends have made, one for each Triton."""
+    return set(TEMPORARY.glob("python_env_*"))
 
-    Args:
-        since: When Triton was started, in seconds since the epoch. An empty folder of another
-            Triton that was started later goes as well, which does not need it either.
+
+def remove_environments() -> None:
+    """Removes the empty folders that Triton's Python backend makes, and forgets when killed.
+
+    Nothing says whose a folder is, and a Triton aborts at its end when its own is missing. So a
+    folder stays as long as any Triton runs that is older than it.
     """
-    for folder in Path("/tmp").glob("python_env_*"):
+    started = _started()
+    for folder in environments():
         with suppress(OSError):  # Another user's, or gone, or in use.
-            if folder.stat().st_ctime >= since:
+            made = folder.stat().st_ctime
+            if not any(each < made + SAME_SECONDS for each in started):
                 folder.rmdir()
+
+
+def _started() -> list[float]:
+    """When each tritonserver that runs was started, in seconds since the epoch."""
+    since_boot = float(Path("/proc/uptime").read_text().split()[0])
+    booted = time.time() - since_boot
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            name, _, fields = path.read_bytes().rpartition(b")")
+            state, *rest = fields.split()
+            if name.endswith(b"(tritonserver") and state not in (b"Z", b"X"):
+                found.append(booted + int(rest[18]) / TICKS_PER_SECOND)
+    return found
 
 
 def _lives(group: int, only: int | None = None) -> bool:
@@ -76,22 +104,23 @@ def _lives(group: int, only: int | None = None) -> bool:
 
 
 def main() -> None:
-    """``reaper.py PREFIX SECONDS``: takes Triton's process group from standard input."""
+    """``reaper.py PREFIX SECONDS``: takes Triton's process group, and its folder, from stdin."""
     prefix, patience = sys.argv[1], float(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    started = time.time()
     # Until the launcher is gone.
-    told = sys.stdin.buffer.read().split()
-    if DONE in told:
+    words = sys.stdin.buffer.read().split()
+    if DONE in words:
         return
-    for group in map(int, told[-1:]):
+    for group in map(int, words[:1]):
         # It answers what it has accepted, if it can.
         deadline = time.monotonic() + patience
         while _lives(group, only=group) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         kill_group(group)
-    remove_environments(started)
+    for folder in words[1:]:
+        remove(Path(os.fsdecode(folder)))
+    remove_environments()
     remove_files(prefix)
 
 

@@ -20,7 +20,7 @@ from typing import IO
 
 from server import process, wheel
 from server.errors import ServerError
-from server.reaper import SHM, remove, remove_environments, remove_files
+from server.reaper import SHM, environments, remove, remove_environments, remove_files
 from server.settings import Settings
 from server.stop import Stop
 
@@ -58,6 +58,9 @@ NEVER = Stop()
 class Triton:
     """Runs tritonserver for the length of a ``with`` block.
 
+    Attributes:
+        environment: The folder that its Python backend has outside of it all, if it is known.
+
     Example:
         with Triton(Settings()) as triton:
             triton.wait_until_ready(timeout=60)
@@ -69,7 +72,9 @@ class Triton:
         self._process: subprocess.Popen[bytes] | None = None
         self._backends: tempfile.TemporaryDirectory[str] | None = None
         self._reaper: process.Reaper | None = None
-        self._ready, self._started = False, time.time()
+        self._ready = False
+        self.environment: Path | None = None
+        self._environments: set[Path] = set()
         # Its own, since a process may run several: what one leaves is not another's.
         self._prefix = OWNED_PREFIX.format(pid=os.getpid()) + secrets.token_hex(3) + "-"
 
@@ -88,7 +93,8 @@ class Triton:
         _check_ports(self.settings)
         installed = wheel.find()
         _remove_stale_files()
-        self._ready, self._started = False, time.time()
+        self._ready = False
+        self._environments = environments()
         self._reaper = process.Reaper(self._prefix, STOP_SECONDS)
         self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
         try:
@@ -167,6 +173,7 @@ class Triton:
                 )
             time.sleep(0.1)
         self._ready = True
+        self._note_environment()
 
     def kill(self) -> None:
         """Ends Triton at once, as a crash would; `stop` still has to clean up."""
@@ -183,13 +190,23 @@ class Triton:
             process.end(running, "Triton", STOP_SECONDS, stop)
         elif running is not None:
             process.kill(running)
-        remove_environments(self._started)
+        if self.environment is not None:
+            remove(self.environment)
+            self.environment = None
+        remove_environments()
         if self._backends is not None:
             self._backends.cleanup()
         remove_files(self._prefix)
         if self._reaper is not None:
             self._reaper.release()
             self._reaper = None
+
+    def _note_environment(self) -> None:
+        """Finds the folder that the Python backend made, unless another Triton made its own too."""
+        made = environments() - self._environments
+        if len(made) == 1 and self._reaper is not None:
+            [self.environment] = made
+            self._reaper.own(self.environment)
 
     def _arguments(self) -> list[str]:
         backends = self._backends.name if self._backends else ""
@@ -233,7 +250,7 @@ def _check_ports(settings: Settings) -> None:
             except OSError as error:
                 raise ServerError(
                     f"cannot listen on {host}:{port} ({error.strerror}): end what uses it, or "
-                    f"choose another with --{option}-port"
+                    f"choose another port, for example make run ARGS='--{option}-port {port + 10}'"
                 ) from error
 
 
