@@ -1,4 +1,7 @@
-"""Shared fixtures: a tiny checkpoint, its export, and a real Triton that serves it."""
+"""Shared fixtures: a tiny checkpoint, its export, and a real Triton that serves it.
+
+PyTorch and FunASR take ten seconds to import, and are left to the tests that need them.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,13 @@ from shutil import copytree, ignore_patterns
 
 import numpy as np
 import pytest
-import torch
+from filelock import FileLock
 
 from benchmarks.launch import ROOT, SAMPLES, free_ports
 from emotion2vec_client import Client
 from emotion2vec_client.cli.files import SUFFIXES
-from export import replica
-from export.__main__ import main as export_main
-from export.checkpoint import read_config
-from export.published import TOKENS_TEXT
-from export.replica import Size
 from server.triton import Settings, Triton
 
-TINY = Size(
-    embed_dim=64,
-    heads=4,
-    prenet_depth=1,
-    depth=2,
-    mlp_ratio=2.0,
-    frontend_channels=16,
-    decoder_dim=32,
-)
 READY_SECONDS = 120
 
 WriteCheckpoint = Callable[..., Path]
@@ -41,40 +30,56 @@ def recordings() -> list[Path]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what is marked ``gpu`` where PyTorch sees none."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
                 item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
 
 
 @pytest.fixture(scope="session")
 def write_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> WriteCheckpoint:
-    """Writes a tiny checkpoint folder in the published form, with anything in it changed."""
+    """Writes a tiny checkpoint folder in the published form; see `tests.checkpoints.write`."""
+    from tests import checkpoints
 
-    def write(
-        size: Size = TINY,
-        tokens: str = TOKENS_TEXT,
-        change_config: Callable[[dict], None] = lambda config: None,
-        change_state: Callable[[dict], None] = lambda state: None,
-        change_members: Callable[[dict], None] = lambda members: None,
-    ) -> Path:
+    def write(*changes: object, **named: object) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint")
-        config = replica.config(size)
-        read = read_config(replica.config_text(config))
-        members = replica.stored_members(replica.draw_state(read["model_conf"]))
-        change_config(config)
-        change_state(members["model"])
-        change_members(members)
-        replica.write_folder(folder, config, members, tokens)
+        checkpoints.write(folder, *changes, **named)  # type: ignore[arg-type]
         return folder
 
     return write
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(write_checkpoint: WriteCheckpoint) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a folder that all workers of a run share, by the first that asks for it."""
+    own = tmp_path_factory.getbasetemp()
+    base = own.parent if own.name.startswith("popen-") else own
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        with FileLock(base / f"{name}.lock"):
+            if not (base / name).is_dir():
+                unfinished = base / f"{name}.unfinished"
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(base / name)
+        return base / name
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(made_once: Callable[..., Path]) -> Path:
     """A complete checkpoint folder."""
-    return write_checkpoint()
+
+    def make(folder: Path) -> None:
+        from tests import checkpoints
+
+        checkpoints.write(folder)
+
+    return made_once("checkpoint", make)
 
 
 @pytest.fixture(scope="session")
@@ -91,12 +96,19 @@ def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], P
 
 
 @pytest.fixture(scope="session")
-def tiny_repository(tiny_checkpoint: Path, empty_repository: Callable[[], Path]) -> Path:
+def tiny_repository(
+    made_once: Callable[..., Path], tiny_checkpoint: Path, empty_repository: Callable[[], Path]
+) -> Path:
     """A model repository with the tiny checkpoint exported into it."""
-    repository = empty_repository()
-    arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
-    assert export_main([*arguments, "--precision", "fp32", "--seed", "1"]) == 0
-    return repository
+
+    def make(folder: Path) -> None:
+        from export.__main__ import main
+
+        repository = empty_repository().rename(folder / "model_repository")
+        arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
+        assert main([*arguments, "--precision", "fp32", "--seed", "1"]) == 0
+
+    return made_once("tiny", make) / "model_repository"
 
 
 def settings_for(repository: Path) -> Settings:

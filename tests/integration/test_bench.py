@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
+from benchmarks.launch import Program, wait_until
 from server.triton import Triton
 from tests.conftest import ROOT, free_ports
 
@@ -111,22 +114,21 @@ def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arrivals", ["0", "5"])
-def test_the_users_run_in_locust_alone(triton: Triton, arrivals: str) -> None:
+def test_the_users_run_in_locust_alone(triton: Triton, url: str, arrivals: str) -> None:
     command = [sys.executable, "-m", "locust", "-f", "benchmarks/locustfile.py", "GrpcUser"]
-    done = subprocess.run(
-        [
-            *command,
-            *("--headless", "--users=2", "--run-time=2", "--longest=3", "--stop-timeout=30"),
-            f"--host=127.0.0.1:{triton.settings.grpc_port}",
-            f"--arrivals={arrivals}",
-            "--json",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert '"name": " 3 s"' in done.stdout
-    assert '"name": " 5 s"' not in done.stdout
+    options = ["--headless", "--users=2", "--longest=3", "--stop-timeout=30", "--json"]
+    with (
+        InferenceServerClient(url) as raw,
+        Program([*command, *options, f"--host={url}", f"--arrivals={arrivals}"]) as users,
+    ):
+
+        def answered() -> int:
+            [stats] = raw.get_inference_statistics("emotion2vec").model_stats
+            return stats.inference_stats.success.count
+
+        before = answered()
+        # Two rounds of all lengths.
+        wait_until(lambda: answered() >= before + 6, "the users send clips")
+        assert users.end(signal.SIGINT) == 0
+    assert '"name": " 3 s"' in users.said
+    assert '"name": " 5 s"' not in users.said

@@ -31,6 +31,7 @@ SERVES = (RUN_ALL, ".venv/bin/python -m server --gateway --production")
 ELSEWHERE = {
     "docker ": "needs Docker and a GPU",
     "make bench": "takes minutes; tests/integration/test_bench.py runs a short one",
+    "make (test|proofs)": "is what runs this",
     r".*speech\.example\.org": "names a server that does not exist",
 }
 """Commands that are not run here, and why."""

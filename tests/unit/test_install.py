@@ -13,7 +13,8 @@ import pytest
 from export import install, verify
 from export.__main__ import main
 from export.errors import ExportError
-from tests.conftest import ROOT, TINY
+from tests.checkpoints import TINY
+from tests.conftest import ROOT
 
 CARD = {"target": "cpu", "precision": "fp32", "embed_dim": TINY.embed_dim}
 

@@ -16,7 +16,8 @@ from export import pipeline, replica
 from export.__main__ import main
 from export.errors import ExportError, HubUnreachableError
 from export.published import LARGE
-from tests.conftest import ROOT, TINY
+from tests.checkpoints import TINY
+from tests.conftest import ROOT
 from tests.hubs import LoopbackHub
 
 
