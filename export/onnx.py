@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import warnings
 from pathlib import Path
 
 import torch
@@ -47,7 +48,9 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
     for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            # Of PyTorch's own exporter.
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
             program = torch.onnx.export(
                 encoder,
                 tuple(torch.from_numpy(array) for array in example.inputs().values()),
