@@ -9,14 +9,13 @@ import socket
 import sys
 from importlib.metadata import version
 
-import uvicorn
-
 from emotion2vec_client import Emotion2VecError
 from gateway.app import create_app
 from gateway.check import SettingsError, check_outputs, complain, listen, read_settings
+from gateway.page import end_streams
+from gateway.serving import Server, log_lines
 from gateway.settings import Settings
 
-GRACE_SECONDS = 10
 READY_SECONDS = 600
 
 
@@ -41,23 +40,14 @@ def main() -> int:
     except SettingsError as error:
         complain(error)
         return 1
+    log_lines()
     with listener:
         return asyncio.run(_serve(settings, listener, options.restarts))
 
 
 async def _serve(settings: Settings, listener: socket.socket, restarts: int | None) -> int:
     app = create_app(settings, restarts)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            # A start that fails shall be seen, and not run on without half of the application.
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
+    server = Server(app, settings.grace, on_stop=lambda: end_streams(app))
     announcing = asyncio.create_task(
         _announce(app.state.recogniser.client, settings.triton_url, listener)
     )

@@ -23,7 +23,7 @@ ALWAYS = 2
 class Admission:
     """Counts what is in flight, and measures how long it is waited for.
 
-    Whoever comes in has a place in the queue. How long the last answers took, each divided by its
+    Each request has a place in the queue. How long the last answers took, each divided by its
     place, says what a place costs; the middle one is taken for each place of the next answer. To
     that comes what nineteen of twenty did not exceed it by: clips differ in length, come out in
     batches, and wait now and then for something that no further place adds to. The most would shut
@@ -32,7 +32,7 @@ class Admission:
 
     Args:
         most: Never more than this at once.
-        max_wait: Seconds; whoever might wait longer is refused at once.
+        max_wait: Seconds; a request that might wait longer is refused at once.
     """
 
     def __init__(self, most: int, max_wait: float) -> None:
@@ -69,7 +69,7 @@ class Admission:
     def _refusal(self) -> Problem | None:
         if self._in_flight >= self._most:
             return overloaded(
-                f"{self._in_flight} recognitions are being worked on, and there is no room for "
+                f"{self._in_flight} recognitions are under way, and there is no room for "
                 "more: try again in a second"
             )
         if self._in_flight < ALWAYS or not self._answers:
@@ -83,6 +83,6 @@ class Admission:
         if wait <= self._max_wait:
             return None
         return overloaded(
-            f"the answer might take {wait:.0f} s, and more than {self._max_wait:g} s is not "
-            "promised: try again in a second"
+            f"the answer might take {wait:.0f} s, and {self._max_wait:g} s is the most that is "
+            "accepted: try again in a second"
         )

@@ -67,7 +67,7 @@ async def predict(
         raise Problem(
             422,
             "too_many_files",
-            f"the request has {len(audio)} files, and {settings.max_files} are taken at once "
+            f"the request has {len(audio)} files, and one request may have {settings.max_files} "
             "(E2V_MAX_FILES): send them in several requests",
         )
 

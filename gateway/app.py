@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -17,8 +18,11 @@ from gateway.handlers import add_handlers
 from gateway.metrics import Metrics
 from gateway.outputs import Store
 from gateway.recognition import Recogniser, connect
+from gateway.serving import CutOff
 from gateway.settings import Settings
 from gateway.timelines import Timelines
+
+log = logging.getLogger(__name__)
 
 PRUNE_SECONDS = 60.0
 
@@ -67,12 +71,13 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
     app.state.recogniser = recogniser
     app.state.metrics = metrics
     app.state.timelines = timelines
-    app.include_router(api.router)
-    app.include_router(timeline_api.router)
-    app.include_router(operation.router)
-    add_handlers(app)
+    routers = (api.router, timeline_api.router, operation.router)
+    for router in routers:
+        app.include_router(router)
+    add_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)])
     page.mount(app, recogniser, metrics, settings)
     # The last added is the first to see a request.
+    app.add_middleware(CutOff)
     doors = {
         "/api/timeline": Door("timeline", settings.max_recording_bytes),
         "/api/": Door("api", settings.max_upload_bytes, settings.max_files),
@@ -94,6 +99,8 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
 
 async def _prune(store: Store, timelines: Timelines) -> None:
     while True:
-        await asyncio.to_thread(store.prune)
+        removed = await asyncio.to_thread(store.prune)
+        if removed and not store.keeps:
+            log.warning("removed %d results of earlier runs (E2V_KEEP_RESULTS=0)", removed)
         timelines.prune()
         await asyncio.sleep(PRUNE_SECONDS)

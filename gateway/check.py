@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from gateway.settings import Settings
 
@@ -44,8 +45,7 @@ def read_settings(production: bool = False) -> Settings:
         settings = Settings()
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            name = "E2V_" + "_".join(str(part) for part in problem["loc"]).upper()
-            problems.append(f"{name} cannot be used: {problem['msg']}")
+            problems.append(_sentence(problem))
         raise SettingsError("\n".join(problems)) from error
     if production and not _is_loopback(settings.host) and not settings.api_keys:
         problems.append(
@@ -55,6 +55,29 @@ def read_settings(production: bool = False) -> Settings:
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+EXPECTED = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "{le:g} or less",
+}
+"""What to give, by pydantic's kinds of errors."""
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """What is wrong with a variable; no error here is about a secret."""
+    name, *_ = problem["loc"]
+    variable = f"E2V_{str(name).upper()}"
+    context = problem.get("ctx", {})
+    if problem["type"] in EXPECTED:
+        expected = EXPECTED[problem["type"]].format(**context)
+        return f"{variable} is {problem['input']!r}: give {expected}"
+    # Our own sentence, which has the value, or a kind that no setting of today gives.
+    return f"{variable} cannot be used: {context.get('error', problem['msg'])}"
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -114,11 +137,16 @@ def main() -> int:
     """Returns the exit code: 0 where the gateway could start."""
     parser = argparse.ArgumentParser(prog="python -m gateway.check", description=__doc__)
     parser.add_argument("--production", action="store_true", help="refuse to be open to a network")
+    parser.add_argument(
+        "--grace", action="store_true", help="print the seconds in which a gateway ends"
+    )
     options = parser.parse_args()
     try:
         settings = read_settings(options.production)
         check_outputs(settings)
         listen(settings).close()
+        if options.grace:
+            print(settings.grace)
     except SettingsError as error:
         complain(error)
         return 1

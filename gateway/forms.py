@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Literal, get_origin
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
+from emotion2vec_client import Segmentation
 from gateway.outputs import Store
 from gateway.problems import Problem, nothing_kept
 
 Embedding = Literal["none", "file", "inline"]
+
+FORM = "multipart/form-data"
+
+OPTIONS = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
+"""Which options each segmentation has."""
 
 EXPECTED = {
     "granularity": "use 'utterance' or 'frame'",
@@ -40,7 +47,7 @@ async def only_known_fields(request: Request) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
-            raise Problem(422, "bad_option", f"{name!r} is no field of this form: {hint}")
+            raise Problem(422, "bad_option", f"{name!r} is not a field of this form: {hint}")
         times = len(form.getlist(name))
         if times > 1 and not known[name]:
             raise Problem(422, "bad_option", f"{name!r} is given {times} times: send it once")
@@ -72,15 +79,38 @@ def choose_embedding(
     return chosen
 
 
+def is_form(request: Request) -> bool:
+    """Whether a request says that it is a form with files."""
+    return request.headers.get("content-type", "").lower().startswith(FORM)
+
+
+def missing_file() -> Problem:
+    """For a request that is not a form with a file."""
+    return Problem(
+        400,
+        "missing_file",
+        f"the request has no file: send {FORM} with the recording in the field 'audio', as "
+        "'curl -F audio=@happy.wav' does",
+    )
+
+
+def check_segmentation(segmentation: Segmentation, seconds: Mapping[str, float | None]) -> None:
+    """Raises Problem for an option that belongs to the other segmentation."""
+    for name, value in seconds.items():
+        if value is not None and name not in OPTIONS[segmentation]:
+            other = "vad" if segmentation == "fixed" else "fixed"
+            raise Problem(
+                422,
+                "bad_option",
+                f"{name} is an option of segmentation={other}, and segmentation is "
+                f"{segmentation!r}: leave one of the two out",
+            )
+
+
 def problem_of_validation(error: RequestValidationError) -> Problem:
     """Translates what FastAPI finds wrong with a form."""
     first = error.errors()[0]
     field = str(first["loc"][-1])
     if field not in EXPECTED:
-        return Problem(
-            400,
-            "missing_file",
-            "the request has no file: send a multipart form with the recording in the field "
-            "'audio'",
-        )
+        return missing_file()
     return Problem(422, "bad_option", f"{field} is {first['input']!r}: {EXPECTED[field]}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
-from gateway.forms import problem_of_validation
+from gateway.forms import is_form, missing_file, problem_of_validation
 from gateway.guard import observe, response_of
 from gateway.problems import Problem
 from gateway.schema import ProblemBody
@@ -27,9 +29,6 @@ MEANINGS = {
     507: "the result could not be saved",
 }
 
-CODES = {404: "not_found", 405: "wrong_method"}
-"""Codes of the errors that FastAPI itself finds."""
-
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of a route, for its description."""
@@ -39,8 +38,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Makes every error a `Problem` in JSON."""
+def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Makes every error a `Problem` in JSON.
+
+    Args:
+        app: The application.
+        routes: Of its addresses, to tell the methods that each takes.
+    """
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
@@ -53,7 +57,39 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        code = CODES.get(error.status_code, "bad_request")
-        sentence = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
-        problem = Problem(error.status_code, code, sentence, error.headers)
+        called = f"{request.method} {request.url.path}"
+        if error.status_code == 404:
+            problem = Problem(404, "not_found", f"{called}: no such address; /docs lists all")
+        elif error.status_code == 405:
+            allowed = _allowed(request, routes) or "GET"
+            sentence = f"{request.url.path} does not take {request.method}: use {allowed}"
+            problem = Problem(405, "wrong_method", sentence, {"Allow": allowed})
+        elif request.method == "POST" and not is_form(request):
+            # Any bytes may be read as a form of another kind, and be a broken one.
+            problem = missing_file()
+        else:
+            detail = error.detail.rstrip(".")
+            sentence = f"{called}: {detail}; /docs says what to send"
+            problem = Problem(error.status_code, "bad_request", sentence, error.headers)
         return await on_problem(request, problem)
+
+    @app.exception_handler(Exception)
+    async def on_fault(request: Request, error: Exception) -> JSONResponse:
+        # The log has the traceback.
+        return response_of(
+            Problem(
+                500,
+                "failed",
+                "the gateway has an error of its own: try again, and if that does not help, look "
+                "into its log",
+            )
+        )
+
+
+def _allowed(request: Request, routes: Sequence[BaseRoute]) -> str:
+    """The methods that an address takes."""
+    methods: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods - {"HEAD"}))

@@ -178,10 +178,14 @@ class Store:
         finally:
             shutil.rmtree(doomed)
 
-    def prune(self) -> None:
-        """Removes what is too old or too many, and what a crash left unfinished."""
+    def prune(self) -> int:
+        """Removes what is too old or too many, and what a crash left unfinished.
+
+        Returns:
+            How many results were removed.
+        """
         if not self.root.is_dir():
-            return
+            return 0
         now = time.time()
         results: list[tuple[float, str]] = []
         for entry in os.scandir(self.root):
@@ -196,6 +200,11 @@ class Store:
             elif FOLDER.fullmatch(entry.name):
                 results.append((age, entry.path))
         results.sort()
-        for rank, (age, path) in enumerate(results):
-            if rank >= self._keep_results or age > self._keep_seconds:
-                shutil.rmtree(path, ignore_errors=True)
+        doomed = [
+            path
+            for rank, (age, path) in enumerate(results)
+            if rank >= self._keep_results or age > self._keep_seconds
+        ]
+        for path in doomed:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(doomed)

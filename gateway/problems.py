@@ -60,7 +60,7 @@ def nothing_kept() -> Problem:
     return Problem(
         422,
         "bad_option",
-        "this service keeps no files (E2V_KEEP_RESULTS=0), and so leaves no embedding.npy: send "
+        "this service keeps no files (E2V_KEEP_RESULTS=0), so there is no embedding.npy: send "
         "embedding=inline to get the numbers in the answer",
     )
 

@@ -22,7 +22,7 @@ def connect(settings: Settings, timeout: float) -> AsyncClient:
     return AsyncClient(
         settings.triton_url,
         timeout=timeout,
-        # Whoever asked is told at once, and decides when to try again.
+        # The caller is told at once, and decides when to try again.
         retry_seconds=0,
         api_key=key.get_secret_value() if key else None,
     )

@@ -14,6 +14,9 @@ from emotion2vec_client import endpoint
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """As browsers write it in the header Origin."""
 
+GRACE_SECONDS = 5.0
+"""What an answer takes beside its recognition: the upload, and saving."""
+
 
 class Settings(BaseSettings):
     """One field per variable: ``E2V_`` and the name in capitals. docs/gateway.md has the table."""
@@ -29,7 +32,7 @@ class Settings(BaseSettings):
     timeout: float = Field(default=30.0, gt=0, description="seconds that a recognition may take")
     max_in_flight: int = Field(default=256, ge=1, description="recognitions at once; more get 429")
     max_wait: float = Field(
-        default=30.0, gt=0, description="seconds; who would wait longer gets 429 at once"
+        default=30.0, gt=0, description="seconds; a request that would wait longer gets 429"
     )
     max_upload_bytes: int = Field(
         default=10 * 2**20, ge=1, description="largest file; larger get 413"
@@ -44,7 +47,9 @@ class Settings(BaseSettings):
     )
     outputs: Path = Field(default=Path("outputs"), description="folder of the results")
     keep_results: int = Field(
-        default=1000, ge=0, description="results kept; the oldest go first; 0 writes none"
+        default=1000,
+        ge=0,
+        description="results kept; the oldest go first; 0 writes none, and removes earlier ones",
     )
     keep_hours: float = Field(default=168.0, gt=0, description="hours that a result is kept")
     keep_audio: bool = Field(default=True, description="whether a result has its audio")
@@ -54,6 +59,11 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may call, separated by commas, or *"
     )
+
+    @property
+    def grace(self) -> float:
+        """Seconds in which a gateway that is told to stop answers what it has accepted."""
+        return self.timeout + GRACE_SECONDS
 
     @field_validator("triton_url")
     @classmethod
@@ -74,7 +84,7 @@ class Settings(BaseSettings):
         for origin in value:
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"{origin!r} is no origin: use scheme://host or scheme://host:port in small "
-                    "letters and without a path, or * for all"
+                    f"{origin!r} is not an origin: use scheme://host or scheme://host:port in "
+                    "lower case and without a path, or * for all"
                 )
         return value

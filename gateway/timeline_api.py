@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFil
 from emotion2vec_client import Segmentation
 from gateway.answers import response_with
 from gateway.api import unless_gone
-from gateway.forms import Embedding, choose_embedding, only_known_fields
+from gateway.forms import Embedding, check_segmentation, choose_embedding, only_known_fields
 from gateway.handlers import documented
 from gateway.outputs import short_name
 from gateway.problems import RETRY_SECONDS, Problem
@@ -70,7 +70,7 @@ async def start(
 ) -> Response:
     """Answers 202 with a job to ask about, or with the result if it is there within `wait`.
 
-    The job goes on without whoever asked; DELETE ends it.
+    The job goes on when the client has gone; DELETE ends it.
     """
     timelines = _timelines(request)
     wanted = choose_embedding(embedding, extract_embedding, request.app.state.recogniser.store)
@@ -80,6 +80,7 @@ async def start(
         "window": window,
         "hop": hop,
     }
+    check_segmentation(segmentation, seconds)
     data = await audio.read()
     await audio.close()
     name = short_name(audio.filename)
@@ -88,7 +89,7 @@ async def start(
     try:
         await unless_gone(request, timelines.wait(job, wait))
     except Problem:
-        # Nobody has been told of this job.
+        # The client does not know this job.
         await timelines.cancel(job)
         raise
     if job.problem is not None:

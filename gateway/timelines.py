@@ -40,7 +40,7 @@ class Job:
     """One recording.
 
     Attributes:
-        id: Nobody can guess it: whoever knows it may ask about the job and cancel it.
+        id: It cannot be guessed: a client that knows it may ask about the job and cancel it.
         filename: What its owner calls it.
         state: Where it stands.
         progress: Share of the recording that is recognised, 0 to 1; it never falls.
@@ -102,7 +102,7 @@ class Timelines:
         running = sum(job.state == "running" for job in self._jobs.values())
         if running >= self._settings.max_recordings:
             raise overloaded(
-                f"{running} recordings are being worked on, and there is no room for more: try "
+                f"{running} recordings are under way, and there is no room for more: try "
                 "again in a minute",
                 retry_seconds=60,
             )
@@ -120,7 +120,7 @@ class Timelines:
             raise Problem(
                 404,
                 "not_found",
-                f"there is no timeline {key!r}: it may be too old, or the gateway was started anew",
+                f"there is no timeline {key!r}: it may be too old, or the gateway was restarted",
             )
         return self._jobs[key]
 
@@ -213,7 +213,8 @@ class Timelines:
                 422,
                 "bad_option",
                 f"embedding is 'inline': {len(timeline.segments)} segments have {numbers.size} "
-                f"numbers, and an answer takes {MOST_INLINE}: use 'file', or longer segments",
+                f"numbers, and an answer takes {MOST_INLINE} at most: use 'file', or longer "
+                "segments",
             )
         files = _files(timeline, numbers if embedding == "file" else None)
         answer = self._store.save(result, files, timeline.timestamp)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from server.errors import ServerError
-from server.process import gateway_can_start, run_command
+from server.process import gateway_grace, run_command
 from server.production import check, is_loopback
 from server.settings import Settings
 from server.stop import Stop, StopRequested
@@ -75,11 +75,12 @@ def main() -> int:
             check(settings)
         elif not is_loopback(settings.host):
             print(OPEN_WARNING.format(settings=settings), file=sys.stderr, flush=True)
-        if gateway and not gateway_can_start(production):
+        grace = gateway_grace(production) if gateway else None
+        if gateway and grace is None:
             stop.check()
             return 1
         print("server: starting Triton ...", flush=True)
-        Supervisor(settings, gateway=gateway, stop=stop).run(on_ready)
+        Supervisor(settings, grace=grace, stop=stop).run(on_ready)
     except ServerError as error:
         print(f"server: {error}", file=sys.stderr)
         return 1

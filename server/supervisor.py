@@ -30,16 +30,18 @@ class Supervisor:
 
     Args:
         settings: How Triton is started.
-        gateway: Whether the gateway runs beside it.
+        grace: Seconds that the gateway beside it takes to end; None without a gateway.
         stop: Ends it.
     """
 
-    def __init__(self, settings: Settings, *, gateway: bool, stop: Stop) -> None:
+    def __init__(self, settings: Settings, *, grace: float | None, stop: Stop) -> None:
         self._settings = settings
         self._stop = stop
         self._triton = Triton(settings)
         self._counts = Restarts()
-        self._gateway = Gateway(settings.local_url, self._counts.file) if gateway else None
+        self._gateway = (
+            None if grace is None else Gateway(settings.local_url, self._counts.file, grace)
+        )
         self._health: Health | None = None
         self._reload = False
         self._restarts: deque[float] = deque()

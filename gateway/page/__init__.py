@@ -11,6 +11,8 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from gradio.routes import App
+from starlette.routing import Mount
 
 from gateway.metrics import Metrics
 from gateway.page.build import build
@@ -18,7 +20,7 @@ from gateway.page.language import TEXTS, Localised
 from gateway.recognition import Recogniser
 from gateway.settings import Settings
 
-__all__ = ["UPLOADS", "mount"]
+__all__ = ["UPLOADS", "end_streams", "mount"]
 
 STATIC = Path(__file__).parent / "static"
 SAMPLES = STATIC.parents[2] / "samples"
@@ -68,3 +70,10 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
             pwa=False,
             mcp_server=False,
         )
+
+
+def end_streams(app: FastAPI) -> None:
+    """Ends the stream that each open page holds: the gateway would wait for it in vain."""
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, App):
+            route.app.stop_event.set()

@@ -24,8 +24,13 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("E2V_TIMOUT", "3", "E2V_TIMOUT is not a setting: did you mean E2V_TIMEOUT?"),
         ("E2V_QUX", "1", "E2V_QUX is not a setting: docs/gateway.md lists all"),
-        ("E2V_TIMEOUT", "soon", "E2V_TIMEOUT cannot be used: Input should be a valid number"),
-        ("E2V_PORT", "99999", "E2V_PORT cannot be used: "),
+        ("E2V_TIMEOUT", "soon", "^E2V_TIMEOUT is 'soon': give a number$"),
+        ("E2V_KEEP_HOURS", "0", "^E2V_KEEP_HOURS is '0': give more than 0$"),
+        ("E2V_PORT", "abc", "^E2V_PORT is 'abc': give a whole number$"),
+        ("E2V_PORT", "99999", "^E2V_PORT is '99999': give 65535 or less$"),
+        ("E2V_MAX_FILES", "0", "^E2V_MAX_FILES is '0': give 1 or more$"),
+        ("E2V_KEEP_AUDIO", "maybe", "^E2V_KEEP_AUDIO is 'maybe': give true or false$"),
+        ("E2V_CORS_ORIGINS", "x", "^E2V_CORS_ORIGINS cannot be used: 'x' is not an origin: use"),
         ("E2V_TRITON_URL", "foo://x", "E2V_TRITON_URL cannot be used: .*url is 'foo://x'"),
     ],
 )
@@ -35,6 +40,17 @@ def test_a_variable_that_cannot_be_used_is_told(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=sentence):
         read_settings()
+
+
+def test_the_grace_for_the_server_follows_the_timeout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("E2V_TIMEOUT", "70")
+    monkeypatch.setenv("E2V_KEEP_RESULTS", "0")
+    monkeypatch.setenv("E2V_PORT", "0")
+    monkeypatch.setattr("sys.argv", ["check", "--grace"])
+    assert check.main() == 0
+    assert float(capsys.readouterr().out) == Settings().grace > 70
 
 
 def test_several_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

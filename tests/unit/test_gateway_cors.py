@@ -107,6 +107,4 @@ def test_what_is_no_origin_is_told(monkeypatch: pytest.MonkeyPatch, bad: str) ->
     with pytest.raises(SettingsError) as caught:
         read_settings()
     [sentence] = str(caught.value).splitlines()
-    assert sentence.startswith(
-        f"E2V_CORS_ORIGINS cannot be used: Value error, {bad!r} is no origin"
-    )
+    assert sentence.startswith(f"E2V_CORS_ORIGINS cannot be used: {bad!r} is not an origin")

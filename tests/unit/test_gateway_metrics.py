@@ -50,6 +50,13 @@ def test_each_recording_of_a_request_is_counted() -> None:
     assert found["emotion2vec_requests_in_flight"] == 0
 
 
+def test_there_is_no_time_of_creation() -> None:
+    metrics = Metrics()
+    with metrics.request("api"):
+        pass
+    assert b"_created" not in metrics.render(None)
+
+
 def test_work_that_outlives_its_request_is_counted_when_it_ends() -> None:
     metrics = Metrics()
     with metrics.request("timeline") as observed:

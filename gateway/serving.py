@@ -1,0 +1,106 @@
+"""The HTTP server: how it logs, and how it ends with nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from socket import socket
+
+import uvicorn
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.guard import observe, response_of
+from gateway.problems import RETRY_SECONDS, Problem
+
+FLUSH_SECONDS = 2
+"""For the last answers to reach clients that read slowly."""
+
+CUT_OFF = "ASGI callable returned without completing response."
+"""Uvicorn logs this for each answer that was cut off in the middle; our own line counts them."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, which answers what it has accepted for so long, and refuses the rest in JSON.
+
+    Args:
+        app: Has `CutOff` among its middleware.
+        grace: Seconds that answers may take once the gateway is told to stop.
+        on_stop: Called when it is told to stop.
+    """
+
+    def __init__(self, app: ASGIApp, grace: float, on_stop: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                # A start that fails shall be seen, and not run on without half of the application.
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                # Only for clients that do not read their answers: `_cut_off` comes first.
+                timeout_graceful_shutdown=int(grace) + 1 + FLUSH_SECONDS,
+            )
+        )
+        self._grace = grace
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stops listening, waits for the answers, and ends."""
+        self._on_stop()
+        cutting = asyncio.create_task(self._cut_off())
+        await super().shutdown(sockets)
+        cutting.cancel()
+
+    async def _cut_off(self) -> None:
+        await asyncio.sleep(self._grace)
+        running = list(self.server_state.tasks)
+        for task in running:
+            task.cancel()
+        if running:
+            logging.getLogger(__name__).warning(
+                "%d requests had no answer %g s after the gateway was told to stop, and were "
+                "refused with 503 (E2V_TIMEOUT sets how long they may take)",
+                len(running),
+                self._grace,
+            )
+
+
+class CutOff:
+    """Answers 503 to requests that are cancelled, as `Server` does when its time is over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            problem = Problem(
+                503,
+                "not_ready",
+                "the gateway is stopping and could not finish this request: try again in a moment",
+                {"Retry-After": str(RETRY_SECONDS)},
+            )
+            observe(Request(scope), problem)
+            if not started:
+                await response_of(problem)(scope, receive, send)
+
+
+def log_lines() -> None:
+    """Logs warnings as the gateway's other lines are: plain, and with its name in front."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("gateway: %(message)s"))
+    handler.addFilter(lambda record: record.getMessage() != CUT_OFF)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
