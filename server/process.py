@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from server import reaper
 from server.errors import ServerError
@@ -71,6 +72,10 @@ class Reaper:
         """Names the process group that is to be ended."""
         self._write(str(group).encode())
 
+    def own(self, folder: Path) -> None:
+        """Names a folder that goes with it."""
+        self._write(bytes(folder))
+
     def release(self) -> None:
         """Says that all is ended."""
         self._write(reaper.DONE)
@@ -93,12 +98,17 @@ def ended(name: str, process: subprocess.Popen[bytes], when: str) -> ServerError
     return ServerError(f"{name} ended {when} ({reason}): its own lines above may say why")
 
 
-def gateway_can_start(production: bool) -> bool:
-    """Whether the gateway accepts its settings; it has said why where it does not."""
+def gateway_grace(production: bool) -> float | None:
+    """Asks the gateway for the seconds in which it ends, by its settings.
+
+    Returns:
+        None where it does not accept its settings; it has said why.
+    """
     options = ["--production"] if production else []
-    check = [sys.executable, "-m", "gateway.check", *options]
+    check = [sys.executable, "-m", "gateway.check", "--grace", *options]
     # In a session of its own, Ctrl-C does not reach it.
-    return subprocess.run(check, check=False, start_new_session=True).returncode == 0
+    asked = subprocess.run(check, check=False, start_new_session=True, stdout=subprocess.PIPE)
+    return float(asked.stdout) if asked.returncode == 0 else None
 
 
 def run_command(command: str, stop: Stop, **environment: str) -> None:
@@ -136,14 +146,16 @@ class Gateway:
     Args:
         triton_url: Where it finds Triton.
         restarts: File descriptor from which it reads how often each part was started again.
+        grace: Seconds in which it answers what it has accepted when it is told to stop.
     """
 
-    # Its own requests get less; Triton's answer to them may still be waited for.
-    STOP_SECONDS = 15
+    STOP_SECONDS = 10
+    """What its end may take after its grace."""
 
-    def __init__(self, triton_url: str, restarts: int) -> None:
+    def __init__(self, triton_url: str, restarts: int, grace: float) -> None:
         self._triton_url = triton_url
         self._restarts = restarts
+        self._patience = grace + self.STOP_SECONDS
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -160,7 +172,7 @@ class Gateway:
         """Ends the process, when it has answered what it accepted."""
         running, self._process = self._process, None
         if running is not None:
-            end(running, "the gateway", self.STOP_SECONDS, stop)
+            end(running, "the gateway", self._patience, stop)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
