@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from shutil import copy, copytree
 
@@ -61,16 +61,20 @@ def commands(language: str, text: str) -> str:
     )
 
 
-# The same in several documents is tried once.
-SERVING = {
-    block[3].partition("#")[0]: block for block in blocks() if block[3].startswith(SERVES[1])
-}
-INSTALLING = [block for block in blocks() if block[3].startswith(INSTALLS)]
-RUN = [block for block in blocks() if commands(*block[2:]).strip()]
+def once(found: Iterable[tuple[str, str, str, str]]) -> list[object]:
+    """The blocks as parameters, in their order; those that differ in comments alone once."""
+    different = {re.sub(r" *#.*", "", block[3]): block for block in reversed(list(found))}
+    return [
+        pytest.param(*block, id=f"{block[0]}:{block[1]}")
+        for block in sorted(
+            different.values(), key=lambda block: (DOCUMENTS.index(block[0]), int(block[1]))
+        )
+    ]
 
 
-def identified(found: list[tuple[str, str, str, str]]) -> list[object]:
-    return [pytest.param(*block, id=f"{block[0]}:{block[1]}") for block in found]
+SERVING = once(block for block in blocks() if block[3].startswith(SERVES[1]))
+INSTALLING = once(block for block in blocks() if block[3].startswith(INSTALLS))
+RUN = once(block for block in blocks() if commands(*block[2:]).strip())
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +155,7 @@ def run(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("document", "line", "language", "text"), identified(RUN))
+@pytest.mark.parametrize(("document", "line", "language", "text"), RUN)
 def test_a_block_runs(
     document: str,
     line: str,
@@ -175,9 +179,7 @@ def test_a_block_runs(
     assert done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("document", "line", "language", "text"), identified(list(SERVING.values()))
-)
+@pytest.mark.parametrize(("document", "line", "language", "text"), SERVING)
 def test_what_serves_gets_ready_and_ends(
     document: str, line: str, language: str, text: str, clone: Callable[[str], Path]
 ) -> None:
@@ -186,7 +188,7 @@ def test_what_serves_gets_ready_and_ends(
         assert service.end(signal.SIGINT) in (0, 130, -signal.SIGINT), service.said
 
 
-@pytest.mark.parametrize(("document", "line", "language", "text"), identified(INSTALLING))
+@pytest.mark.parametrize(("document", "line", "language", "text"), INSTALLING)
 def test_the_client_installs(
     document: str,
     line: str,
