@@ -14,7 +14,7 @@ from emotion2vec_client.endpoint import TLS
 from emotion2vec_client.errors import ServerUnavailableError
 from emotion2vec_client.protocol import Call
 from emotion2vec_client.result import Granularity, ModelInfo
-from emotion2vec_client.timeline import Segmentation
+from emotion2vec_client.timeline import Segmentation, check_options
 
 CARD_SECONDS = 30.0
 """For how long a model card is remembered: the server may load another model meanwhile."""
@@ -157,7 +157,8 @@ class BaseClient:
         embedding: bool,
         timeout: float,
     ) -> TimelineRequest:
-        # What is not given is left to the server, and so is what makes no sense.
+        check_options(segmentation, seconds)
+        # What is not given is left to the server.
         parameters = {name: str(value) for name, value in seconds.items() if value is not None}
         call = Call(
             model=protocol.TIMELINE,

@@ -195,8 +195,9 @@ class Client(BaseClient):
             Segments with their scores, and a summary; without segments where there is no speech.
 
         Raises:
-            InvalidAudioError: The server cannot use the audio, or an option makes no sense; the
+            InvalidAudioError: The server cannot use the audio, or the number of an option; the
                 reason is then ``bad_request``.
+            ValueError: An option belongs to the other segmentation.
             Emotion2VecError: As for `predict`, and so are the other errors.
 
         Example:

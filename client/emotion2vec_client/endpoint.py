@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -130,6 +131,15 @@ def parse(
         headers=MappingProxyType(sent),
         tls=tls or TLS(),
     )
+
+
+def is_this_machine(url: str) -> bool:
+    """Whether an address with its scheme is of the loopback interface."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_header(name: str, value: str) -> None:

@@ -111,11 +111,6 @@ def _tensors(response: httpx.Response, names: list[str]) -> dict[str, npt.NDArra
     return {name: found[name] for name in names}
 
 
-def _card(response: httpx.Response) -> str:
-    parameters = response.json().get("parameters", {})
-    return str(parameters.get("model_card", {}).get("string_value", ""))
-
-
 class _Shared:
     def __init__(self, endpoint: Endpoint):
         self.endpoint = endpoint
@@ -144,16 +139,29 @@ class _Shared:
 
     def _ready(self, response: httpx.Response) -> bool:
         other = probe.gateway_error(response, self.url)
+        # Triton says that a model is ready with nothing but the status.
+        if other is None and response.is_success and response.content:
+            other = probe.not_triton_error(self.url)
         if other is not None:
             raise other
         return response.is_success
+
+    def _card(self, response: httpx.Response, timeout: float) -> str:
+        try:
+            config = self._checked(response, timeout).json()
+            # The configuration of any model has its name; only ours have a card.
+            if config["name"] == ENCODER:
+                card = config.get("parameters", {}).get("model_card", {})
+                return str(card.get("string_value", ""))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise probe.not_triton_error(self.url) from error
+        raise probe.not_triton_error(self.url)
 
     def _read(self, response: httpx.Response, call: Call) -> Tensors:
         try:
             return _tensors(self._checked(response, call.timeout), call.names)
         except (ValueError, KeyError, TypeError) as error:
-            reason = f"its answer is not KServe's: {error}"
-            raise error_of("INTERNAL", reason, self.url, call.timeout) from error
+            raise probe.not_triton_error(self.url) from error
 
 
 class HttpTransport(_Shared):
@@ -177,7 +185,7 @@ class HttpTransport(_Shared):
             response = self._server.get(f"/v2/models/{ENCODER}/config", timeout=timeout)
         except httpx.HTTPError as error:
             raise self._failure(error, timeout) from error
-        return _card(self._checked(response, timeout))
+        return self._card(response, timeout)
 
     def is_ready(self, model: str, timeout: float) -> bool:
         """Whether a model can answer."""
@@ -213,7 +221,7 @@ class AsyncHttpTransport(_Shared):
             response = await self._server.get(f"/v2/models/{ENCODER}/config", timeout=timeout)
         except httpx.HTTPError as error:
             raise self._failure(error, timeout) from error
-        return _card(self._checked(response, timeout))
+        return self._card(response, timeout)
 
     async def is_ready(self, model: str, timeout: float) -> bool:
         """Whether a model can answer."""

@@ -56,6 +56,10 @@ def stream(
         more = True
         while True:
             while more and len(flying) < concurrency and len(order) < BUFFERED * concurrency:
+                # The next item may be long in coming: what is there need not wait for it.
+                for done in wait(flying, 0).done:
+                    order.put(flying.pop(done), done.result())
+                yield from order.take()  # type: ignore[misc]
                 number, item = next(source, (-1, None))
                 if number < 0:
                     more = False

@@ -39,6 +39,14 @@ def not_http_error(error: httpx.HTTPError, endpoint: Endpoint) -> WrongAddressEr
     )
 
 
+def not_triton_error(url: str) -> WrongAddressError:
+    """The error for an answer in HTTP that Triton would not give."""
+    return WrongAddressError(
+        f"{url} answers in HTTP, but not as Triton's HTTP port does: give that, by default "
+        "http://localhost:8000"
+    )
+
+
 def ask(endpoint: Endpoint) -> WrongAddressError | None:
     """Asks an address that does not answer gRPC whether it answers HTTP.
 

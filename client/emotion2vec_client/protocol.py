@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emotion2vec_client.audio import SAMPLE_RATE, Waveform
+from emotion2vec_client.endpoint import is_this_machine
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -42,6 +43,9 @@ ENCODER = "encoder"
 PREPROCESS = "preprocess"
 QUEUE_FULL = ("maximum queue size", "Request timeout expired")
 """How Triton says that a queue is full, or that a request has waited in it for too long."""
+
+GRPC_CONNECTS = ("failed to connect to all addresses", "DNS resolution failed", "errors resolving")
+"""How gRPC begins when there is no connection; what is wrong comes last, behind a colon."""
 
 ENCODER_INPUTS = ["waveform", "num_samples", "frames"]
 WAVEFORM_NAMES = ["samples", "source_rate", *ENCODER_INPUTS]
@@ -210,8 +214,7 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
         word, _, sentence = reason.partition(": ")
         known = word in REASONS
         return InvalidAudioError(sentence if known else reason, word if known else None)
-    # gRPC's own reasons go on over several lines of where they come from in its source.
-    reason = reason.partition("\n")[0]
+    reason = _short(reason)
     if status == "DEADLINE_EXCEEDED":
         return timed_out(url, timeout)
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
@@ -220,11 +223,25 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
         return OverloadedError(f"the server at {url} has too much to do: try later ({reason})")
     # A stub that has died is replaced by restarting the server, as a server that has gone.
     if status in ("UNAVAILABLE", "NOT_FOUND") or "is not healthy" in reason:
+        remedy = (
+            "start it with 'make run', or check the address"
+            if is_this_machine(url)
+            else "check the address, or ask who runs it"
+        )
         return ServerUnavailableError(
-            f"no emotion2vec-triton server is ready at {url}: start it with 'make run', or check "
-            f"the address, which is host:port of its gRPC or http://host:port ({reason})"
+            f"no emotion2vec-triton server is ready at {url}: {remedy} ({reason})"
         )
     return Emotion2VecError(f"the server at {url} failed: {reason}")
+
+
+def _short(reason: str) -> str:
+    """A reason without what only those who work on gRPC or sockets need."""
+    # gRPC goes on over several lines of where it comes from in its source.
+    reason = reason.partition("\n")[0]
+    if reason.startswith(GRPC_CONNECTS):
+        # Such as "…; last error: UNKNOWN: ipv6:%5B::1%5D:8001: …: Connection refused (111)".
+        reason = reason.rpartition(": ")[2].rstrip("]")
+    return re.sub(r"^\[Errno -?\d+\] | \(\d+\)$", "", reason)
 
 
 def timed_out(url: str, timeout: float) -> PredictionTimeoutError:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -19,6 +20,9 @@ from emotion2vec_client.result import FloatArray
 from emotion2vec_client.summary import Segment, Summary, summarise
 
 Segmentation = Literal["vad", "fixed"]
+
+OPTIONS_OF = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
+"""The options of each segmentation."""
 
 FORMATS = (".json", ".csv", ".srt", ".vtt", ".png")
 """What `Timeline.save` writes, by the end of the file's name."""
@@ -164,6 +168,24 @@ class Timeline:
         ]
 
 
+def check_options(segmentation: str, seconds: Mapping[str, float | None]) -> None:
+    """Refuses options of the other segmentation; whether numbers make sense the server knows.
+
+    Args:
+        segmentation: ``vad`` or ``fixed``.
+        seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None is not given.
+
+    Raises:
+        ValueError: The segmentation is unknown, or an option belongs to the other one.
+    """
+    if segmentation not in OPTIONS_OF:
+        raise ValueError(f"unknown segmentation {segmentation!r}: use 'vad' or 'fixed'")
+    for other, names in OPTIONS_OF.items():
+        for name in names:
+            if other != segmentation and seconds.get(name) is not None:
+                raise ValueError(f"{name} is an option of segmentation={other!r}: add that")
+
+
 COLUMNS = ["start", "end", "speech", "emotion", "confidence", *(label.name for label in LABELS)]
 
 
@@ -175,7 +197,9 @@ def check_format(path: Path) -> str:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise ValueError(f"{path} does not tell the format: let it end in {', '.join(FORMATS)}")
+        raise ValueError(
+            f"{path} does not show the format by its extension: use one of {', '.join(FORMATS)}"
+        )
     return suffix
 
 

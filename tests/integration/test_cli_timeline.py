@@ -53,10 +53,13 @@ def test_a_timeline_is_written_in_every_format(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["-o", "call.txt"], "call.txt does not tell the format: let it end in .json"),
-        (["-o", "nowhere/call.json"], "there is no folder nowhere: make it first"),
+        (
+            ["-o", "call.txt"],
+            "call.txt does not show the format by its extension: use one of .json",
+        ),
+        (["-o", "nowhere/call.json"], "there is no folder nowhere: create it first"),
         (["--hop", "2"], "--hop is for windows: add --window"),
-        (["--window", "2", "--min-segment", "1"], "leave out --min- and --max-segment"),
+        (["--window", "2", "--min-segment", "1"], "leave out --min-segment and --max-segment"),
     ],
 )
 def test_a_timeline_that_makes_no_sense_is_refused_before_it_is_sent(

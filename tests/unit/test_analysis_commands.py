@@ -114,7 +114,7 @@ def test_the_map_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["map", str(folder), "-o", str(page.with_suffix(".png"))]) == 0
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     labels.write_text("file,label\n0 [b] 0.wav,stress\n")
-    assert main(["map", str(folder), "-o", str(page), "--labels", str(labels)]) == 1
+    assert main(["map", str(folder), "-o", str(page), "--labels", str(labels)]) == 2
     assert "names none of the 15 recordings" in capsys.readouterr().err
     assert main(["map", str(folder), "-o", "map.gif"]) == 2
     assert "neither .html nor .png" in capsys.readouterr().err
@@ -146,7 +146,7 @@ def test_the_head_command_and_a_file_that_fails(
     assert main(["head", "fit", str(labels), "-o", str(head)]) == 0
     shown = capsys.readouterr().out
     assert "accuracy 100.0 %, UAR 100.0 % (guessing: 50.0 %), 15 files in 5 folds" in shown
-    assert "No speaker or group of 5" in shown
+    assert "None of the 5 speakers or groups was in both" in shown
     assert Head.load(head).origin.sha256 == CARD["sha256"]
     (folder / "0 [b] 0.wav").write_text("not audio")
     assert main(["head", "fit", str(labels), "-o", str(head)]) == 1
@@ -154,8 +154,41 @@ def test_the_head_command_and_a_file_that_fails(
     assert "0 [b] 0.wav: not audio" in captured.err
     assert "14 files in 5 folds" in captured.out
     (folder / "0 [b] 0.wav").unlink()
-    assert main(["head", "fit", str(labels), "-o", str(head)]) == 1
-    assert "0 [b] 0.wav, which is not there" in capsys.readouterr().err
+    assert main(["head", "fit", str(labels), "-o", str(head)]) == 2
+    assert "0 [b] 0.wav, which cannot be found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["similarity", "0.wav"], "similarity needs at least 2 files and got 1: give more"),
+        (
+            ["similarity", "0.wav", "1.wav", "--reference", "2.wav"],
+            "a reference set needs at least",
+        ),
+        (["map", "0.wav", "1.wav", "-o", "map.png"], "a map needs at least 3 files and got 2"),
+        (["map", "0.wav", "1.wav", "2.wav", "-o", "map.png", "--labels", "none.csv"], "none.csv"),
+        (["cluster", "0.wav", "1.wav"], "clustering needs at least 3 files and got 2"),
+        (["cluster", "0.wav", "1.wav", "2.wav", "-k", "99"], "99 clusters of 3 files are not"),
+        (["head", "fit", "none.csv", "-o", "head.json"], "cannot use none.csv: No such file"),
+        (["head", "fit", "empty.csv", "-o", "head.json"], "empty.csv has no column 'file'"),
+    ],
+)
+def test_what_cannot_be_analysed_is_wrong_usage_before_anything_is_sent(
+    command: list[str],
+    told: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(FakeClient, "predict_many", None)
+    for name in ("0.wav", "1.wav", "2.wav", "empty.csv"):
+        Path(name).touch()
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,29 @@ def test_rows_are_json_lines_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> No
         "error": "this is no audio: send WAV",
         "error_type": "InvalidAudioError",
     }
-    assert captured.err == "emotion2vec: 1 of 2 files failed: see their rows\n"
+    assert captured.err == "emotion2vec: 1 of 2 files failed: see its row\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "told"),
+    [
+        (["bad.wav"], [], "1 file failed: see its row"),
+        (["bad.wav", "bad2.wav"], [], "2 of 2 files failed: see their rows"),
+        (["a.wav", "bad.wav"], ["--format", "table"], "1 of 2 files failed: see the table"),
+    ],
+)
+def test_failures_are_counted_in_english(
+    files: list[str], options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", *files, *options]) == 1
+    assert capsys.readouterr().err == f"emotion2vec: {told}\n"
+
+
+def test_help_shows_no_type_for_what_takes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ([], ["predict"], ["timeline"], ["similarity"]):
+        assert main([*command, "--help"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if "bool" in line.lower()]
+        assert not [line for line in lines if "--help" not in line and "-completion" not in line]
 
 
 def test_csv_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,20 +76,34 @@ def test_csv_has_a_row_per_frame(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("weights", ["random", "pretrained"])
-@pytest.mark.parametrize("options", [["--format", "table"], ["--format", "jsonl"], ["--json"]])
+@pytest.mark.parametrize("command", ["predict", "timeline"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format", "table", "2"],
+        ["--format", "table", "1"],
+        ["--format", "jsonl", "1"],
+        ["--json", "1"],
+    ],
+    ids=" ".join,
+)
 def test_random_weights_are_warned_of_once(
+    command: str,
     weights: str,
     options: list[str],
     fake: type[FakeClient],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
     fake.weights = weights
-    # One file would be bars, which hold the warning themselves.
-    files = touch("a.wav", "b.wav") if "table" in options else touch("a.wav")
-    assert main(["predict", *files, *options]) == 0
+    count = options[-1]
+    assert main([command, *touch("a.wav", "b.wav")[: int(count)], *options[:-1]]) == 0
     captured = capsys.readouterr()
-    assert captured.err.count("RANDOM WEIGHTS") == (weights == "random")
-    assert ("RANDOM" in captured.out) == (weights == "random" and "table" in options)
+    told = (captured.out if "table" in options else captured.err).count("RANDOM WEIGHTS")
+    assert told == (captured.out + captured.err).count("RANDOM") == (weights == "random")
+    # No terminal breaks the command in two.
+    assert (captured.out + captured.err).count("'make export'") == 2 * told
 
 
 def test_a_table_shows_failures_and_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,8 +136,10 @@ def test_the_scores_of_a_head_are_shown_below() -> None:
         (["a.wav", "--format", "table", "-o", "x.txt"], "for the terminal"),
         (["a.wav", "b.wav", "--json"], "for one file"),
         (["a.wav", "--json", "-o", "x.jsonl"], "for the terminal"),
-        (["a.wav", "--granularity", "word"], "--granularity"),
-        (["a.wav", "--concurrency", "0"], "--concurrency"),
+        (["a.wav", "--granularity", "word"], "emotion2vec: --granularity: 'word' is not one of"),
+        (["a.wav", "--concurrency", "0"], "emotion2vec: --concurrency: "),
+        (["a.wav", "-o", "x.csv", "--format", "jsonl"], "contradicts the extension of x.csv"),
+        (["a.wav", "--head", "none.json"], "cannot use none.json: No such file"),
         ([], "Missing argument"),
     ],
 )

@@ -63,8 +63,8 @@ def test_what_is_skipped_in_folders_is_told_once(capsys: pytest.CaptureFixture[s
     files = Files(["d", "e", "f.txt"])
     assert files.count() == len(list(files)) == 3
     assert capsys.readouterr().err == (
-        "skipped 4 files whose names do not end as audio does: d/b.txt, d/c.pdf, e/d.docx and 1 "
-        "more\ndid not follow 1 link to a folder\n"
+        "skipped 4 files whose names do not end in an audio extension: d/b.txt, d/c.pdf, e/d.docx "
+        "and 1 more\ndid not follow 1 link to a folder\n"
     )
     list(Files(["e/a.wav", "f.txt"]))
     assert not capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_audio_on_stdin_is_not_taken_for_names(
     send(monkeypatch, (SAMPLES / name).read_bytes())
     assert main(["predict", "-", *null]) == 2
     captured = capsys.readouterr()
-    assert "- reads the names of files from stdin, but audio" in captured.err
+    assert "- reads file names from stdin, but audio" in captured.err
     assert captured.err.count("\n") == 1
     assert not captured.out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -109,7 +110,7 @@ def test_finished_rows_are_not_overwritten_unasked(
     capsys.readouterr()
     assert main([*command, "c.wav", "d.wav", "-o", output]) == 2
     told = capsys.readouterr().err
-    assert "is there and not empty: add --resume to go on with it, or add --overwrite" in told
+    assert "already has rows: add --resume to go on with it, or add --overwrite" in told
     assert Path(output).read_bytes() == before
     assert main([*command, "c.wav", "d.wav", "-o", output, "--overwrite"]) == 0
     assert {row["file"] for row in read(output)} == {"c.wav", "d.wav"}
@@ -119,7 +120,7 @@ def test_a_finished_parquet_is_not_overwritten_unasked(capsys: pytest.CaptureFix
     assert main(["predict", "a.wav", "-o", "x.parquet"]) == 0
     assert main(["predict", "a.wav", "-o", "x.parquet"]) == 2
     told = capsys.readouterr().err
-    assert "not empty: add --overwrite" in told and "--resume" not in told
+    assert "already has rows: add --overwrite" in told and "--resume" not in told
     assert main(["predict", "a.wav", "-o", "x.parquet", "--overwrite"]) == 0
     # What is empty holds nothing that could be lost.
     Path("y.csv").touch()
@@ -133,7 +134,7 @@ def test_a_finished_parquet_is_not_overwritten_unasked(capsys: pytest.CaptureFix
         (["predict", *"abc", "-o", "x.parquet"], "wrote 3 rows to x.parquet\n"),
         (
             ["predict", "a", "bad", "-o", "x.csv", "--granularity", "frame"],
-            "wrote 5 rows of 2 files to x.csv; 1 file failed: see their rows\n",
+            "wrote 5 rows of 2 files to x.csv; 1 file failed: see its row\n",
         ),
         (["timeline", "a", "b", "-o", "x.csv"], "wrote 4 rows of 2 files to x.csv\n"),
         (["timeline", "a", "b", "-o", "x.jsonl"], "wrote 2 rows to x.jsonl\n"),
@@ -179,6 +180,19 @@ def test_resume_tries_failures_again_and_nothing_else(fake: type[FakeClient]) ->
     assert [main(arguments), main(arguments)] == [1, 1]
     assert asked == ["a.wav", "bad.wav", "b.wav", "bad.wav"]
     assert [row["file"] for row in read("x.jsonl")] == ["a.wav", "b.wav", "bad.wav"]
+
+
+@pytest.mark.parametrize("command", ["predict", "timeline"])
+def test_resume_goes_on_with_a_file_of_an_older_version(command: str) -> None:
+    assert main([command, "a.wav", "-o", "x.jsonl"]) == 0
+    [row] = read("x.jsonl")
+    assert row["timestamp"] == WHEN.isoformat()
+    # Rows used to have the local time, without its offset.
+    old = json.dumps({**row, "timestamp": "2026-01-02 03:04:05"}) + "\n"
+    Path("x.jsonl").write_text(old, encoding="utf-8")
+    assert main([command, "a.wav", "b.wav", "-o", "x.jsonl", "--resume"]) == 0
+    assert Path("x.jsonl").read_text(encoding="utf-8").startswith(old)
+    assert [row["file"] for row in read("x.jsonl")] == ["a.wav", "b.wav"]
 
 
 @outputs

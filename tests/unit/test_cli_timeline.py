@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from emotion2vec_client import Timeline
+from emotion2vec_client import InvalidAudioError, Timeline
 from emotion2vec_client.cli import main
 from emotion2vec_client.timeline import COLUMNS
-from tests.unit.cli_fakes import FakeClient, fake, read, timeline, touch
+from tests.unit.cli_fakes import WHEN, FakeClient, fake, read, timeline, touch
 
 __all__ = ["fake"]
+
+
+def as_row(file: str) -> dict[str, Any]:
+    """A row of JSONL: times have their offset, as in CSV."""
+    return {"file": file, **timeline(2).to_dict(), "timestamp": WHEN.isoformat()}
 
 
 def test_rows_of_many_recordings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,11 +30,14 @@ def test_rows_of_many_recordings(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("x.jsonl", "x.csv", "x.parquet"):
         assert main(["timeline", "calls", "-o", name]) == 1
         told = capsys.readouterr().err
-        assert "skipped 1 file whose names do not end as audio does: calls/notes.txt\n" in told
-        assert told.endswith("1 file failed: see their rows\n")
+        assert (
+            "skipped 1 file whose name does not end in an audio extension: calls/notes.txt\n"
+            in told
+        )
+        assert told.endswith("1 file failed: see its row\n")
     a, bad, silent = read("x.jsonl")
     assert [row["file"] for row in (a, bad, silent)] == files
-    assert {**a, "file": None} == {"file": None, **timeline(2).to_dict()}
+    assert a == as_row(files[0])
     assert (bad["error_type"], silent["segments"]) == ("InvalidAudioError", [])
     lines = read("x.csv")
     # A row for each segment, and one for a recording that failed or has none.
@@ -51,7 +59,6 @@ def test_embeddings_of_segments(capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(capsys.readouterr().out)
     assert shown == json.loads(Path("a.json").read_text(encoding="utf-8"))
     assert shown["segments"][1]["embedding"] == pytest.approx(vector)
-    # Also of one recording, since its own kind of CSV has no place for them.
     for name in ("x.jsonl", "x.csv", "x.parquet"):
         assert main(["timeline", "a.wav", "--embedding", "-o", name]) == 0
     assert read("x.jsonl")[0]["segments"][1]["embedding"] == pytest.approx(vector)
@@ -76,12 +83,17 @@ def test_options_reach_every_recording(
     assert len(list(csv.DictReader(capsys.readouterr().out.splitlines()))) == 2
 
 
-def test_one_recording_keeps_its_own_formats() -> None:
+def test_one_recording_is_written_in_several_formats() -> None:
     names = ["a.json", "a.csv", "a.srt", "a.vtt", "a.png"]
     outputs = [option for name in names for option in ("-o", name)]
     assert main(["timeline", "a.wav", *outputs]) == 0
-    assert Path("a.csv").read_text(encoding="utf-8") == timeline(2).to_csv()
-    assert json.loads(Path("a.json").read_text(encoding="utf-8")) == timeline(2).to_dict()
+    assert json.loads(Path("a.json").read_text(encoding="utf-8")) == as_row("a.wav")
+    assert Path("a.srt").read_text(encoding="utf-8") == timeline(2).to_srt()
+    # A CSV file has the same columns, however many recordings and files there are.
+    assert main(["timeline", "a.wav", "-o", "alone.csv"]) == 0
+    assert main(["timeline", "a.wav", "b.wav", "-o", "many.csv"]) == 0
+    assert read("a.csv") == read("alone.csv") == read("many.csv")[:2]
+    assert next(iter(read("a.csv")[0])) == "file"
     # A table may hold the rows of many recordings; the other formats are of one.
     assert main(["timeline", "a.wav", "-o", "a.json", "-o", "a.srt"]) == 0
     assert main(["timeline", "a.wav", "-o", "a.csv"]) == 2
@@ -91,10 +103,12 @@ def test_one_recording_keeps_its_own_formats() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["a.wav", "b.wav", "-o", "x.srt"], "x.srt is for a single recording: rows go into one"),
+        (["a.wav", "b.wav", "-o", "x.srt"], "x.srt can hold one recording, and no rows"),
         (["a.wav", "b.wav", "-o", "x.csv", "-o", "x.jsonl"], "rows go into one file"),
         (["a.wav", "-o", "x.json", "-o", "x.jsonl"], "rows go into one file"),
         (["a.wav", "b.wav", "--json"], "--json is for one recording"),
+        (["a.wav", "-o", "x.jsonl", "-o", "y.csv"], "rows go into one file: give one -o that ends"),
+        (["a.wav", "-o", "x.csv", "--format", "jsonl"], "contradicts the extension of x.csv"),
         (["a.wav", "--embedding"], "do not fit a terminal"),
         (["a.wav", "--resume"], "add -o"),
         (["a.wav", "-o", "nowhere/x.json"], "there is no folder nowhere"),
@@ -108,6 +122,21 @@ def test_what_makes_no_sense_is_one_sentence(
     assert reason in captured.err
     assert captured.err.count("\n") == 1
     assert not captured.out
+
+
+@pytest.mark.parametrize("files", [["a.wav"], ["a.wav", "b.wav", "-o", "x.jsonl"]])
+def test_options_that_the_server_refuses_are_wrong_usage(
+    files: list[str],
+    fake: type[FakeClient],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(self: FakeClient, path: Path, **options: Any) -> Timeline:
+        raise InvalidAudioError("window is 40 s: use 0.25 to 30", "bad_request")
+
+    monkeypatch.setattr(fake, "timeline", refuse)
+    assert main(["timeline", *files, "--window", "40"]) == 2
+    assert capsys.readouterr().err == "emotion2vec: window is 40 s: use 0.25 to 30\n"
 
 
 def test_what_is_in_flight_is_cancelled_when_the_work_ends(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import pytest
 
-from emotion2vec_client import AsyncClient, Client, ServerUnavailableError, WrongAddressError
+from emotion2vec_client import (
+    AsyncClient,
+    Client,
+    ServerUnavailableError,
+    WrongAddressError,
+    protocol,
+)
 from emotion2vec_client.cli import main
 from tests.conftest import free_ports
 
@@ -33,10 +40,10 @@ def web() -> Iterator[str]:
     yield from serve(404, {"error": "no such model"})
 
 
-def serve(status: int, body: dict[str, str]) -> Iterator[str]:
+def serve(status: int, body: dict[str, str] | bytes) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            data = json.dumps(body).encode()
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -63,6 +70,20 @@ def grpc_server() -> Iterator[str]:
     server.stop(None)
 
 
+@pytest.fixture(
+    params=[
+        b"# HELP nv_inference_count",
+        b"<html>",
+        b"{}",
+        b"[1]",
+        b'{"name": "encoder", "parameters": 3}',
+    ]
+)
+def anything(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A web server that answers all paths with 200, as Triton's metrics or a home page."""
+    yield from serve(200, request.param)
+
+
 def refused(url: str) -> list[str]:
     """What every way to ask says, with asyncio and without."""
     told = []
@@ -76,6 +97,7 @@ def refused(url: str) -> list[str]:
             client.model_info,
             lambda: client.predict(b"RIFF"),
             lambda: client.timeline(b"RIFF"),
+            lambda: client.decode(b"RIFF"),
             lambda: client.wait_until_ready(PATIENCE),
         ):
             with pytest.raises(WrongAddressError) as caught:
@@ -89,6 +111,7 @@ def refused(url: str) -> list[str]:
             for call in (
                 client.model_info(),
                 client.predict(b"RIFF"),
+                client.decode(b"RIFF"),
                 client.wait_until_ready(PATIENCE),
             ):
                 with pytest.raises(WrongAddressError) as caught:
@@ -119,10 +142,51 @@ def test_the_ports_of_triton_are_told_from_each_other(web: str, grpc_server: str
         assert f"does not answer in HTTP: give {grpc_server} if that is Triton's gRPC" in told
 
 
-@pytest.mark.parametrize("scheme", ["", "http://"])
-def test_nobody_at_an_address_is_still_nobody(scheme: str) -> None:
+def test_a_web_server_is_told_from_triton(
+    anything: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for told in refused(f"http://{anything}"):
+        assert told.startswith(f"http://{anything} answers in HTTP, but not as Triton's HTTP port")
+    assert main(["info", "--url", f"http://{anything}"]) == 1
+    error = capsys.readouterr().err
+    assert "give that, by default http://localhost:8000" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("scheme", ["grpc://", "http://"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_nobody_at_an_address_is_still_nobody(scheme: str, host: str) -> None:
+    url = f"{scheme}{host}:{free_ports(1)[0]}"
     with (
-        Client(f"{scheme}localhost:{free_ports(1)[0]}", retry_seconds=0) as client,
-        pytest.raises(ServerUnavailableError),
+        Client(url, retry_seconds=0) as client,
+        pytest.raises(ServerUnavailableError) as caught,
     ):
         client.model_info()
+    # Short, without the addresses and files of gRPC's own text.
+    beginning = (
+        f"no emotion2vec-triton server is ready at {url}: start it with 'make run', or check"
+    )
+    assert re.fullmatch(
+        re.escape(beginning) + r" the address \((\[Errno 111\] )?Connection refused( \(111\))?\)",
+        str(caught.value),
+    )
+
+
+GRPC_REFUSED = (
+    "failed to connect to all addresses; last error: UNKNOWN: ipv6:%5B::1%5D:8001: Failed to "
+    "connect to remote host: connect: Connection refused (111)"
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason", "told"),
+    [
+        ("grpc://[::1]:8001", GRPC_REFUSED, "start it with 'make run', or check the address"),
+        ("grpc://10.0.0.7:8001", GRPC_REFUSED, "check the address, or ask who runs it"),
+        ("https://voice.example:443", "Name not known", "check the address, or ask who runs it"),
+    ],
+)
+def test_only_a_server_of_this_machine_can_be_started(url: str, reason: str, told: str) -> None:
+    last = reason.rpartition(": ")[2]
+    expected = f"no emotion2vec-triton server is ready at {url}: {told} ({last})"
+    assert str(protocol.error_of("UNAVAILABLE", reason, url, 1)) == expected

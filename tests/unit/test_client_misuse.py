@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,32 @@ NOWHERE = "127.0.0.1:9"
 def test_one_recording_is_not_many(kind: type[Client] | type[AsyncClient], items: object) -> None:
     with pytest.raises(TypeError, match=r"items is one recording .*give a list of them"):
         kind(NOWHERE).predict_many(items)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"window": 3}, "window is an option of segmentation='fixed': add that"),
+        ({"hop": 1, "max_segment": 9}, "hop is an option of segmentation='fixed': add that"),
+        (
+            {"segmentation": "fixed", "window": 3, "min_segment": 1},
+            "min_segment is an option of segmentation='vad': add that",
+        ),
+        ({"segmentation": "words"}, "unknown segmentation 'words': use 'vad' or 'fixed'"),
+    ],
+)
+def test_an_option_of_the_other_segmentation_is_not_sent(
+    options: dict[str, Any], told: str
+) -> None:
+    with Client(NOWHERE, retry_seconds=0) as client, pytest.raises(ValueError, match=told):
+        client.timeline(b"RIFF", **options)
+
+    async def ask() -> None:
+        async with AsyncClient(NOWHERE, retry_seconds=0) as client:
+            await client.timeline(b"RIFF", **options)
+
+    with pytest.raises(ValueError, match=told):
+        asyncio.run(ask())
 
 
 def test_scipys_order_is_told() -> None:

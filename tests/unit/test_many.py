@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import pytest
 
+from emotion2vec_client import many
 from emotion2vec_client.many import stream, stream_async
 
 
@@ -50,6 +53,38 @@ def test_a_slow_first_item_holds_up_the_order_but_loses_nothing() -> None:
 
     threading.Thread(target=unblock, daemon=True).start()
     assert list(stream(range(500), work, 4, True)) == list(range(500))
+
+
+class Immediate:
+    """Has done its work when it is given."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, work: Callable[[int], int], item: int) -> Future[int]:
+        done: Future[int] = Future()
+        done.set_result(work(item))
+        return done
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+def test_answers_do_not_wait_for_the_next_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when names come through a pipe one by one, far fewer than could be in flight."""
+    monkeypatch.setattr(many, "ThreadPoolExecutor", Immediate)
+    given: list[int] = []
+    at_each_item: list[list[int]] = []
+
+    def items() -> Iterator[int]:
+        for item in range(3):
+            at_each_item.append(list(given))
+            yield item
+
+    for answer in stream(items(), lambda item: item, 8, True):
+        given.append(answer)
+    assert at_each_item == [[], [0], [0, 1]]
+    assert given == [0, 1, 2]
 
 
 def test_exactly_so_many_are_in_flight() -> None:

@@ -20,16 +20,17 @@ from emotion2vec_client.analysis.arrays import DoubleArray, import_extra
 from emotion2vec_client.labels import LABELS
 
 EMOTION_COLOURS = {
-    "angry": "#d62728",
-    "disgusted": "#7a8b00",
-    "fearful": "#8e44ad",
-    "happy": "#f2a900",
-    "neutral": "#8c8c8c",
-    "other": "#8c564b",
-    "sad": "#1f77b4",
-    "surprised": "#e85fb0",
-    "unknown": "#333333",
+    "angry": "#e5484d",
+    "disgusted": "#7c9a2e",
+    "fearful": "#8e4ec6",
+    "happy": "#f5b800",
+    "neutral": "#8b98a5",
+    "other": "#b98a5a",
+    "sad": "#3e7bd6",
+    "surprised": "#f2762e",
+    "unknown": "#c6ccd2",
 }
+"""As on the gateway's page."""
 
 UNLABELLED = "(no label)"
 UNLABELLED_COLOUR = "#c8c8c8"

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from emotion2vec_client.analysis.arrays import DoubleArray, as_matrix
 from emotion2vec_client.analysis.errors import AnalysisError
 
+LEAST = 2
+
 LEAST_TO_CENTRE = 3
 """Two files centred on their own mean are always exactly opposite, whatever they hold."""
 
@@ -99,7 +101,7 @@ def compare(embeddings: npt.ArrayLike, reference: npt.ArrayLike | None = None) -
     Raises:
         AnalysisError: There are too few, or their widths differ.
     """
-    matrix = as_matrix(embeddings, 2, "similarity")
+    matrix = as_matrix(embeddings, LEAST, "similarity")
     raw = cosine(matrix)
     if reference is not None:
         base = as_matrix(reference, LEAST_REFERENCE, "a reference set")

@@ -57,7 +57,12 @@ def _app() -> typer.Typer:
 
     def options(
         version_: bool = typer.Option(
-            False, "--version", help="Print the version.", callback=show_version, is_eager=True
+            False,
+            "--version",
+            help="Print the version.",
+            metavar="",
+            callback=show_version,
+            is_eager=True,
         ),
     ) -> None:
         pass

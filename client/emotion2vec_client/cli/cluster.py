@@ -12,38 +12,38 @@ from rich.markup import escape
 from rich.table import Table
 
 from emotion2vec_client.analysis.arrays import import_extra
-from emotion2vec_client.analysis.clustering import Clusters, find_clusters
+from emotion2vec_client.analysis.clustering import LEAST, Clusters, find_clusters
 from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
-from emotion2vec_client.cli.embeddings import embed
+from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import check_folder
 
 NEAREST = 3
 WEAK = 0.1
-"""Below this mean silhouette the clusters are hardly more than an even cloud cut in pieces."""
+"""Below this mean silhouette the clusters are little more than an even cloud cut into pieces."""
 
 
 @connects
 def cluster(
     files: FilesArgument,
     k: Annotated[
-        str, typer.Option("-k", help="Number of clusters, or auto for the best silhouette.")
+        str, typer.Option("-k", help="Number of clusters; auto takes the best silhouette.")
     ] = "auto",
     output: Annotated[
         Optional[Path],
         typer.Option("--output", "-o", help="Also write the clusters: name.csv or name.json."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random starts.")] = 0,
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
     null: NullOption = False,
     *,
     connection: Connection,
 ) -> None:
-    """Sort recordings into groups that sound alike to the model.
+    """Group recordings that sound alike to the model.
 
-    K-means on the embeddings. The silhouette tells how well a file fits:
-    1 well, 0 between two clusters, below 0 rather to the other.
+    K-means on the embeddings. The silhouette shows how well a file fits its
+    cluster: 1 is well, 0 between two clusters, below 0 closer to another.
 
     Example: emotion2vec cluster recordings/ -k auto -o clusters.csv
     """
@@ -52,6 +52,11 @@ def cluster(
     # Before the files, which may take long.
     import_extra("sklearn")
     paths = list(Files(files, null))
+    check_count(paths, LEAST, "clustering")
+    if count is not None and count >= len(paths):
+        raise typer.BadParameter(
+            f"{count} clusters of {len(paths)} files are not possible: give 2 to {len(paths) - 1}"
+        )
     with connection.open() as client:
         embedded = embed(client, paths, concurrency)
     found = find_clusters(embedded.embeddings, count, seed)

@@ -1,18 +1,21 @@
-"""What all commands share: telling people what is going on, and failing."""
+"""What all commands share: saying what is going on, and failing."""
 
 import os
+import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Callable, Optional, cast
+from typing import Annotated, Any, Callable, Optional, cast
 
 import typer
 
+from emotion2vec_client.analysis.errors import AnalysisError
 from emotion2vec_client.client import Client
 from emotion2vec_client.errors import (
     AccessDeniedError,
     Emotion2VecError,
+    InvalidAudioError,
     ServerUnavailableError,
     WrongAddressError,
 )
@@ -27,8 +30,14 @@ GONE = (ServerUnavailableError, AccessDeniedError, WrongAddressError)
 
 INTERRUPTED = 130
 
-ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+def flag(*names: str, help: str) -> Any:
+    """An option without a value; some releases of typer would show the type of one."""
+    return typer.Option(*names, help=help, metavar="")
+
+
+ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Requests in flight at once.")]
+JsonOption = Annotated[bool, flag("--json", help="Print JSON.")]
 DEFAULT_CONCURRENCY = 16
 
 
@@ -59,7 +68,12 @@ def run(app: typer.Typer, argv: Optional[Sequence[str]]) -> int:
         return 1
     except (Emotion2VecError, OSError) as error:
         complain(sentence(error))
-        return 1
+        return 2 if is_bad_request(error) else 1
+
+
+def is_bad_request(error: Exception) -> bool:
+    """Whether the server refuses the options, which all files share, and not the audio."""
+    return isinstance(error, InvalidAudioError) and error.reason == "bad_request"
 
 
 def _usage(error: Exception) -> int:
@@ -70,11 +84,42 @@ def _usage(error: Exception) -> int:
         if message:
             print(message, file=sys.stderr)
         return 2
+    command = context.command_path if context is not None else "emotion2vec"
+    complain(f"{_plain(error, message).rstrip('.')} (see '{command} --help')")
+    return 2
+
+
+def _plain(error: Exception, message: str) -> str:
+    """What is wrong with a command line, without the preambles of typer and of what it checks with.
+
+    Releases differ in what they say of a value: some say it with pydantic, and then without the
+    value.
+    """
     if hasattr(error, "format_message"):
         message = error.format_message().replace("Invalid value: ", "", 1)
-    command = context.command_path if context is not None else "emotion2vec"
-    complain(f"{message.rstrip('.')} (see '{command} --help')")
-    return 2
+    option, _, reason = message.partition(": ")
+    if not option.startswith("Invalid value for "):
+        return message
+    option = option[len("Invalid value for ") :].replace("'", "")
+    reason = re.sub(r"^Value error, |, unable to parse.*", "", reason)
+    cause: Any = error.__cause__
+    if reason.startswith("Input should be ") and hasattr(cause, "errors"):
+        value = cause.errors()[0]["input"]
+        reason = reason.replace("Input should be ", f"{value!r} should be ", 1)
+    return f"{option}: {reason}"
+
+
+@contextmanager
+def wrong_usage() -> Iterator[None]:
+    """For what is read before anything is sent: a file that cannot be used is wrong usage.
+
+    Raises:
+        typer.BadParameter: The file cannot be read, or holds something else.
+    """
+    try:
+        yield
+    except (AnalysisError, OSError) as error:
+        raise typer.BadParameter(sentence(error)) from error
 
 
 def complain(message: str) -> None:

@@ -33,7 +33,8 @@ class Connection:
         str,
         typer.Option(
             envvar="E2V_TRITON_URL",
-            help="The server: host:port of its gRPC, or grpcs://, http:// or https://host:port.",
+            help="The server's address: host:port for gRPC, or with grpcs://, http:// or https:// "
+            "before it.",
             rich_help_panel=PANEL,
         ),
     ] = "localhost:8001"
@@ -41,28 +42,29 @@ class Connection:
         Optional[str],
         typer.Option(
             envvar="E2V_TRITON_API_KEY",
-            help="Key for the server, sent as 'Authorization: Bearer …'. Others can see a command "
-            "line, so it is better in the environment.",
+            help="API key, sent as 'Authorization: Bearer …'. Command lines are visible to other "
+            "users; prefer the environment variable.",
             rich_help_panel=PANEL,
             show_default=False,
         ),
     ] = field(default=None, repr=False)
-    tls_ca: Annotated[Optional[Path], _file("Authority of the server's certificate (PEM).")] = None
-    tls_cert: Annotated[Optional[Path], _file("Certificate to show to the server (PEM).")] = None
-    tls_key: Annotated[Optional[Path], _file("Its key.")] = None
+    tls_ca: Annotated[
+        Optional[Path], _file("Certificate of the authority that signed the server's (PEM).")
+    ] = None
+    tls_cert: Annotated[Optional[Path], _file("Client certificate (PEM).")] = None
+    tls_key: Annotated[Optional[Path], _file("Private key of the client certificate (PEM).")] = None
 
     def open(self) -> Client:
         """A client of the server.
 
         Raises:
-            typer.BadParameter: The options make no sense.
-            FileNotFoundError: A certificate is not there.
+            typer.BadParameter: The options make no sense, or a certificate is missing.
         """
         paths = [None if each is None else str(each) for each in self._tls]
         try:
             tls = TLS(*paths) if any(paths) else None
             return Client(self.url, api_key=self.api_key, tls=tls)
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             raise typer.BadParameter(str(error)) from error
 
     @property

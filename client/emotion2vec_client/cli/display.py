@@ -10,6 +10,7 @@ from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import Prediction
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from emotion2vec_client.cli.rows import HeadAnswer
@@ -19,9 +20,12 @@ TABLE_BAR_WIDTH = 16
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 RANDOM_WARNING = (
-    "⚠  RANDOM WEIGHTS: these scores mean nothing. Export a real checkpoint with 'make export'.\n"
-    "⚠  随机权重：以下分数没有任何意义。请用 'make export' 导出真实模型。"
+    "⚠  RANDOM WEIGHTS: these scores mean nothing.\n"
+    "   Export a real checkpoint with 'make export'.\n"
+    "⚠  随机权重：这些分数没有任何意义。\n"
+    "   请用 'make export' 导出真实模型。"
 )
+"""Short lines, so that no terminal breaks the command in two."""
 
 
 def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
@@ -48,6 +52,11 @@ def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
         for name, score in sorted(head.scores.items(), key=lambda item: -item[1]):
             lines.append(f"{name:<{width}} {percent(score):>7} {bar(score)}".rstrip())
     return "\n".join(lines)
+
+
+def print_random_warning(console: Console) -> None:
+    """Prints the warning where the answers stand."""
+    console.print(RANDOM_WARNING, style="bold red", markup=False, highlight=False)
 
 
 def percent(score: float) -> str:

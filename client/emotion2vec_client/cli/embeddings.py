@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
@@ -38,6 +39,18 @@ class Embedded:
     embeddings: npt.NDArray[np.float32]
     predictions: list[Prediction]
     failures: list[Outcome[Path]]
+
+
+def check_count(paths: Sequence[Path], least: int, purpose: str) -> None:
+    """Refuses too few files before the first one is sent.
+
+    Raises:
+        typer.BadParameter: There are fewer than ``least``.
+    """
+    if len(paths) < least:
+        raise typer.BadParameter(
+            f"{purpose} needs at least {least} files and got {len(paths)}: give more"
+        )
 
 
 def embed(
@@ -74,7 +87,9 @@ def embed(
     for failure in failures:
         complain(f"{failure.item}: {sentence(failure.error or ValueError('no embedding came'))}")
     if not good:
-        raise Emotion2VecError(f"none of the {len(paths)} files could be used: see above")
+        which = "the file" if len(paths) == 1 else f"none of the {len(paths):,} files"
+        verb = "cannot" if len(paths) == 1 else "can"
+        raise Emotion2VecError(f"{which} {verb} be used: see above")
     return Embedded(
         [path for path, _ in good],
         np.stack(rows),

@@ -12,6 +12,8 @@ from typing import Annotated, Optional, cast
 
 import typer
 
+from emotion2vec_client.cli.common import flag
+
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -42,16 +44,14 @@ FilesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE|DIR|GLOB|-...",
-        help="Audio files, folders (with all below them) or patterns; - reads names from stdin, "
-        "one a line.",
+        help="Audio files, folders (searched recursively) or patterns; - reads names from stdin, "
+        "one per line.",
         show_default=False,
     ),
 ]
 NullOption = Annotated[
     bool,
-    typer.Option(
-        "--null", "-0", help="Names on stdin end with NUL, as 'find -print0' writes them."
-    ),
+    flag("--null", "-0", help="Names on stdin end with NUL, as 'find -print0' writes them."),
 ]
 
 
@@ -145,9 +145,9 @@ class Skipped:
         names = ", ".join(os.fsencode(name).decode("utf-8", "replace") for name in self.names)
         if self.files:
             more = f" and {self.files - NAMED:,} more" if self.files > NAMED else ""
+            what = "file whose name does" if self.files == 1 else "files whose names do"
             print(
-                f"skipped {self.files:,} {'file' if self.files == 1 else 'files'} whose names do "
-                f"not end as audio does: {names}{more}",
+                f"skipped {self.files:,} {what} not end in an audio extension: {names}{more}",
                 file=sys.stderr,
             )
         if self.links:
@@ -183,8 +183,8 @@ def _names(stream: io.BufferedIOBase, null: bool) -> Iterator[str]:
             start = (start + raw)[:ENOUGH]
         if AUDIO.match(start) or len(raw) >= LONGEST_NAME:
             raise typer.BadParameter(
-                "- reads the names of files from stdin, but audio or other binary data comes: save "
-                "it to a file, and give its name"
+                "- reads file names from stdin, but audio or other binary data came: save it to a "
+                "file, and give its name"
             )
         if not null and b"\0" in raw:
             raise typer.BadParameter(
@@ -218,7 +218,7 @@ def _is_pattern(argument: str) -> bool:
 
 def _nothing(argument: str) -> str:
     if argument == "-":
-        return "no file names came on stdin: write one a line"
+        return "no file names came on stdin: write one per line"
     if os.path.isdir(argument):
         known = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         return f"no audio in the folder {argument}: it needs files that end in one of {known}"

@@ -15,10 +15,9 @@ from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.embeddings import embed
 from emotion2vec_client.cli.output import check_folder
-from emotion2vec_client.errors import Emotion2VecError
 
 app = typer.Typer(
-    help="Make classifiers for your own labels. Example: emotion2vec head fit labels.csv -o "
+    help="Train classifiers for your own labels. Example: emotion2vec head fit labels.csv -o "
     "stress.json",
     no_args_is_help=True,
 )
@@ -35,11 +34,11 @@ def fit(
     labels: Annotated[
         Path,
         typer.Argument(
-            help="CSV with columns file,label and perhaps speaker or group; paths are relative "
-            "to the CSV."
+            help="CSV with columns file,label and optionally speaker or group; paths are relative "
+            "to the CSV's folder."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The head to write, a .json.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output file: name.json.")],
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
     *,
     connection: Connection,
@@ -47,8 +46,8 @@ def fit(
     """Fit a classifier for your own labels on the embeddings.
 
     Standardisation and logistic regression, cross-validated. With a column
-    speaker (or group) no speaker is in training and test at once, which
-    tells what to expect of new voices.
+    speaker (or group), no speaker is in both training and test, so the
+    figures show what to expect for new voices.
 
     Example: emotion2vec head fit labels.csv -o stress.json
     """
@@ -57,13 +56,14 @@ def fit(
     check_folder(output)
     # Before the files, which may take long.
     import_extra("sklearn")
-    rows = {row.path: row for row in read_labels(labels)}
+    with common.wrong_usage():
+        rows = {row.path: row for row in read_labels(labels)}
     missing = [path for path in rows if not path.is_file()]
     if missing:
-        raise Emotion2VecError(
-            f"{labels} names {missing[0]}, which is not there"
-            + (f", nor are {len(missing) - 1} more" if len(missing) > 1 else "")
-            + ": paths are relative to the CSV's folder"
+        more = f" and {common.counted(len(missing) - 1, 'other')}" if len(missing) > 1 else ""
+        raise typer.BadParameter(
+            f"{labels} names {missing[0]}{more}, which cannot be found: paths are relative to the "
+            "CSV's folder"
         )
     with connection.open() as client:
         card = client.model_info().card
@@ -99,11 +99,11 @@ def show(validation: Validation, groups: int, console: Console) -> None:
         highlight=False,
     )
     if validation.by == "group":
-        console.print(f"No speaker or group of {groups} was in training and test at once.")
+        console.print(f"None of the {groups} speakers or groups was in both training and test.")
     else:
         console.print(
-            "Files were divided without regard to speakers: the figures hold for the same voices, "
-            "and are too good for new ones. A column speaker with two and more changes that.",
+            "Files were split without regard to speakers: the figures hold for the same voices and "
+            "are too good for new ones. Add a column speaker with two or more speakers.",
             style="yellow",
         )
     if validation.incomplete_folds:

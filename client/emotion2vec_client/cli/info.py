@@ -11,7 +11,7 @@ from emotion2vec_client.protocol import MODELS
 
 @connects
 def info(json_: JsonOption = False, *, connection: Connection) -> None:
-    """Tell which model a server runs.
+    """Show which model a server runs.
 
     Example: emotion2vec info --url server:8001
     """

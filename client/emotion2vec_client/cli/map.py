@@ -12,10 +12,10 @@ from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.analysis.errors import AnalysisError
 from emotion2vec_client.analysis.label_file import read_labels
 from emotion2vec_client.analysis.plots import UNLABELLED, Point, write_html, write_png
-from emotion2vec_client.analysis.projection import FEW, check_method, project
+from emotion2vec_client.analysis.projection import FEW, LEAST, check_method, project
 from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
-from emotion2vec_client.cli.embeddings import embed
+from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import check_folder
 
@@ -33,22 +33,22 @@ class Method(str, Enum):
 def map_(
     files: FilesArgument,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="What to write: name.html or name.png.")
+        Path, typer.Option("--output", "-o", help="Output file: name.html or name.png.")
     ],
     method: Annotated[
         Method, typer.Option(help="umap needs the package umap-learn.")
     ] = Method.tsne,
     labels: Annotated[
         Optional[Path],
-        typer.Option(help="CSV with columns file,label, to colour by instead of the emotion."),
+        typer.Option(help="CSV with columns file,label: colour by label instead of by emotion."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another one gives another map.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another map.")] = 0,
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
     null: NullOption = False,
     *,
     connection: Connection,
 ) -> None:
-    """Draw recordings as points in the plane, similar ones near one another.
+    """Draw a map of recordings, with similar ones near each other.
 
     The HTML page shows file, emotion and confidence on hover; it is one
     file that loads nothing.
@@ -60,7 +60,9 @@ def map_(
     if suffix == ".png":
         import_extra("matplotlib")
     paths = list(Files(files, null))
-    own = _labels_of(labels, paths) if labels is not None else None
+    check_count(paths, LEAST, "a map")
+    with common.wrong_usage():
+        own = _labels_of(labels, paths) if labels is not None else None
     with connection.open() as client:
         embedded = embed(client, paths, concurrency)
     places = project(embedded.embeddings, method.value, seed)
@@ -109,7 +111,7 @@ def _labels_of(source: Path, paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _notes(count: int) -> list[str]:
-    notes = ["Near points are alike; axes, and how far apart groups lie, mean nothing."]
+    notes = ["Nearby points are similar; the axes and the distances between groups mean nothing."]
     if count < FEW:
-        notes.append(f"{count} recordings are few: from about {FEW} on a map says something.")
+        notes.append(f"{count} recordings are few: a map is meaningful from about {FEW}.")
     return notes

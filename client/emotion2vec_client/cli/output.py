@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from emotion2vec_client.cli.common import flag
+
 
 class Format(str, Enum):
     """How rows come out."""
@@ -28,23 +30,23 @@ FormatOption = Annotated[
     Optional[Format],
     typer.Option(
         "--format",
-        help="By default as -o ends; without -o a table on a terminal (one file large), and JSONL "
-        "in a pipe.",
+        help="The default follows the extension of -o; without -o it is a table on a terminal (one "
+        "file is shown large), and JSONL in a pipe.",
         show_default=False,
     ),
 ]
 ResumeOption = Annotated[
     bool,
-    typer.Option(
+    flag(
         "--resume",
-        help="Skip the files that the output file has answers for, and append; those that failed "
-        "are tried again. For JSONL and CSV.",
+        help="Append to the output file: skip the files that it has answers for, and try those "
+        "that failed again. For JSONL and CSV.",
     ),
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an output file that holds rows.")
+    bool, flag("--overwrite", help="Replace an output file that already has rows.")
 ]
-EmbeddingOption = Annotated[bool, typer.Option("--embedding", help="Add the embeddings.")]
+EmbeddingOption = Annotated[bool, flag("--embedding", help="Add the embeddings.")]
 
 
 def choose_format(
@@ -68,13 +70,20 @@ def choose_format(
         if format_ is Format.parquet:
             raise typer.BadParameter("Parquet needs a file: add -o emotions.parquet")
         return format_ or (Format.table if sys.stdout.isatty() else Format.jsonl)
-    format_ = format_ or SUFFIX_FORMATS.get(output.suffix.lower())
-    if format_ is None:
-        raise typer.BadParameter(
-            f"{output} does not tell the format by its end: add --format jsonl, csv or parquet"
-        )
     if format_ is Format.table:
         raise typer.BadParameter("a table is for the terminal: use jsonl, csv or parquet with -o")
+    named = SUFFIX_FORMATS.get(output.suffix.lower())
+    if format_ is not None and named not in (None, format_):
+        raise typer.BadParameter(
+            f"--format {format_.value} contradicts the extension of {output}: leave --format out, "
+            f"or name the file {output.with_suffix('.' + format_.value)}"
+        )
+    format_ = format_ or named
+    if format_ is None:
+        raise typer.BadParameter(
+            f"{output} does not show the format by its extension: add --format jsonl, csv or "
+            "parquet"
+        )
     if format_ is Format.parquet and resume:
         raise typer.BadParameter(
             "a Parquet file cannot be appended to: use jsonl or csv with --resume"
@@ -88,9 +97,9 @@ def choose_format(
 
 
 def check_folder(output: Path) -> None:
-    """Refuses a file in a folder that is not there."""
+    """Refuses a file in a folder that does not exist."""
     if not output.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {output.parent}: make it first")
+        raise typer.BadParameter(f"there is no folder {output.parent}: create it first")
 
 
 def check_replaced(output: Path, format_: Format, overwrite: bool) -> None:
@@ -98,6 +107,4 @@ def check_replaced(output: Path, format_: Format, overwrite: bool) -> None:
     if overwrite or not output.is_file() or not output.stat().st_size:
         return
     resume = "" if format_ is Format.parquet else "add --resume to go on with it, or "
-    raise typer.BadParameter(
-        f"{output} is there and not empty: {resume}add --overwrite to replace it"
-    )
+    raise typer.BadParameter(f"{output} already has rows: {resume}add --overwrite to replace it")

@@ -18,8 +18,10 @@ from emotion2vec_client.cli.common import (
     ConcurrencyOption,
     answers,
     complain,
+    flag,
     progress,
     sentence,
+    wrong_usage,
 )
 from emotion2vec_client.cli.connection import Connection, connects, outages_told, warn_if_random
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
@@ -70,24 +72,24 @@ def predict(
     head: Annotated[
         Optional[Path],
         typer.Option(
-            help="Add the labels of a head of your own, made by 'emotion2vec head fit'. It judges "
-            "the whole clip.",
+            help="Add the labels of your own head, made by 'emotion2vec head fit'. It judges the "
+            "whole clip.",
             show_default=False,
         ),
     ] = None,
     null: NullOption = False,
     json_: Annotated[
-        bool, typer.Option("--json", help="For one file: the result as indented JSON.")
+        bool, flag("--json", help="Print the result of one file as indented JSON.")
     ] = False,
     *,
     connection: Connection,
 ) -> int:
     """Recognise the emotion of audio files of 25 ms to 30 s, up to 10 MB each.
 
-    One row per file, in the order of the files; a file that fails is a row
-    with the reason. Ctrl-C leaves a JSONL or CSV file that --resume goes on with;
-    a Parquet file is there only when it is complete.
-    Exit codes: 0 all good, 1 some failed, 2 wrong usage, 130 interrupted.
+    One row per file, in the order of the files; a file that fails gets a row
+    with the reason. After Ctrl-C, --resume continues a JSONL or CSV file; a
+    Parquet file appears only when it is complete.
+    Exit codes: 0 all good, 1 something failed, 2 wrong usage, 130 interrupted.
 
     Example: emotion2vec predict recordings/ -o emotions.jsonl --resume
     """
@@ -114,11 +116,11 @@ def predict(
             head_labels=None if trained is None else trained.labels,
         )
         work = PredictionWork(client, shape, concurrency, trained)
+        # Bars and tables have the warning beside them.
+        if json_ or rows is not Format.table:
+            warn_if_random(client)
         if json_ or (rows is Format.table and total == 1):
-            if json_:
-                warn_if_random(client)
             return _show_one(work, next(iter(chosen)), json_)
-        warn_if_random(client)
         if rows is Format.table:
             return show_table(work, chosen)
         # A bar and rows on the same terminal would be a mess.
@@ -197,4 +199,5 @@ def _load_head(path: Path) -> "Head":
     # Imported when it is needed: without a head nothing of the analysis is.
     from emotion2vec_client.analysis.head import Head
 
-    return Head.load(path)
+    with wrong_usage():
+        return Head.load(path)

@@ -83,7 +83,7 @@ class Shape(ABC):
         """A row as plain JSON types, with all its parts within."""
         if row.answer is None:
             return {"file": row.file, "error": row.reason, "error_type": row.error_type}
-        return {"file": row.file, **self._content(row)}
+        return {"file": row.file, **self._content(row), "timestamp": _when(row.answer).isoformat()}
 
     def flat(self, row: Row) -> Iterator[dict[str, Any]]:
         """A row for tables: one, or one for each part; missing columns are empty."""
@@ -94,7 +94,7 @@ class Shape(ABC):
             "file": row.file,
             "duration": row.answer.duration,
             "weights": row.answer.weights,
-            "timestamp": row.answer.timestamp.replace(microsecond=0),
+            "timestamp": _when(row.answer),
         }
         for part in self._parts(row):
             yield {**common, **part}
@@ -201,8 +201,13 @@ class TimelineShape(Shape):
         return ["file", *COLUMNS, "duration", "weights", "timestamp", "error"]
 
     def _content(self, row: Row) -> dict[str, Any]:
-        assert isinstance(row.answer, Timeline)
-        return timeline_content(row.answer, self.embedding)
+        timeline = row.answer
+        assert isinstance(timeline, Timeline)
+        result = timeline.to_dict()
+        if self.embedding:
+            for plain, segment in zip(result["segments"], timeline.segments):
+                plain["embedding"] = [] if segment.embedding is None else short(segment.embedding)
+        return result
 
     def _parts(self, row: Row) -> Iterator[dict[str, Any]]:
         assert isinstance(row.answer, Timeline)
@@ -212,13 +217,9 @@ class TimelineShape(Shape):
             yield {**flat, "embedding": segment.embedding}
 
 
-def timeline_content(timeline: Timeline, embedding: bool) -> dict[str, Any]:
-    """A timeline as plain JSON types, with or without the embedding of each segment."""
-    result = timeline.to_dict()
-    if embedding:
-        for plain, segment in zip(result["segments"], timeline.segments):
-            plain["embedding"] = [] if segment.embedding is None else short(segment.embedding)
-    return result
+def _when(answer: Answer) -> datetime:
+    """When the answer came, to the second, with its zone."""
+    return answer.timestamp.replace(microsecond=0)
 
 
 def _emotion(scores: Mapping[str, float]) -> dict[str, Any]:

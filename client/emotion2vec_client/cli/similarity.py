@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion2vec_client.analysis.arrays import DoubleArray
-from emotion2vec_client.analysis.similarity import Similarity, compare
+from emotion2vec_client.analysis.similarity import LEAST, LEAST_REFERENCE, Similarity, compare
 from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
-from emotion2vec_client.cli.embeddings import embed
+from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 
 MOST_IN_MATRIX = 8
@@ -25,8 +25,8 @@ def similarity(
     reference: Annotated[
         Optional[list[str]],
         typer.Option(
-            help="Folder of recordings whose mean is taken off, best of many speakers and "
-            "emotions; without it, the mean of the files when they are three or more."
+            help="Folder of recordings whose mean is subtracted, ideally of many speakers and "
+            "emotions; by default the mean of the files themselves, if there are three or more."
         ),
     ] = None,
     as_json: common.JsonOption = False,
@@ -35,16 +35,19 @@ def similarity(
     *,
     connection: Connection,
 ) -> None:
-    """Tell how alike recordings are.
+    """Show how similar recordings are.
 
-    Prints the cosine of every two embeddings, as it is and centred on a
+    Prints the cosine of every pair of embeddings, raw and centred on a
     reference set. Raw cosines are nearly all above 0.9, whatever the
-    emotion; the centred ones tell recordings apart.
+    emotion; the centred ones show differences.
 
     Example: emotion2vec similarity a.wav b.wav --reference recordings/
     """
     paths = list(Files(files, null))
+    check_count(paths, LEAST, "similarity")
     reference_paths = list(Files(reference)) if reference else []
+    if reference:
+        check_count(reference_paths, LEAST_REFERENCE, "a reference set")
     with connection.open() as client:
         embedded = embed(client, paths, concurrency)
         base = embed(client, reference_paths, concurrency) if reference_paths else None
@@ -61,14 +64,14 @@ def similarity(
 def meaning(result: Similarity) -> list[str]:
     """What the numbers say, in sentences."""
     lines = [
-        "Raw cosine: nearly always above 0.9 for emotion2vec, also between different emotions, "
+        "Raw cosine: nearly always above 0.9 for emotion2vec, even between different emotions, "
         "since all embeddings share a large common part."
     ]
     if result.centred is None or result.typical is None:
-        return [*lines, "Give --reference DIR, or three files and more, for the centred cosine."]
+        return [*lines, "Give --reference DIR, or three or more files, for the centred cosine."]
     typical = result.typical
     lines.append(
-        "Centred cosine: without that common part; 1 is alike, 0 unrelated, below 0 opposite."
+        "Centred cosine: without that common part; 1 is similar, 0 unrelated, below 0 opposite."
     )
     if result.own_mean:
         lines.append(

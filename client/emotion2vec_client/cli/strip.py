@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from emotion2vec_client.analysis.plots import EMOTION_COLOURS
-from emotion2vec_client.cli.display import RANDOM_WARNING, percent
+from emotion2vec_client.cli.common import counted
+from emotion2vec_client.cli.display import percent, print_random_warning
 from emotion2vec_client.labels import LABELS
 from emotion2vec_client.result import FRAME_HOP, Prediction
 from emotion2vec_client.timeline import Timeline
@@ -35,7 +36,7 @@ def show(timeline: Timeline) -> None:
     print_course(timeline, console)
     console.print(
         f"\n{percent(timeline.speech_ratio)} of {clock(timeline.duration)} is speech, "
-        f"in {len(timeline.segments)} segments.\n"
+        f"in {counted(len(timeline.segments), 'segment')}.\n"
     )
     summary = timeline.summary
     if summary is not None:
@@ -52,12 +53,12 @@ def show(timeline: Timeline) -> None:
             console.print(f"{clock(point.time):>7}  {point.before} → {point.after}")
         more = len(summary.turning_points) - MOST_TURNS
         if more > 0:
-            console.print(f"and {more} more turning points")
+            console.print(f"and {more:,} more turning {'point' if more == 1 else 'points'}")
         if summary.negative is not None:
             start, end = summary.negative.start, summary.negative.end
             console.print(f"longest negative stretch: {clock(start)} to {clock(end)}")
     if timeline.weights == "random":
-        console.print(Text(RANDOM_WARNING, style="bold red"))
+        print_random_warning(console)
 
 
 def show_course(prediction: Prediction) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from emotion2vec_client.cli.display import RANDOM_WARNING, TABLE_BAR_WIDTH, bar, percent
+from emotion2vec_client.cli.display import TABLE_BAR_WIDTH, bar, percent, print_random_warning
 from emotion2vec_client.cli.rows import Answer, Row
 from emotion2vec_client.cli.strip import clock, colours, has_colours, spans, strongest
 from emotion2vec_client.labels import LABELS
@@ -57,7 +57,7 @@ def print_table(rows: Iterable[Row], weights: str) -> None:
         table.add_row(*cells)
     console.print(table)
     if weights == "random":
-        console.print(Text(RANDOM_WARNING, style="bold red"))
+        print_random_warning(console)
 
 
 def _has_course(answer: Answer) -> bool:

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Callable, Optional
+from typing import Annotated, Callable, Optional
 
 import typer
 
 from emotion2vec_client.cli import display
-from emotion2vec_client.cli.common import ConcurrencyOption, say_written
+from emotion2vec_client.cli.common import ConcurrencyOption, flag, say_written
 from emotion2vec_client.cli.connection import Connection, connects, warn_if_random
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import (
@@ -24,12 +24,12 @@ from emotion2vec_client.cli.output import (
     check_replaced,
     choose_format,
 )
-from emotion2vec_client.cli.rows import TimelineShape, timeline_content
+from emotion2vec_client.cli.rows import Row, TimelineShape
 from emotion2vec_client.cli.strip import show
 from emotion2vec_client.cli.timeline_work import TimelineWork
 from emotion2vec_client.cli.work import show_table, write_rows
-from emotion2vec_client.client import Client
-from emotion2vec_client.timeline import FORMATS, Timeline, check_format
+from emotion2vec_client.cli.writers import open_writer
+from emotion2vec_client.timeline import FORMATS, check_format
 
 AT_ONCE = 2
 """Recordings that a server works on at once; more of them wait there."""
@@ -43,36 +43,36 @@ def timeline(
         typer.Option(
             "--output",
             "-o",
-            help=f"Of one recording: name{', name'.join(FORMATS)}; may be given several times. Of "
-            "several: one file of rows, name.jsonl, name.csv or name.parquet.",
+            help=f"Output file. For one recording: name{', name'.join(FORMATS)}; can be repeated. "
+            "For several: one file of rows, name.jsonl, name.csv or name.parquet.",
             show_default=False,
         ),
     ] = None,
     window: Annotated[
         Optional[float],
         typer.Option(
-            help="Cut windows of so many seconds, up to 30, instead of speech at its pauses.",
+            help="Cut windows of this many seconds, up to 30, instead of cutting at pauses.",
             show_default=False,
         ),
     ] = None,
     hop: Annotated[
         Optional[float],
         typer.Option(
-            help="Seconds from one window's start to the next one's; by default the window.",
+            help="Seconds between the starts of two windows; by default the window.",
             show_default=False,
         ),
     ] = None,
     min_segment: Annotated[
         Optional[float],
         typer.Option(
-            help="Seconds under which speech joins its neighbour; 1 by default.",
+            help="Shorter pieces of speech, in seconds, join their neighbour; 1 by default.",
             show_default=False,
         ),
     ] = None,
     max_segment: Annotated[
         Optional[float],
         typer.Option(
-            help="Seconds of the longest piece of speech, up to 30; 10 by default.",
+            help="Longest piece of speech in seconds, up to 30; 10 by default.",
             show_default=False,
         ),
     ] = None,
@@ -83,7 +83,7 @@ def timeline(
     concurrency: ConcurrencyOption = AT_ONCE,
     null: NullOption = False,
     json_: Annotated[
-        bool, typer.Option("--json", help="For one recording: the result as indented JSON.")
+        bool, flag("--json", help="Print the result of one recording as indented JSON.")
     ] = False,
     *,
     connection: Connection,
@@ -94,8 +94,8 @@ def timeline(
     strip is a part of the recording, in the colour of its emotion; the scores
     are means over all speech. SRT and VTT are subtitles for a player.
 
-    Rows of several recordings: in JSONL one for each, in CSV and Parquet one
-    for each piece. A recording that fails is a row with the reason.
+    JSONL has a row per recording, CSV and Parquet a row per piece. A recording
+    that fails gets a row with the reason.
 
     Example: emotion2vec timeline call.mp3 -o call.json -o call.srt -o call.png
     """
@@ -103,7 +103,7 @@ def timeline(
         raise typer.BadParameter("--hop is for windows: add --window")
     if window is not None and (min_segment is not None or max_segment is not None):
         raise typer.BadParameter(
-            "windows are all of one length: leave out --min- and --max-segment"
+            "windows have one length: leave out --min-segment and --max-segment"
         )
     chosen, outputs = Files(files, null), output or []
     shape = TimelineShape(embedding=embedding, segmentation="vad" if window is None else "fixed")
@@ -115,7 +115,7 @@ def timeline(
         "hop": hop,
         "embedding": embedding,
     }
-    alone = chosen.is_one_name and _is_for_one(outputs, format_, resume, embedding)
+    alone = chosen.is_one_name and _is_for_one(outputs, format_, resume)
     if json_ and (not alone or format_ is not None):
         raise typer.BadParameter("--json is for one recording: use --format jsonl for rows")
     rows = Format.table
@@ -124,41 +124,47 @@ def timeline(
             _check_output(path, overwrite)
     else:
         rows = choose_format(format_, _only(outputs), resume, overwrite)
-    shown = json_ or any(path.suffix.lower() == ".json" for path in outputs)
+    shown = json_ or any(path.suffix.lower() in (".json", ".csv") for path in outputs)
     if embedding and rows is Format.table and not shown:
         raise typer.BadParameter(
             "embeddings do not fit a terminal: add -o timelines.jsonl, or --format jsonl"
         )
     with connection.open() as client:
-        warn_if_random(client)
-        if alone:
-            return _show_one(client, next(iter(chosen)), outputs, options, json_)
-        dimension = int(client.model_info().card["embed_dim"]) if embedding else 0
+        card = client.model_info().card
+        # A strip and a table have the warning below them.
+        if json_ or rows is not Format.table:
+            warn_if_random(client)
+        dimension = int(card["embed_dim"]) if embedding else 0
         shape = TimelineShape(embedding, dimension, shape.segmentation)
         work = TimelineWork(client, shape, concurrency, options)
+        if alone:
+            return _show_one(work, next(iter(chosen)), outputs, json_)
         if rows is Format.table:
             return show_table(work, chosen)
         shown = bool(outputs) or not sys.stdout.isatty()
         return write_rows(work, chosen, rows, _only(outputs), resume, shown)
 
 
-def _is_for_one(
-    outputs: list[Path], format_: Optional[Format], resume: bool, embedding: bool
-) -> bool:
+def _is_for_one(outputs: list[Path], format_: Optional[Format], resume: bool) -> bool:
     """Whether the options ask for the timeline of one recording as such, and not for rows."""
-    suffixes = [path.suffix.lower() for path in outputs]
-    # CSV of one recording has no columns for embeddings.
-    rows = [suffix in SUFFIX_FORMATS and (suffix != ".csv" or embedding) for suffix in suffixes]
-    return format_ in (None, Format.table) and not resume and not any(rows)
+    # The rows of one recording make a CSV file like any other.
+    only_rows = SUFFIX_FORMATS.keys() - set(FORMATS)
+    rows = any(path.suffix.lower() in only_rows for path in outputs)
+    return format_ in (None, Format.table) and not resume and not rows
 
 
 def _only(outputs: list[Path]) -> Optional[Path]:
     """The file for rows, None for stdout."""
+    if len(outputs) > 1:
+        raise typer.BadParameter(
+            "rows go into one file: give one -o that ends in .jsonl, .csv or .parquet, or for one "
+            f"recording several of {', '.join(FORMATS)}"
+        )
     for path in outputs:
-        if len(outputs) > 1 or path.suffix.lower() in set(FORMATS) - set(SUFFIX_FORMATS):
+        if path.suffix.lower() in set(FORMATS) - SUFFIX_FORMATS.keys():
             raise typer.BadParameter(
-                f"{path} is for a single recording: rows go into one file that ends in .jsonl, "
-                ".csv or .parquet"
+                f"{path} can hold one recording, and no rows: give an -o that ends in .jsonl, .csv "
+                "or .parquet"
             )
     return outputs[0] if outputs else None
 
@@ -179,30 +185,28 @@ def _check_output(path: Path, overwrite: bool) -> None:
         import_extra("matplotlib")
 
 
-def _show_one(
-    client: Client, path: Path, outputs: list[Path], options: dict[str, Any], as_json: bool
-) -> int:
+def _show_one(work: TimelineWork, path: Path, outputs: list[Path], as_json: bool) -> int:
     with _progress() as progress:
-        found = client.timeline(path, progress=progress, **options)
+        found = work.client.timeline(path, progress=progress, **work.options)
+    row = Row(str(path), found)
+    text = json.dumps(work.shape.nested(row), ensure_ascii=False, indent=2)
     for each in outputs:
-        _save(found, each, options["embedding"])
+        suffix = each.suffix.lower()
+        if suffix == ".csv":
+            with open_writer("csv", each, work.shape, append=False) as writer:
+                writer.write(row)
+        elif suffix == ".json":
+            each.write_text(text + "\n", encoding="utf-8")
+        else:
+            found.save(each)
     display.survive_odd_terminals()
     if as_json:
-        content = timeline_content(found, options["embedding"])
-        print(json.dumps(content, ensure_ascii=False, indent=2))
+        print(text)
     else:
         show(found)
     if outputs:
         say_written(", ".join(map(str, outputs)))
     return 0
-
-
-def _save(found: Timeline, path: Path, embedding: bool) -> None:
-    if embedding and path.suffix.lower() == ".json":
-        text = json.dumps(timeline_content(found, embedding), ensure_ascii=False, indent=2)
-        path.write_text(text + "\n", encoding="utf-8")
-    else:
-        found.save(path)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Callable, cast
 
 from emotion2vec_client import many
 from emotion2vec_client.base import OUTAGE_SECONDS
-from emotion2vec_client.cli.common import GONE, progress, sentence
+from emotion2vec_client.cli.common import GONE, is_bad_request, progress, sentence
 from emotion2vec_client.cli.connection import outages_told
 from emotion2vec_client.cli.rows import Row
 from emotion2vec_client.cli.work import Work
@@ -47,6 +47,8 @@ class TimelineWork(Work):
                     except GONE as error:
                         return error
                     except (Emotion2VecError, OSError, TypeError, ValueError) as error:
+                        if is_bad_request(error):
+                            return error
                         return Row(str(path), None, sentence(error), type(error).__name__)
                     return Row(str(path), found)
 

@@ -89,7 +89,7 @@ def show_table(work: Work, files: Files) -> int:
             tally.failed += row.answer is None
     display.survive_odd_terminals()
     print_table(rows, work.client.model_info().weights)
-    return _finish(tally)
+    return _finish(tally, "see the table")
 
 
 def write_rows(
@@ -138,15 +138,22 @@ def write_rows(
             tally.done += 1
             tally.failed += row.answer is None
             tally.rows += writer.write(row)
-    return _finish(tally, output, in_parts=work.shape.in_parts and format_ is not Format.jsonl)
-
-
-def _finish(tally: Tally, output: Path | None = None, in_parts: bool = False) -> int:
-    if output is not None:
-        of = f" of {counted(tally.done, 'file')}" if in_parts else ""
-        before = f"; {counted(tally.before, 'file')} done before" if tally.before else ""
-        failed = f"; {counted(tally.failed, 'file')} failed: see their rows" if tally.failed else ""
-        say_written(f"{counted(tally.rows, 'row')}{of} to {output}{before}{failed}")
-    elif tally.failed:
-        complain(f"{tally.failed:,} of {counted(tally.done, 'file')} failed: see their rows")
+    look = "see its row" if tally.failed == 1 else "see their rows"
+    if output is None:
+        return _finish(tally, look)
+    in_parts = work.shape.in_parts and format_ is not Format.jsonl
+    of = f" of {counted(tally.done, 'file')}" if in_parts else ""
+    before = f"; {counted(tally.before, 'file')} done before" if tally.before else ""
+    failed = f"; {counted(tally.failed, 'file')} failed: {look}" if tally.failed else ""
+    say_written(f"{counted(tally.rows, 'row')}{of} to {output}{before}{failed}")
     return 1 if tally.failed else 0
+
+
+def _finish(tally: Tally, look: str) -> int:
+    """Says how many failed and where to look; returns the exit code."""
+    if not tally.failed:
+        return 0
+    of = f" of {tally.done:,}" if tally.done > 1 else ""
+    noun = "file" if tally.done == 1 else "files"
+    complain(f"{tally.failed:,}{of} {noun} failed: {look}")
+    return 1
