@@ -12,9 +12,18 @@ from benchmarks.launch import HOST, Program, free_ports
 
 
 class Gateway(Program):
-    """``python -m gateway`` in front of a Triton, for the length of a ``with`` block."""
+    """``python -m gateway`` in front of a Triton, for the length of a ``with`` block.
 
-    def __init__(self, triton_url: str, outputs: Path, **settings: str):
+    Args:
+        triton_url: Where Triton is.
+        outputs: Where its results go.
+        program: Python that runs in the place of ``-m gateway``.
+        settings: ``E2V_`` and other variables.
+    """
+
+    def __init__(
+        self, triton_url: str, outputs: Path, *, program: str | None = None, **settings: str
+    ) -> None:
         self.outputs = outputs
         self.port = free_ports(1)[0]
         self.url = f"http://{HOST}:{self.port}"
@@ -23,7 +32,8 @@ class Gateway(Program):
             "E2V_TRITON_URL": triton_url,
             "E2V_OUTPUTS": str(outputs),
         }
-        super().__init__([sys.executable, "-m", "gateway"], environment=own | settings)
+        run = ["-m", "gateway"] if program is None else ["-c", program]
+        super().__init__([sys.executable, *run], environment=own | settings)
         self.http = httpx.Client(base_url=self.url, timeout=120)
 
     def __enter__(self) -> Gateway:
