@@ -85,6 +85,8 @@ def build(
                     # It is only ever a file.
                     embedding = gr.Checkbox(label=text.embedding, visible=kept)
                     button = gr.Button(text.recognise, variant="primary", elem_id="e2v-recognise")
+                    # clip.js presses it for a file that Gradio does not take.
+                    refused = gr.Button(visible="hidden", elem_id="e2v-refused")
                     if examples:
                         gr.Examples(
                             [[str(path)] for path in examples],
@@ -112,6 +114,7 @@ def build(
             trigger_mode="once",
             api_visibility="private",
         )
+        refused.click(handlers.refuse, None, [panel, answer], api_visibility="private", queue=False)
         chosen.input(
             handlers.show, [chosen], [panel, answer], api_visibility="private", queue=False
         )
@@ -189,6 +192,11 @@ class _Handlers:
         if problem.status_code >= 500:
             log.warning("the page could not answer: %s: %s", problem.code, problem.detail)
         return render.problem(self._text, problem, self._settings), "", *SKIPPED
+
+    def refuse(self) -> tuple[Update, Update]:
+        """Says what may be chosen; the browser has seen that it is something else."""
+        problem = Problem(415, "not_audio", "the file is of another kind")
+        return render.problem(self._text, problem, self._settings), ""
 
     async def show(self, folder: str) -> tuple[Update, Update]:
         """Shows an earlier result again."""

@@ -20,6 +20,7 @@ Object.defineProperty(navigator, "languages", {{ get: () => ["{language}"] }});
 <link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
 <script src="/page/switch.js" defer></script>
 <script src="/page/radios.js" defer></script>
+<script src="/page/clip.js" defer></script>
 <script src="/page/frames.js" type="module"></script>
 <script src="/page/timeline.js" type="module"></script>
 <script src="/page/batch.js" type="module"></script>"""

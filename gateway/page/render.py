@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from html import escape
 from pathlib import PurePath
 from typing import Any
@@ -215,7 +216,8 @@ def _downloads(text: Text, answer: dict[str, Any]) -> str:
 
 def _log(text: Text, answer: dict[str, Any]) -> str:
     weights = text.weights.get(answer["weights"], answer["weights"])
-    values = {"output_dir": "", **answer, **answer["milliseconds"], "weights": weights}
+    own = {"weights": weights, "timestamp": _zoned(answer["timestamp"])}
+    values = {"output_dir": "", **answer, **answer["milliseconds"], **own}
     lines = ((name, line.format(**values)) for name, line in text.log_lines)
     rows = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(line)}</dd>" for name, line in lines if line
@@ -223,3 +225,9 @@ def _log(text: Text, answer: dict[str, Any]) -> str:
     return f'<details class="e2v-log" open><summary>{escape(text.log)}</summary><dl>{rows}</dl>' + (
         "</details>"
     )
+
+
+def _zoned(timestamp: str) -> str:
+    """A time of the server with its zone, as a visitor may have another."""
+    offset = f"{datetime.fromisoformat(timestamp).astimezone():%z}"
+    return f"{timestamp} (UTC{offset[:3]}:{offset[3:]})"

@@ -6,6 +6,7 @@ import io
 import re
 import tempfile
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -164,6 +165,28 @@ def test_a_mistake_is_explained_where_one_looks(chinese_visit: Visit, visit: Vis
     visit.recognise()
 
 
+@pytest.mark.parametrize("way", ["picker", "drop"])
+def test_a_file_of_another_kind_is_refused_in_the_pages_words(
+    chinese_visit: Visit, visit: Visit, tmp_path: Path, way: str
+) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("no sound")
+    for visitor, sentence in ((visit, "not an audio file"), (chinese_visit, "无法将此文件识别")):
+        # An older sentence goes.
+        visitor.button.click()
+        expect(visitor.panel.get_by_role("alert")).to_be_visible()
+        if way == "picker":
+            visitor.page.set_input_files("#e2v-audio input[type=file]", words)
+        else:
+            visitor.put("words.txt", b"no sound", "text/plain")
+        expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence)
+        expect(visitor.panel.get_by_role("alert")).to_have_count(1)
+        expect(visitor.page.locator(".toast-wrap")).not_to_contain_text("Only")
+        # And one can go on.
+        visitor.drop("happy.wav", (SAMPLES / "happy.wav").read_bytes())
+        visitor.recognise()
+
+
 def test_a_file_of_more_than_ten_megabytes_is_explained_too(visit: Visit) -> None:
     visit.drop("large.wav", silence(340))
     visit.button.click()
@@ -201,9 +224,32 @@ def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
     visitor.choose(SAMPLES / "happy.wav")
     visitor.page.get_by_label("Frame:", exact=False).check()
     result = visitor.recognise()
+    # It comes below the form, and into view.
+    expect(result.locator(".e2v-top")).to_be_in_viewport()
     expect(result.locator("polygon")).to_have_count(9)
     width = visitor.page.evaluate("document.documentElement.scrollWidth")
     assert width <= PHONE["width"]
+    visitor.close()
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_motion_is_for_those_who_like_it(
+    browser: Browser, gateway: Gateway, motion: Literal["reduce", "no-preference"]
+) -> None:
+    visitor = Visit(browser, gateway, "en-US", PHONE)
+    visitor.page.emulate_media(reduced_motion=motion)
+    visitor.page.evaluate(
+        """() => {
+            Element.prototype.scrollIntoView = function (options) {
+                window.e2vScrolled = [this.className, options?.behavior];
+            };
+        }"""
+    )
+    visitor.choose(SAMPLES / "happy.wav")
+    visitor.recognise()
+    behavior = "instant" if motion == "reduce" else "smooth"
+    visitor.page.wait_for_function("window.e2vScrolled")
+    assert visitor.page.evaluate("window.e2vScrolled") == ["e2v-result", behavior]
     visitor.close()
 
 

@@ -109,6 +109,35 @@ def test_the_axis_has_round_steps(visit: Visit) -> None:
     assert ticks[-1] == "0:11"
 
 
+def test_the_last_label_of_the_axis_is_whole(visit: Visit) -> None:
+    """Lengths of which the last step would leave its label less and less room."""
+    tab = open_tab(visit)
+    edges = tab.evaluate(
+        """async (tab) => {
+            const { player } = await import("/page/player.js");
+            const { node, picture } = await import("/page/common.js");
+            const words = JSON.parse(tab.getAttribute("words"));
+            const edges = [];
+            for (let duration = 4800; duration < 5100; duration += 10) {
+                const box = node("div", {}, tab);
+                const { waves } = player(box, {
+                    duration, words, peaks: [[0, 0]], picture: picture(1, 1, 1, ""),
+                    description: "", at: () => "", height: 1,
+                });
+                const axis = waves.getWrapper().querySelector(".e2v-axis");
+                const right = (element) => element.getBoundingClientRect().right;
+                edges.push([right(axis.lastChild), right(axis), axis.children.length]);
+                waves.destroy();
+                box.remove();
+            }
+            return edges;
+        }"""
+    )
+    assert all(last <= end + 0.5 for last, end, _ in edges), edges
+    # Where there is room, it is there.
+    assert len({count for *_, count in edges}) > 1
+
+
 def test_segments_are_whole_on_a_phone(browser: Browser, gateway: Gateway) -> None:
     visitor = Visit(browser, gateway, "en-US", PHONE)
     tab = open_tab(visitor)

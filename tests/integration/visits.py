@@ -53,19 +53,23 @@ class Visit:
         self.loaded()
 
     def drop(self, name: str, data: bytes) -> None:
-        """Onto the drop zone."""
+        """A recording onto the drop zone."""
+        self.put(name, data, f"audio/{name[-3:]}")
+        self.loaded()
+
+    def put(self, name: str, data: bytes, kind: str) -> None:
+        """Any file onto the drop zone; ``kind`` is its MIME type."""
         transfer = self.page.evaluate_handle(
-            """([name, text]) => {
+            """([name, text, type]) => {
                 const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
                 const transfer = new DataTransfer();
-                transfer.items.add(new File([bytes], name, { type: "audio/" + name.slice(-3) }));
+                transfer.items.add(new File([bytes], name, { type }));
                 return transfer;
             }""",
-            [name, base64.b64encode(data).decode()],
+            [name, base64.b64encode(data).decode(), kind],
         )
         zone = self.page.locator("#e2v-audio input[type=file]").locator("xpath=..")
         zone.dispatch_event("drop", {"dataTransfer": transfer})
-        self.loaded()
 
     def loaded(self) -> None:
         """Waits until the player has a file."""

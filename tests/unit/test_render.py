@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -131,6 +132,18 @@ KEPT: dict[str, Any] = {
     "output_dir": "outputs/outputs_20260104_223000",
     "files": {"result.json": "/outputs/outputs_20260104_223000/result.json"},
 }
+
+
+@pytest.mark.parametrize(("zone", "offset"), [("UTC", "+00:00"), ("Asia/Shanghai", "+08:00")])
+def test_the_time_has_its_zone(monkeypatch: pytest.MonkeyPatch, zone: str, offset: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        said = render.result(ENGLISH, frame_answer())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert f"<dd>2026-01-04 22:30:00 (UTC{offset})</dd>" in said
 
 
 @LANGUAGES

@@ -39,12 +39,14 @@ export function player(parent, { picture, description, words, at, near = at, ...
     const most = inner.clientWidth / TICK_PIXELS;
     const step = STEPS.find((seconds) => duration / seconds <= most) ?? STEPS.at(-1);
     axis.replaceChildren();
-    // The last needs room for its words.
-    for (let tick = 0; !tick || (tick + 0.4) * step < duration; tick += 1) {
+    for (let tick = 0; !tick || tick * step < duration; tick += 1) {
       const style = `position:absolute;left:${(100 * tick * step) / duration}%;` +
-        "border-left:1px solid;padding-left:.2rem";
+        "border-left:1px solid;padding-left:.2rem;white-space:nowrap";
       node("span", { style }, axis).textContent = clock(tick * step, step < 1 ? 1 : 0);
     }
+    // The last may have no room for its words.
+    const last = axis.lastChild;
+    if (last.offsetLeft && last.offsetLeft + last.offsetWidth > inner.clientWidth) last.remove();
   }
 
   function moved(second) {
