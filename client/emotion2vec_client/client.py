@@ -54,7 +54,7 @@ class Client(BaseClient):
 
     Raises:
         TypeError: The url is not a string, or the timeout not a number.
-        ValueError: The url is no address, or the timeout not positive.
+        ValueError: The url is not an address, or the timeout not positive.
 
     Example:
         >>> with Client("localhost:8001") as client:

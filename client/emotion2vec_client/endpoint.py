@@ -108,7 +108,7 @@ def parse(
         parts = urlsplit(url if "://" in url else f"grpc://{url}")
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"url is {url!r}, which is no address: {error}") from error
+        raise ValueError(f"url is {url!r}, which is not an address: {error}") from error
     if parts.scheme not in SCHEMES or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError(
             f"url is {url!r}: give host:port for gRPC, such as 'localhost:8001', or "

@@ -66,8 +66,8 @@ class _Shared:
 
     def _is_doubtful(self, error: InferenceServerException, told: Emotion2VecError) -> bool:
         """Whether the server may be one that does not speak gRPC."""
-        nobody = type(told) is ServerUnavailableError and _status(error) == "UNAVAILABLE"
-        return nobody and not self.endpoint.is_secure
+        no_answer = type(told) is ServerUnavailableError and _status(error) == "UNAVAILABLE"
+        return no_answer and not self.endpoint.is_secure
 
 
 def _status(error: InferenceServerException) -> str:

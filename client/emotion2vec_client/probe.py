@@ -50,7 +50,7 @@ def not_triton_error(url: str) -> WrongAddressError:
 def ask(endpoint: Endpoint) -> WrongAddressError | None:
     """Asks an address that does not answer gRPC whether it answers HTTP.
 
-    gRPC itself tells only of the last address that it tried, which for localhost may be the one of
+    gRPC itself names only the last address that it tried, which for localhost may be the one of
     IPv6 where nothing listens.
     """
     try:

@@ -62,7 +62,7 @@ class Call:
         names: The outputs to ask for.
         timeout: Seconds for the answer.
         id: By which another call can ask about this one.
-        parameters: What else the model is told.
+        parameters: Further parameters of the request.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""When a call is tried again: only while nobody answers or the queue is full, and not for ever."""
+"""When a call is tried again: while no server answers or its queue is full, and not for ever."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTICE_SECONDS = 3.0
 """A shorter outage is not worth a word: most are queues that are full for a moment."""
 
 logger = logging.getLogger("emotion2vec_client")
-"""Tells at level INFO of servers that are waited for, and of their return."""
+"""Reports at level INFO the servers that are waited for, and their return."""
 
 
 class Outage:

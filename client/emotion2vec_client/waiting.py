@@ -1,4 +1,4 @@
-"""Waits for a timeline's long call: asks how far it is, and cancels it when nobody waits."""
+"""Waits for a timeline's long call: asks how far it is, and cancels it when it is not wanted."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def run(
                 progress(share)
             tensors = answer.result()
         except BaseException as error:
-            # Over HTTP the server does not see by itself that nobody waits any more. Whoever
-            # presses Ctrl-C early does so while the recording is on its way.
+            # Over HTTP the server does not notice that the client is gone. An early Ctrl-C comes
+            # while the recording is still being sent.
             late = isinstance(error, PredictionTimeoutError)
             while late or not answer.done():
                 with suppress(Emotion2VecError):

@@ -85,7 +85,7 @@ def test_a_head_refuses_other_embeddings() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": "pickle"}, "is no head"),
+        ({"format": "pickle"}, "is not a head"),
         ({"version": 2}, "has version 2"),
         ({"mean": [1.0]}, "fit the head again"),
         ({"scale": ["x"] * DIM}, "is damaged"),
@@ -102,7 +102,7 @@ def test_a_damaged_head_is_refused(change: dict[str, Any], words: str, tmp_path:
     with pytest.raises(AnalysisError, match=words):
         Head.load(path)
     path.write_text("{")
-    with pytest.raises(AnalysisError, match="is no JSON"):
+    with pytest.raises(AnalysisError, match="is not JSON"):
         Head.load(path)
 
 

@@ -1,4 +1,4 @@
-"""What many embeddings tell together: similarity, maps, clusters, and heads for own labels.
+"""What many embeddings show together: similarity, maps, clusters, and heads for own labels.
 
 Functions over NumPy arrays; none of them talks to a server or prints. Get the embeddings with
 ``Client.predict_many(files, embedding=True)``. Needs the extra packages of

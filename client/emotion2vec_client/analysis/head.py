@@ -202,10 +202,10 @@ class Head:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise AnalysisError(
-                f"{path} is no JSON ({error}): give a file of 'head fit'"
+                f"{path} is not JSON ({error}): give a file that 'head fit' wrote"
             ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise AnalysisError(f"{path} is no head: give a file that 'head fit' wrote")
+            raise AnalysisError(f"{path} is not a head: give a file that 'head fit' wrote")
         if content.get("version") != VERSION:
             raise AnalysisError(
                 f"{path} has version {content.get('version')!r} of the format and this program "

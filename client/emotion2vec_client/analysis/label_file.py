@@ -17,7 +17,7 @@ class LabelledFile:
 
     Attributes:
         path: The recording, absolute, or relative as the CSV's own path was given.
-        label: What it shall be called.
+        label: Its label.
         group: Its speaker or group, None where the CSV has no such column.
     """
 
@@ -44,7 +44,9 @@ def read_labels(source: Path) -> list[LabelledFile]:
     except UnicodeDecodeError as error:
         raise AnalysisError(f"{source} is not UTF-8: save it as CSV in UTF-8") from error
     except csv.Error as error:
-        raise AnalysisError(f"{source} is no CSV ({error}): save it as CSV in UTF-8") from error
+        raise AnalysisError(
+            f"{source} is not a CSV file ({error}): save it as CSV in UTF-8"
+        ) from error
 
 
 def _rows(source: Path, reader: csv.DictReader[str]) -> list[LabelledFile]:

@@ -52,7 +52,7 @@ class Point:
     """One recording on a map.
 
     Attributes:
-        name: Its file, as people shall read it.
+        name: Its file, as it is shown.
         emotion: Strongest emotion.
         confidence: Score of that emotion, 0 to 1.
         label: The user's own label, which then gives the colour; None colours by emotion.
@@ -79,7 +79,7 @@ def colours(categories: Sequence[str]) -> dict[str, str]:
     others = sorted(present - EMOTION_COLOURS.keys() - {UNLABELLED})
     legend = {label.name: EMOTION_COLOURS[label.name] for label in LABELS if label.name in present}
     for index, name in enumerate(others):
-        # Equal steps around the circle, lighter and darker in turn, tell many labels apart.
+        # Equal steps around the circle, lighter and darker in turn, distinguish many labels.
         red, green, blue = colorsys.hls_to_rgb(
             index / len(others) + 0.58, 0.42 if index % 2 == 0 else 0.6, 0.68
         )

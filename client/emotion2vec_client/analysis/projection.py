@@ -72,7 +72,7 @@ def check_method(method: str) -> None:
 
 
 def perplexity(count: int) -> float:
-    """Neighbours that t-SNE shall see per point: a third of them, from 1.5 to 30."""
+    """Neighbours that t-SNE considers per point: a third of them, from 1.5 to 30."""
     return min(PERPLEXITY, max(1.5, (count - 1) / 3))
 
 

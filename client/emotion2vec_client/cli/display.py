@@ -1,4 +1,4 @@
-"""What people see: bars and progress."""
+"""What is shown in a terminal: bars, progress and a warning."""
 
 from __future__ import annotations
 

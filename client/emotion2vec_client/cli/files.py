@@ -31,7 +31,7 @@ NAMED = 3
 LONGEST_NAME = 2**16
 
 ENOUGH = 16
-"""Bytes that tell audio from names."""
+"""Bytes that are enough to distinguish audio from names."""
 
 AUDIO = re.compile(
     rb"RIFF....WAVE|RF64....WAVE|FORM....AIF[FC]|caff\0|fLaC\0|OggS\0|ID3[\2-\4]|\xff[\xe0-\xff]"
@@ -59,8 +59,8 @@ NullOption = Annotated[
 class Files:
     """The files that arguments name, in their order.
 
-    They are looked up anew each time, so that a million of them need not be held. What is skipped
-    in folders is told on stderr, once.
+    They are looked up each time, so that a million of them need not be held. What is skipped in
+    folders is reported on stderr, once.
 
     Attributes:
         arguments: Files, folders (searched for audio by suffix, sorted, without what is hidden),

@@ -20,7 +20,7 @@ MARKS = dict(zip((label.name for label in LABELS), "adfhnos!?"))
 """What stands for an emotion where there are no colours."""
 
 MOST_TURNS = 12
-"""Turning points that are listed: of more the file with the result tells."""
+"""Turning points that are listed; the file with the result has all."""
 
 Span = tuple[float, float, str]
 

@@ -18,7 +18,7 @@ from emotion2vec_client.cli.work import Work
 from emotion2vec_client.errors import Emotion2VecError
 
 CANCEL_SECONDS = 5.0
-"""How long to wait until the server knows that nobody waits for a timeline any more."""
+"""How long to wait until the server knows that a timeline is no longer wanted."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class _InFlight:
 
     Args:
         concurrency: How many there are at most.
-        advance: Told of the sum of their shares.
+        advance: Called with the sum of their shares.
     """
 
     def __init__(self, concurrency: int, advance: Callable[[float], None]) -> None:
@@ -110,4 +110,4 @@ class _InFlight:
 
 
 class _StoppedError(Exception):
-    """Nobody waits for a timeline any more."""
+    """A timeline is no longer wanted."""
