@@ -212,6 +212,8 @@ class AsyncClient(BaseClient):
             for model in protocol.MODELS.values():
                 if not await self._transport.is_ready(model, patience):
                     return f"model {model} is not ready"
+            # Triton's metrics and other web servers say yes to any question but this.
+            await self._card(patience)
         except WrongAddressError:
             # Waiting does not change the address.
             raise

@@ -312,6 +312,8 @@ class Client(BaseClient):
             for model in protocol.MODELS.values():
                 if not self._transport.is_ready(model, patience):
                     return f"model {model} is not ready"
+            # Triton's metrics and other web servers say yes to any question but this.
+            self._card(patience)
         except WrongAddressError:
             # Waiting does not change the address.
             raise

@@ -128,6 +128,9 @@ class _Shared:
         if response.is_success:
             return response
         other = probe.gateway_error(response, self.url)
+        if response.status_code == 405:
+            # Such as Triton's metrics, which can only be read.
+            other = other or probe.not_triton_error(self.url)
         if other is not None:
             raise other
         try:
@@ -139,9 +142,6 @@ class _Shared:
 
     def _ready(self, response: httpx.Response) -> bool:
         other = probe.gateway_error(response, self.url)
-        # Triton says that a model is ready with nothing but the status.
-        if other is None and response.is_success and response.content:
-            other = probe.not_triton_error(self.url)
         if other is not None:
             raise other
         return response.is_success

@@ -39,11 +39,14 @@ def web() -> Iterator[str]:
     yield from serve(404, {"error": "no such model"})
 
 
-def serve(status: int, body: dict[str, str] | bytes) -> Iterator[str]:
+def serve(
+    status: int, body: dict[str, str] | bytes, post_status: int | None = None
+) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
+            posted = self.command == "POST"
+            self.send_response(post_status or status if posted else status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -69,18 +72,21 @@ def grpc_server() -> Iterator[str]:
     server.stop(None)
 
 
-@pytest.fixture(
-    params=[
-        b"# HELP nv_inference_count",
-        b"<html>",
-        b"{}",
-        b"[1]",
-        b'{"name": "encoder", "parameters": 3}',
-    ]
-)
+ANYTHING = {
+    "Triton's metrics": (b"", 405),
+    "text": (b"# HELP nv_inference_count", 200),
+    "page": (b"<html>", 200),
+    "object": (b"{}", 200),
+    "list": (b"[1]", 200),
+    "odd": (b'{"name": "encoder", "parameters": 3}', 200),
+}
+
+
+@pytest.fixture(params=ANYTHING.values(), ids=ANYTHING)
 def anything(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A web server that answers all paths with 200, as Triton's metrics or a home page."""
-    yield from serve(200, request.param)
+    """A web server that answers every GET with 200."""
+    body, post_status = request.param
+    yield from serve(200, body, post_status)
 
 
 def refused(url: str) -> list[str]:
