@@ -123,7 +123,11 @@ class Supervisor:
             except ServerError as error:
                 trouble = error
                 _say(str(error))
-        _say(f"{name} runs again after {time.monotonic() - began:.1f} s")
+        if name == "Triton":
+            _say(f"Triton runs again after {time.monotonic() - began:.1f} s")
+        else:
+            # It says itself when it is ready.
+            _say(f"{name} is started again")
 
     def _count_restart(self, name: str, trouble: ServerError) -> None:
         now = time.monotonic()

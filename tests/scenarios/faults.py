@@ -66,7 +66,8 @@ FAULTS = {
         "gateway",
         signal.SIGKILL,
         "the gateway ended unexpectedly (signal SIGKILL)",
-        "the gateway runs again",
+        # What it says when it is ready.
+        "in a browser",
     ),
     "new model loaded (SIGHUP)": Fault(
         "launcher", signal.SIGHUP, "loading the model anew", "ready with the new model"
