@@ -123,7 +123,9 @@ def test_every_format_is_written(found: Timeline, tmp_path: Path) -> None:
     ]:
         found.save(tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(start)
-    with pytest.raises(ValueError, match=r"does not show the format by its extension: use one of \.json"):
+    with pytest.raises(
+        ValueError, match=r"does not show the format by its extension: use one of \.json"
+    ):
         found.save(tmp_path / "a.txt")
 
 
