@@ -208,6 +208,10 @@ def refusal(error: BaseException) -> Any:
         refused = codes(str(error), codes.UNAVAILABLE)
     elif isinstance(error, Cancelled):
         refused = codes("the request was cancelled", codes.CANCELLED)
+    elif isinstance(error, EncoderError):
+        # Under load its queue's time limit ends requests: that is no fault of this code.
+        pb_utils.Logger.log_warn(str(error))
+        refused = codes(str(error), codes.INTERNAL)
     else:
         pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
         refused = codes(f"{type(error).__name__}: {error}", codes.INTERNAL)
