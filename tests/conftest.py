@@ -5,6 +5,7 @@ PyTorch and FunASR take ten seconds to import, and are left to the tests that ne
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -26,6 +27,12 @@ WriteCheckpoint = Callable[..., Path]
 def recordings() -> list[Path]:
     """The project's own sample recordings."""
     return sorted(path for path in SAMPLES.iterdir() if path.suffix in SUFFIXES)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes Ctrl-C what it is on a terminal: the background jobs of a shell ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
