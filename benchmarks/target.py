@@ -71,6 +71,7 @@ class Target:
         if self._own is not None:
             self._own.end()
             if self._own.outputs is not None:
+                (self._own.outputs.parent / "log").write_text(f"{self._own.said}\n", "utf-8")
                 shutil.rmtree(self._own.outputs, ignore_errors=True)
 
     def _parts(self) -> list[tuple[str, psutil.Process]]:

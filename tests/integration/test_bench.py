@@ -59,6 +59,7 @@ def test_a_report_has_all_its_parts(report: Path) -> None:
         assert headline in text
     assert "stub of encoder" in text
     assert "pretrained weights" in text
+    assert "ready on gRPC" in (report / "log").read_text(encoding="utf-8")
     for name in PLOTS:
         assert f"({name})" in text
         assert (report / name).read_bytes().startswith(b"\x89PNG")
