@@ -9,7 +9,7 @@ from types import TracebackType
 import psutil
 
 from benchmarks.launch import LaunchError, below
-from benchmarks.service import Service, part_name
+from benchmarks.service import TRITON, Service, part_name
 from benchmarks.triton_stats import Statistics
 from emotion2vec_client import Client, Emotion2VecError
 
@@ -97,6 +97,6 @@ class Target:
 
 def _name(process: psutil.Process) -> str:
     name = part_name(process)
-    if name == "tritonserver" or name in NAMES:
+    if name == TRITON or name in NAMES:
         return NAMES.get(name, name)
     return f"stub of {name}"

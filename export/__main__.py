@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import signal
 import sys
-import warnings
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check(options.target, options.precision)
         # Imported late: --help and wrong options must not wait for PyTorch and FunASR.
-        with step("loading PyTorch and FunASR"), _without_advice():
+        with step("loading PyTorch and FunASR"):
             from export import pipeline
         pipeline.run(options)
     except ExportError as error:
@@ -35,14 +31,6 @@ def main(argv: list[str] | None = None) -> int:
         print("export: stopped, nothing was installed", file=sys.stderr)
         return 130
     return 0
-
-
-@contextlib.contextmanager
-def _without_advice() -> Iterator[None]:
-    """Hides what FunASR and pydub print when imported: to install ffmpeg, which is not used."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Couldn't find ffmpeg", RuntimeWarning)
-        yield
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

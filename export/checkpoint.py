@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from funasr.models.emotion2vec.model import Emotion2vec
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from export import contract, published
+from export.emotion2vec import Emotion2vec
 from export.errors import ExportError
 from export.progress import step
 from export.published import FileFacts

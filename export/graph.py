@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from funasr.models.emotion2vec.base import get_alibi
-from funasr.models.emotion2vec.model import Emotion2vec
-from funasr.models.emotion2vec.modules import AltBlock
 from torch import Tensor, nn
 
 from export.contract import EXTRA_SLOTS, SLOT, WINDOW
+from export.emotion2vec import AltBlock, Emotion2vec, get_alibi
 
 MASKED = -1e4
 """Attention logit of a slot that holds nothing: exp() of it is 0 in fp32 and in fp16."""

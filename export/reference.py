@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from funasr.models.emotion2vec.model import Emotion2vec
 
 from export.checkpoint import Checkpoint
+from export.emotion2vec import Emotion2vec
 
 
 @dataclass(frozen=True)

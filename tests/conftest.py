@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copy, copytree, ignore_patterns
 
 import numpy as np
 import pytest
@@ -103,19 +104,40 @@ def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], P
 
 
 @pytest.fixture(scope="session")
-def tiny_repository(
+def exported(
     made_once: Callable[..., Path], tiny_checkpoint: Path, empty_repository: Callable[[], Path]
-) -> Path:
-    """A model repository with the tiny checkpoint exported into it."""
+) -> Callable[[str], Path]:
+    """Model repositories with the tiny checkpoint exported into them, by their precision."""
 
-    def make(folder: Path) -> None:
-        from export.__main__ import main
+    def get(precision: str) -> Path:
+        def make(folder: Path) -> None:
+            from export.__main__ import main
 
-        repository = empty_repository().rename(folder / "model_repository")
-        arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
-        assert main([*arguments, "--precision", "fp32", "--seed", "1"]) == 0
+            repository = empty_repository().rename(folder / "model_repository")
+            own = [f"--checkpoint={tiny_checkpoint}", f"--model-repository={repository}"]
+            assert main([*own, f"--precision={precision}", "--seed=1"]) == 0
 
-    return made_once("tiny", make) / "model_repository"
+        return made_once(f"tiny-{precision}", make) / "model_repository"
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(exported: Callable[[str], Path]) -> Path:
+    """The one that is served."""
+    return exported("fp32")
+
+
+@pytest.fixture
+def graphs_from_before(exported: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of the tiny model take the graph of an earlier one: writing it takes ten seconds."""
+    from export import pipeline
+
+    def write_onnx(encoder: object, path: Path, precision: str) -> None:
+        for file in (exported(precision) / "encoder" / "1").glob("model.onnx*"):
+            copy(file, path.parent)
+
+    monkeypatch.setattr(pipeline, "write_onnx", write_onnx)
 
 
 def settings_for(repository: Path) -> Settings:
@@ -124,11 +146,19 @@ def settings_for(repository: Path) -> Settings:
     return Settings(repository, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
 
+@contextmanager
+def serving(settings: Settings) -> Iterator[Triton]:
+    """A server that is ready, and that unloads no models when it ends: that takes seconds."""
+    with Triton(settings) as running:
+        running.wait_until_ready(READY_SECONDS)
+        yield running
+        running.kill()
+
+
 @pytest.fixture(scope="session")
 def triton(tiny_repository: Path) -> Iterator[Triton]:
     """The real server with the tiny model."""
-    with Triton(settings_for(tiny_repository)) as running:
-        running.wait_until_ready(READY_SECONDS)
+    with serving(settings_for(tiny_repository)) as running:
         yield running
 
 

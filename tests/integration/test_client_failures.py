@@ -20,7 +20,7 @@ from emotion2vec_client import (
 )
 from export import contract
 from server.triton import Triton
-from tests.conftest import READY_SECONDS, SAMPLES, settings_for, speech_like
+from tests.conftest import SAMPLES, serving, settings_for, speech_like
 
 CLIP = (speech_like(160_000), 16_000)
 
@@ -44,8 +44,7 @@ def fragile(tiny_repository: Path, tmp_path: Path) -> Iterator[Triton]:
     size = f"max_queue_size: {contract.QUEUE_SIZE}"
     assert size in text
     config.write_text(text.replace(size, "max_queue_size: 2"), "utf-8")
-    with Triton(settings_for(repository)) as triton:
-        triton.wait_until_ready(READY_SECONDS)
+    with serving(settings_for(repository)) as triton:
         yield triton
 
 

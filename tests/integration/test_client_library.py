@@ -257,6 +257,7 @@ def test_many_rides_over_a_server_that_is_killed_and_restarted(tiny_repository: 
                 waiting.start()
                 answered += list(outcomes)
                 waiting.join()
+                second.kill()
     finally:
         first.stop()
     assert [outcome.item for outcome in answered] == clips

@@ -12,8 +12,7 @@ import pytest
 import trustme
 
 from emotion2vec_client import TLS, AccessDeniedError, Client, ServerUnavailableError
-from server.triton import Triton
-from tests.conftest import READY_SECONDS, SAMPLES, settings_for
+from tests.conftest import SAMPLES, serving, settings_for
 
 HAPPY = SAMPLES / "happy.wav"
 
@@ -58,8 +57,7 @@ def secure_url(tiny_repository: Path, certificates: Certificates) -> Iterator[st
         tls_key=Path(certificates.server_key),
         tls_ca=Path(certificates.ca),
     )
-    with Triton(settings) as triton:
-        triton.wait_until_ready(READY_SECONDS)
+    with serving(settings) as triton:
         yield f"grpcs://localhost:{triton.settings.grpc_port}"
 
 

@@ -12,24 +12,13 @@ import sys
 from pathlib import Path
 
 import httpx
-import hypothesis
 import numpy as np
 import pytest
-import schemathesis
 import soundfile
-from hypothesis import HealthCheck
-from schemathesis import Case
-from schemathesis.checks import not_a_server_error
-from schemathesis.schemas import BaseSchema
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from emotion2vec_client import LABELS, Client
 from server.triton import Triton
-from tests.conftest import ROOT, SAMPLES, recordings, speech_like
+from tests.conftest import SAMPLES, recordings, speech_like
 from tests.integration.gateways import Gateway
 
 HAPPY = SAMPLES / "happy.wav"
@@ -269,34 +258,6 @@ def test_two_hundred_uploads_at_once_each_get_their_own_answer(
     assert len({result["output_dir"] for result in good_answers}) == 100
     assert not list(gateway.outputs.glob(".unfinished-*"))
     assert gateway.resident_megabytes() - before < 50
-
-
-@pytest.fixture(scope="module")
-def described(gateway: Gateway) -> BaseSchema:
-    return schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
-
-
-DESCRIBED = json.loads((ROOT / "gateway" / "openapi.json").read_text(encoding="utf-8"))["paths"]
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
-
-
-@pytest.mark.parametrize(
-    ("path", "method"), [(path, method) for path in DESCRIBED for method in DESCRIBED[path]]
-)
-def test_whatever_the_description_allows_is_answered_as_it_says(
-    described: BaseSchema, path: str, method: str
-) -> None:
-    @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-    @hypothesis.given(case=described[path][method].as_strategy())
-    def check(case: Case) -> None:
-        case.call_and_validate(checks=CHECKS)
-
-    check()
 
 
 def test_without_room_a_request_is_refused_at_once(url: str, tmp_path: Path) -> None:

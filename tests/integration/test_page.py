@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from emotion2vec_client import LABELS
 from server.triton import OWNED_PREFIX
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.visits import PATIENCE, PHONE, WIDE, Visit
+from tests.integration.visits import PATIENCE, PHONE, WIDE, Browsing, Visit
 
 FILES = ["happy.wav", "sad.mp3", "fearful.m4a", "angry.flac", "mandarin.ogg"]
 
@@ -207,9 +207,9 @@ def test_an_upload_that_is_too_old_is_asked_for_again(visit: Visit, gateway: Gat
 
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 def test_an_example_is_one_click_away_and_can_be_heard(
-    browser: Browser, gateway: Gateway, language: str
+    browsing: Browsing, gateway: Gateway, language: str
 ) -> None:
-    visitor = Visit(browser, gateway, language, WIDE)
+    visitor = Visit(browsing, gateway, language, WIDE)
     with visitor.page.expect_response(lambda answer: "file=" in answer.url) as sound:
         visitor.page.get_by_text("angry.flac").click()
     assert sound.value.ok, sound.value.url
@@ -219,8 +219,8 @@ def test_an_example_is_one_click_away_and_can_be_heard(
     visitor.close()
 
 
-def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
-    visitor = Visit(browser, gateway, "en-US", PHONE)
+def test_it_fits_a_phone(browsing: Browsing, gateway: Gateway) -> None:
+    visitor = Visit(browsing, gateway, "en-US", PHONE)
     visitor.choose(SAMPLES / "happy.wav")
     visitor.page.get_by_label("Frame:", exact=False).check()
     result = visitor.recognise()
@@ -234,9 +234,9 @@ def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("motion", ["reduce", "no-preference"])
 def test_motion_is_for_those_who_like_it(
-    browser: Browser, gateway: Gateway, motion: Literal["reduce", "no-preference"]
+    browsing: Browsing, gateway: Gateway, motion: Literal["reduce", "no-preference"]
 ) -> None:
-    visitor = Visit(browser, gateway, "en-US", PHONE)
+    visitor = Visit(browsing, gateway, "en-US", PHONE)
     visitor.page.emulate_media(reduced_motion=motion)
     visitor.page.evaluate(
         """() => {

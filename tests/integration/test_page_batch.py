@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Route, expect
+from playwright.sync_api import Locator, Route, expect
 
 from emotion2vec_client import LABELS
 from gateway.page.language import TEXTS
 from gateway.page.text import Language
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.visits import PATIENCE, PHONE, Visit
+from tests.integration.visits import PATIENCE, PHONE, Browsing, Visit
 
 CLIPS = [SAMPLES / name for name in ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg")]
 API = "**/api/predict/"
@@ -147,8 +147,8 @@ def test_a_file_that_failed_can_be_tried_again(visit: Visit) -> None:
     expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised", timeout=PATIENCE)
 
 
-def test_it_fits_a_phone(browser: Browser, gateway: Gateway, words: Path) -> None:
-    visitor = Visit(browser, gateway, "en-US", PHONE)
+def test_it_fits_a_phone(browsing: Browsing, gateway: Gateway, words: Path) -> None:
+    visitor = Visit(browsing, gateway, "en-US", PHONE)
     tab = open_tab(visitor)
     choose(tab, *CLIPS, words)
     finished(tab)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
 from tests.integration.test_page_timeline import STORY, choose, open_tab, rows, start
-from tests.integration.visits import PATIENCE, PHONE, WIDE, Visit
+from tests.integration.visits import PATIENCE, PHONE, WIDE, Browsing, Visit
 
 READABLE = 4.5
 """WCAG's least contrast of text."""
@@ -44,8 +44,10 @@ def contrast(element: Locator) -> float:
 
 
 @pytest.fixture(params=["light", "dark"])
-def visitor(request: pytest.FixtureRequest, browser: Browser, gateway: Gateway) -> Iterator[Visit]:
-    visiting = Visit(browser, gateway, "en-US", WIDE, scheme=request.param)
+def visitor(
+    request: pytest.FixtureRequest, browsing: Browsing, gateway: Gateway
+) -> Iterator[Visit]:
+    visiting = Visit(browsing, gateway, "en-US", WIDE, scheme=request.param)
     dark = "dark" in str(visiting.page.locator("body").get_attribute("class"))
     assert dark == (request.param == "dark")
     yield visiting
@@ -138,8 +140,8 @@ def test_the_last_label_of_the_axis_is_whole(visit: Visit) -> None:
     assert len({count for *_, count in edges}) > 1
 
 
-def test_segments_are_whole_on_a_phone(browser: Browser, gateway: Gateway) -> None:
-    visitor = Visit(browser, gateway, "en-US", PHONE)
+def test_segments_are_whole_on_a_phone(browsing: Browsing, gateway: Gateway) -> None:
+    visitor = Visit(browsing, gateway, "en-US", PHONE)
     tab = open_tab(visitor)
     choose(tab, STORY, window=1)
     start(tab)
@@ -155,8 +157,8 @@ def test_segments_are_whole_on_a_phone(browser: Browser, gateway: Gateway) -> No
 
 
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
-def test_all_tabs_are_seen_on_a_phone(browser: Browser, gateway: Gateway, locale: str) -> None:
-    visitor = Visit(browser, gateway, locale, PHONE)
+def test_all_tabs_are_seen_on_a_phone(browsing: Browsing, gateway: Gateway, locale: str) -> None:
+    visitor = Visit(browsing, gateway, locale, PHONE)
     expect(visitor.page.get_by_role("tab")).to_have_count(3)
     for tab in visitor.page.get_by_role("tab").all():
         expect(tab).to_be_visible()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
 from tests.integration.test_page_timeline import STORY, choose, open_tab, rows, start
-from tests.integration.visits import PATIENCE, WIDE, Visit
+from tests.integration.visits import PATIENCE, WIDE, Browsing, Visit
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def recognise_frames(visit: Visit) -> None:
 
 
 def test_a_result_that_is_not_kept_is_shown_and_heard(
-    browser: Browser, nothing_kept: Gateway
+    browsing: Browsing, nothing_kept: Gateway
 ) -> None:
-    visit = Visit(browser, nothing_kept, "en-US", WIDE)
+    visit = Visit(browsing, nothing_kept, "en-US", WIDE)
     expect(visit.page.get_by_label("Also save the embedding", exact=False)).to_be_hidden()
     recognise_frames(visit)
     expect(visit.panel.locator(".e2v-downloads")).to_have_count(0)
@@ -53,8 +53,8 @@ def test_a_result_that_is_not_kept_is_shown_and_heard(
     visit.close()
 
 
-def test_a_timeline_that_is_not_kept_is_shown(browser: Browser, nothing_kept: Gateway) -> None:
-    visit = Visit(browser, nothing_kept, "en-US", WIDE)
+def test_a_timeline_that_is_not_kept_is_shown(browsing: Browsing, nothing_kept: Gateway) -> None:
+    visit = Visit(browsing, nothing_kept, "en-US", WIDE)
     tab = open_tab(visit)
     expect(tab.get_by_text("Also save the embeddings")).to_have_count(0)
     choose(tab, STORY, window=2)
@@ -69,9 +69,9 @@ def test_a_timeline_that_is_not_kept_is_shown(browser: Browser, nothing_kept: Ga
 
 
 def test_without_its_audio_a_result_is_kept_and_offered(
-    browser: Browser, no_audio_kept: Gateway
+    browsing: Browsing, no_audio_kept: Gateway
 ) -> None:
-    visit = Visit(browser, no_audio_kept, "en-US", WIDE)
+    visit = Visit(browsing, no_audio_kept, "en-US", WIDE)
     recognise_frames(visit)
     expect(visit.panel.get_by_text("Audio as the model heard it")).to_have_count(0)
     expect(visit.panel.get_by_text("Result (JSON)")).to_be_visible()

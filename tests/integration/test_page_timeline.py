@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from emotion2vec_client import LABELS, Client, Timeline
 from tests.conftest import SAMPLES, speech_like
 from tests.integration.gateways import Gateway
 from tests.integration.test_gateway import wav
-from tests.integration.visits import PATIENCE, PHONE, Visit
+from tests.integration.visits import PATIENCE, PHONE, Browsing, Visit
 
 STORY = SAMPLES / "story.ogg"
 TABS = {"en": "Long recording", "zh": "长录音"}
@@ -150,8 +150,8 @@ def test_of_the_server_only_what_helps_is_said(visit: Visit) -> None:
     expect(alert).not_to_contain_text("grpc")
 
 
-def test_it_fits_a_phone(browser: Browser, gateway: Gateway) -> None:
-    visitor = Visit(browser, gateway, "en-US", PHONE)
+def test_it_fits_a_phone(browsing: Browsing, gateway: Gateway) -> None:
+    visitor = Visit(browsing, gateway, "en-US", PHONE)
     tab = open_tab(visitor)
     choose(tab, STORY, window=1)
     start(tab)

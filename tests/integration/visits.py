@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.integration.gateways import Gateway
 
@@ -16,24 +16,36 @@ PHONE = {"width": 390, "height": 844}
 WIDE = {"width": 1280, "height": 1000}
 
 
+class Browsing:
+    """A browser whose visitors of one language share its cache, in which the page's scripts are."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: dict[str, BrowserContext] = {}
+
+    def context(self, locale: str) -> BrowserContext:
+        """What the visitors of a language share."""
+        if locale not in self._contexts:
+            self._contexts[locale] = self._browser.new_context(locale=locale)
+        return self._contexts[locale]
+
+
 class Visit:
     """A visitor: a page, what it asked for, and what went wrong in it."""
 
     def __init__(
         self,
-        browser: Browser,
+        browsing: Browsing,
         gateway: Gateway,
         locale: str,
         size: dict[str, int],
         scheme: Literal["light", "dark"] = "light",
     ):
         self.gateway = gateway
-        self.context = browser.new_context(
-            locale=locale,
-            viewport=size,  # type: ignore[arg-type]
-            color_scheme=scheme,
-        )
+        self.context = browsing.context(locale)
         self.page: Page = self.context.new_page()
+        self.page.set_viewport_size(size)  # type: ignore[arg-type]
+        self.page.emulate_media(color_scheme=scheme)
         self.page.set_default_timeout(PATIENCE)
         self.requests: list[str] = []
         self.errors: list[str] = []
@@ -86,7 +98,9 @@ class Visit:
 
     def close(self) -> None:
         """No script failed, and nothing was asked of any other machine."""
-        self.context.close()
+        self.page.evaluate("localStorage.clear()")
+        self.context.clear_permissions()
+        self.page.close()
         assert not self.errors
         own = urlsplit(self.gateway.url).netloc
         foreign = [

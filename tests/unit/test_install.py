@@ -65,6 +65,7 @@ def test_two_exports_at_once_are_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.usefixtures("graphs_from_before")
 def test_a_graph_too_far_from_funasr_is_not_installed(
     tiny_checkpoint: Path,
     empty_repository: Callable[[], Path],

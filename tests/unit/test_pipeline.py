@@ -69,6 +69,7 @@ def raising(error: ExportError) -> Callable[..., NoReturn]:
     return fetch
 
 
+@pytest.mark.usefixtures("graphs_from_before")
 def test_the_first_run_goes_on_with_random_weights_where_no_hub_answers(
     empty_repository: Callable[[], Path],
     monkeypatch: pytest.MonkeyPatch,

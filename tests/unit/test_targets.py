@@ -113,6 +113,7 @@ def test_bf16_is_refused_at_once_where_the_cpu_lacks_it(
     assert not captured.out
 
 
+@pytest.mark.usefixtures("graphs_from_before")
 def test_auto_takes_the_next_precision_where_one_is_too_far_from_funasr(
     tiny_checkpoint: Path,
     empty_repository: Callable[[], Path],
