@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 
+import httpx
 import psutil
 import pytest
 
-from benchmarks.launch import below
+from benchmarks.launch import below, wait_until
 from benchmarks.service import Service
 from emotion2vec_client import Client, Emotion2VecError
 from tests.conftest import SAMPLES
-from tests.integration.test_process import leftovers
+from tests.integration.test_process import MODELS, leftovers
 from tests.scenarios.faults import BUSY_ANSWERS, CONCURRENCY, FAULTS, IN_FLIGHT, OTHERS, ride_over
 
 OF_THE_GATEWAY = "gateway killed"
@@ -55,14 +57,38 @@ def test_the_service_comes_back_and_loses_nothing(server: Service, fault: str) -
     assert not set(before) & set(below(server.pid))
 
 
-def test_the_gateway_comes_back_alone(service: Service) -> None:
-    triton = service.part("tritonserver")
+def metrics(service: Service) -> str:
+    return httpx.get(f"{service.rest_url}/metrics").text
+
+
+def restarts(service: Service) -> dict[str, int]:
+    """What the gateway's metrics say of each part."""
+    pattern = r'^emotion2vec_restarts_total\{part="(\w+)"\} (\d+)'
+    found = re.findall(pattern, metrics(service), re.MULTILINE)
+    return {part: int(count) for part, count in found}
+
+
+def test_the_gateway_comes_back_alone_and_knows_what_was_restarted(service: Service) -> None:
+    triton, before = service.part("tritonserver"), restarts(service)
+    assert "emotion2vec_model_info{" in metrics(service)
     survives(service, OF_THE_GATEWAY)
     assert service.part("tritonserver") == triton
     assert service.part("gateway").status() != psutil.STATUS_ZOMBIE
+    # It takes a moment until a new gateway listens.
+    wait_until(lambda: answers(service), "the gateway answers")
+    assert restarts(service) == {**before, "gateway": before["gateway"] + 1}
+    assert "emotion2vec_model_info{" in metrics(service)
+
+
+def answers(service: Service) -> bool:
+    try:
+        return httpx.get(f"{service.rest_url}/ready").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_requests_in_flight_end_with_an_error_that_says_so(service: Service) -> None:
+    before = restarts(service)
     service.part("encoder").send_signal(signal.SIGSTOP)
     with (
         Client(service.grpc_url, retry_seconds=0) as client,
@@ -71,6 +97,7 @@ def test_requests_in_flight_end_with_an_error_that_says_so(service: Service) -> 
         client.predict(SAMPLES / "happy.wav")
     assert "127.0.0.1" in str(ended.value)
     service.wait_for("Triton runs again")
+    assert restarts(service) == {**before, "triton": before["triton"] + 1}
 
 
 def test_sigterm_answers_what_was_accepted(tiny_repository: Path, tmp_path: Path) -> None:
@@ -93,6 +120,9 @@ def test_a_service_that_cannot_be_healed_is_given_up(tiny_repository: Path, tmp_
     with Service(repository) as server:
         server.wait_until_ready()
         (repository / "encoder" / "1" / "model.onnx").write_bytes(b"not a graph")
+        # What would load well, and is waited for each time.
+        for model in {*MODELS} - {"encoder"}:
+            rmtree(repository / model)
         server.part("tritonserver").kill()
         assert server.wait() == 1
     assert "given up after 5 restarts" in server.said

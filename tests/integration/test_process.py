@@ -133,18 +133,15 @@ def test_a_model_that_cannot_load_ends_the_start(tiny_repository: Path, tmp_path
     assert OTHERS["corrupt model at the start"](tiny_repository, tmp_path).lost == []
 
 
-def test_a_newcomer_sees_nothing_that_looks_like_an_error(server: Service) -> None:
-    server.wait_until_ready()
-    assert "error" not in server.said.lower()
-    assert "fail" not in server.said.lower()
-
-
-def test_on_ready_runs_a_command_against_the_server(tiny_repository: Path) -> None:
+def test_on_ready_runs_a_command_and_nothing_looks_like_an_error(tiny_repository: Path) -> None:
     """As `make run` does; it finds the server on whichever port that is."""
     command = f"{sys.executable} -m emotion2vec_client predict {SAMPLES / 'happy.wav'} --json"
     with Service(tiny_repository, f"--on-ready={command}") as server:
         server.wait_for('"emotion":')
         server.wait_for('"granularity": "utterance"')
+        # Which a newcomer reads.
+        assert "error" not in server.said.lower()
+        assert "fail" not in server.said.lower()
 
 
 def test_the_gateway_starts_with_triton_and_both_end_together(
