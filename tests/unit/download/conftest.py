@@ -1,0 +1,33 @@
+"""A checkpoint, the two hubs that have it, and a user who fetches it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from export.published import CHECKPOINTS, LARGE, TOKENS_TEXT
+from tests.hubs import LoopbackHub
+from tests.unit.download.checkpoint import written
+from tests.unit.download.fetching import Home
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a hub has of a checkpoint, as far as downloading goes."""
+    return written(tmp_path_factory.mktemp("checkpoint"), TOKENS_TEXT)
+
+
+@pytest.fixture
+def hub(folder: Path) -> Iterator[LoopbackHub]:
+    """Both hubs, with all that is published."""
+    names = [name for checkpoint in CHECKPOINTS for name in checkpoint.names.values()]
+    pinned = dict.fromkeys(LARGE.revisions.values(), folder)
+    with LoopbackHub({name: {"ab" * 20: folder, **pinned} for name in names}) as running:
+        yield running
+
+
+@pytest.fixture
+def home(hub: LoopbackHub, tmp_path: Path) -> Home:
+    return Home(tmp_path, dict(hub.environment))
