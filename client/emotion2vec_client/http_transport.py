@@ -35,7 +35,8 @@ STATUSES = {
 
 
 def _settings(endpoint: Endpoint) -> dict[str, Any]:
-    verify: bool | ssl.SSLContext = True
+    # Plain HTTP has no use for certificates, and loading the trusted ones takes a while.
+    verify: bool | ssl.SSLContext = False
     if endpoint.is_secure:
         try:
             verify = ssl.create_default_context(cafile=endpoint.tls.ca)

@@ -23,6 +23,9 @@ PERPLEXITY = 30.0
 NEIGHBOURS = 15
 COMPONENTS = 50
 
+MANY = 2_000
+"""Below this many points, t-SNE's threads wait for each other longer than they work."""
+
 
 def project(embeddings: npt.ArrayLike, method: Method = "tsne", seed: int = 0) -> DoubleArray:
     """Places similar embeddings near one another.
@@ -83,7 +86,9 @@ def _tsne(matrix: DoubleArray, seed: int) -> npt.NDArray[np.float32]:
         decomposition = import_extra("sklearn.decomposition")
         matrix = decomposition.PCA(COMPONENTS, random_state=seed).fit_transform(matrix)
     tsne = manifold.TSNE(perplexity=perplexity(len(matrix)), init="pca", random_state=seed)
-    points: npt.NDArray[np.float32] = tsne.fit_transform(matrix)
+    threads = 1 if len(matrix) < MANY else None
+    with import_extra("threadpoolctl").threadpool_limits(threads, "openmp"):
+        points: npt.NDArray[np.float32] = tsne.fit_transform(matrix)
     return points
 
 
