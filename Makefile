@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Compiling takes two thirds of an installation, and most modules are never imported.
+INSTALL := $(PIP) install -q --no-compile -c constraints.txt
 UNFINISHED := $(VENV).unfinished
 ENCODER := model_repository/encoder/config.pbtxt
 # Options for `make export`, `make serve` and the benchmarks, for example ARGS="--checkpoint my-checkpoint".
@@ -95,7 +97,7 @@ $(VENV)/.serve $(VENV)/.run $(VENV)/.bench $(VENV)/.export $(VENV)/.dev: $(VENV)
 	echo "installing the packages to $* (once; a few minutes) ..."; \
 	{ [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); } && \
 	: "Older pip knows no dependency groups." && \
-	$(PIP) install -q -c constraints.txt --upgrade pip && \
-	$(PIP) install -q -c constraints.txt --group $* -e "$(CLIENT)" && \
+	$(INSTALL) --upgrade pip && \
+	$(INSTALL) --group $* -e "$(CLIENT)" && \
 	touch $@; \
 	code=$$?; rm $(UNFINISHED); exit $$code
