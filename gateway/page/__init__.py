@@ -6,6 +6,7 @@ from gateway.page.environment import UPLOADS
 
 # isort: split
 from pathlib import Path
+from unittest.mock import patch
 
 import gradio as gr
 from fastapi import FastAPI, Request
@@ -53,9 +54,13 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
     )
     examples = [SAMPLES / name for name in EXAMPLES if (SAMPLES / name).is_file()]
     for language, text in TEXTS.items():
+        # Gradio makes an application for a page when it is begun, when it is laid out and when it
+        # is mounted. Each takes a tenth of a second, and only the last is asked anything.
+        with patch.object(gr.blocks, "App"):
+            blocks = build(text, recogniser, metrics, settings, examples)
         gr.mount_gradio_app(
             app,
-            build(text, recogniser, metrics, settings, examples),
+            blocks,
             path=f"/{language}",
             # Without it, what an event gives back, an example's sound, has an address without the
             # path, under which there is nothing.
@@ -70,10 +75,17 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
             pwa=False,
             mcp_server=False,
         )
+        [blocks.app] = [each for each in pages(app) if each.blocks is blocks]
+
+
+def pages(app: FastAPI) -> list[App]:
+    """Gradio's applications, one for each language."""
+    return [
+        route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App)
+    ]
 
 
 def end_streams(app: FastAPI) -> None:
     """Ends the stream that each open page holds: the gateway would wait for it in vain."""
-    for route in app.routes:
-        if isinstance(route, Mount) and isinstance(route.app, App):
-            route.app.stop_event.set()
+    for page in pages(app):
+        page.stop_event.set()

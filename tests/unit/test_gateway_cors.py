@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from gateway.check import SettingsError, read_settings
-from tests.unit.test_gateway import KEY, ask, make
+from tests.unit.test_gateway import ask, make
+from tests.unit.test_gateway_keys import KEY
 
 ORIGIN = "https://app.example.org"
 ALLOWED = "access-control-allow-origin"
