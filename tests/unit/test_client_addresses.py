@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,7 +161,11 @@ def test_a_web_server_is_told_from_triton(
 
 @pytest.mark.parametrize("scheme", ["grpc://", "http://"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_nobody_at_an_address_is_still_nobody(scheme: str, host: str) -> None:
+def test_nobody_at_an_address_is_still_nobody(
+    scheme: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Loading the trusted certificates would take most of the time, for each of many clips.
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", None)
     url = f"{scheme}{host}:{free_ports(1)[0]}"
     with (
         Client(url, retry_seconds=0) as client,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import emotion2vec_client
 from emotion2vec_client import AsyncClient, Client
 from emotion2vec_client.audio import file_bytes
 from emotion2vec_client.cli import main
-from tests.conftest import ROOT
 
 NOWHERE = "127.0.0.1:9"
 
@@ -87,10 +86,12 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"emotion2vec {version('emotion2vec-client')}\n"
 
 
-@pytest.mark.parametrize("module", ["server", "gateway", "export"])
-def test_every_program_tells_its_version(module: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--version"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == version("emotion2vec-client")
+@pytest.mark.parametrize("program", ["server", "gateway", "export"])
+def test_every_program_tells_its_version(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "--version"])
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"{program}.__main__").main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"{version('emotion2vec-client')}\n"

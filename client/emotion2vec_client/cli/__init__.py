@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import Any
 
 from emotion2vec_client.cli.display import describe
-
-if TYPE_CHECKING:
-    import typer
 
 __all__ = ["describe", "main"]
 
@@ -35,10 +33,11 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     from emotion2vec_client.cli.common import run
 
-    return run(_app(), argv)
+    return run(_command(), argv)
 
 
-def _app() -> typer.Typer:
+@cache
+def _command() -> Any:
     """All commands; imported only here, so that the library does without typer."""
     import typer
 
@@ -80,4 +79,4 @@ def _app() -> typer.Typer:
     app.command("map")(map_)
     app.command()(cluster)
     app.add_typer(head.app, name="head")
-    return app
+    return typer.main.get_command(app)

@@ -45,9 +45,8 @@ class InterruptedWork(Exception):
     """Ctrl-C came; the message says how far the work is, and how to go on."""
 
 
-def run(app: typer.Typer, argv: Optional[Sequence[str]]) -> int:
-    """Runs an app; the one place where what went wrong becomes a sentence and an exit code."""
-    command = typer.main.get_command(app)
+def run(command: Any, argv: Optional[Sequence[str]]) -> int:
+    """Runs the command; the one place where what went wrong becomes a sentence and exit code."""
     try:
         code = command.main(args=argv, prog_name="emotion2vec", standalone_mode=False)
         return code if isinstance(code, int) else 0
