@@ -13,7 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from gateway import api, operation, page, timeline_api
-from gateway.guard import Door, Keys, SecurityHeaders, Uploads
+from gateway.guard import BrowserHeaders, Door, Keys, Uploads
 from gateway.handlers import add_handlers
 from gateway.metrics import Metrics
 from gateway.outputs import Store
@@ -84,7 +84,7 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
     }
     app.add_middleware(Uploads, doors=doors, metrics=metrics)
     app.add_middleware(Keys, keys=settings.api_keys)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(BrowserHeaders)
     if settings.cors_origins:
         # Before the keys: a browser asks whether it may ask without sending one.
         app.add_middleware(

@@ -40,8 +40,14 @@ def response_of(problem: Problem) -> JSONResponse:
     return JSONResponse(problem.body(), problem.status_code, problem.headers)
 
 
-class SecurityHeaders:
-    """Adds headers that keep browsers from doing more than the page needs."""
+VERSIONED = "/assets/"
+"""Files of Gradio's page that have another name when they have changed."""
+
+CACHE_VERSIONED = "max-age=31536000, immutable"
+
+
+class BrowserHeaders:
+    """Tells browsers to do no more than the page needs, and to ask but once for its scripts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -52,6 +58,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                if VERSIONED in scope["path"] and message["status"] == 200:
+                    headers["Cache-Control"] = CACHE_VERSIONED
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -27,6 +27,9 @@ STATIC = Path(__file__).parent / "static"
 SAMPLES = STATIC.parents[2] / "samples"
 EXAMPLES = ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg", "fearful.m4a", "story.ogg")
 
+QUEUE_SECONDS = 0.05
+"""How often Gradio's queue looks for clicks; Gradio's own choice on Windows."""
+
 UPLOADS_TOO_LARGE = 4
 """The page takes files this many times too large, to say in its own words what is wrong."""
 
@@ -75,6 +78,9 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
             pwa=False,
             mcp_server=False,
         )
+        # It looks for clicks a thousand times a second otherwise, also where no page is open.
+        queue = blocks._queue
+        queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_SECONDS
         [blocks.app] = [each for each in pages(app) if each.blocks is blocks]
 
 

@@ -20,7 +20,6 @@ from gateway.__main__ import main
 from gateway.app import create_app
 from gateway.operation import CLIP_SECONDS, RECORDING_SECONDS
 from gateway.page.chinese import CHINESE
-from gateway.page.english import ENGLISH
 from gateway.page.render import RECORDING_HOURS
 from gateway.problems import STATUS_OF_REASON
 from gateway.settings import Settings
@@ -114,21 +113,6 @@ def test_every_answer_carries_the_security_headers(app: FastAPI) -> None:
         assert headers["x-content-type-options"] == "nosniff"
         assert "default-src 'self'" in headers["content-security-policy"]
         assert "access-control-allow-origin" not in headers
-
-
-@pytest.mark.parametrize(
-    ("language", "page"), [("zh-CN,zh;q=0.9,en;q=0.8", "/zh/"), ("en-GB", "/en/"), ("", "/en/")]
-)
-def test_the_address_leads_to_the_language_of_the_browser(
-    app: FastAPI, language: str, page: str
-) -> None:
-    answer = ask(app, "GET", "/", headers={"accept-language": language})
-    assert answer.is_redirect
-    assert answer.headers["location"] == page
-    expected = CHINESE if page == "/zh/" else ENGLISH
-    html = ask(app, "GET", page).text
-    assert f'lang="{expected.html_language}"' in html
-    assert expected.title in html
 
 
 def test_the_committed_description_is_what_the_app_says(app: FastAPI) -> None:
