@@ -16,6 +16,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 import audio
 from emotion2vec_client import errors
+from gateway import recognition
 from gateway.__main__ import main
 from gateway.app import create_app
 from gateway.operation import CLIP_SECONDS, RECORDING_SECONDS
@@ -58,7 +59,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     return make(tmp_path_factory.mktemp("outputs"))
 
 
-def test_without_triton_it_is_alive_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_triton_it_is_alive_and_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognition, "READY_SECONDS", 0.1)
     health, ready, file, info, metrics = ask_all(
         make(tmp_path),
         ("GET", "/health", {}),

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from gateway import recognition
 from gateway.settings import Settings
 from tests.unit.test_gateway import ask, make
 
@@ -62,7 +63,10 @@ def test_each_way_to_send_a_key_opens(locked: FastAPI, headers: dict[str, str]) 
     assert ask(locked, "GET", "/metrics", headers=headers).status_code == 200
 
 
-def test_what_watches_the_service_needs_no_key(locked: FastAPI) -> None:
+def test_what_watches_the_service_needs_no_key(
+    locked: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognition, "READY_SECONDS", 0.1)
     assert ask(locked, "GET", "/health").status_code == 200
     assert ask(locked, "GET", "/ready").status_code == 503
 
