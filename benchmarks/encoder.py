@@ -127,11 +127,13 @@ def measure(
     last: dict[str, dict[str, Any]] = {}
     for number in range(SETTLE + rounds):
         print(f"bench-encoder: {work}, round {number + 1} of {SETTLE + rounds}", flush=True)
-        rates.append(matrix.ask())
+        # New lengths are slow at first on every side.
+        settled = number >= SETTLE
+        if settled:
+            rates.append(matrix.ask())
         for name, side in sides.items():
             last[name] = side.ask(clips=clips)
-            # New lengths are slow at first on every side.
-            if number >= SETTLE:
+            if settled:
                 seconds[name].append(last[name]["seconds"])
     rate = {name: statistics.median(each[name] for each in rates) for name in rates[0]}
     medians = {name: statistics.median(values) for name, values in seconds.items()}

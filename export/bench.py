@@ -32,29 +32,36 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def main() -> None:
-    """Writes the graphs, or answers one line of JSON for each line until the input ends."""
+    """Answers one line of JSON for each line until the input ends."""
+    options = parse()
+    # What libraries print must not stand among the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answer = side(options)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=answers)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m export.bench", description=__doc__)
     parser.add_argument("side", choices=("prepare", "matrix", "funasr", "onnxruntime", "openvino"))
     parser.add_argument("--checkpoint", required=True, help="a folder, or random[:SIZE]")
     parser.add_argument("--folder", type=Path, required=True, help="of the graphs")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    options = parser.parse_args()
-    # What libraries print must not stand among the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return parser.parse_args(argv)
 
-    answer: Answer
+
+def side(options: argparse.Namespace) -> Answer:
+    """What answers for the side that the options name."""
     if options.side == "prepare":
-        answer = _prepare(options)
-    elif options.side == "matrix":
-        answer = _matrix_rates(options.device)
-    elif options.side == "funasr":
-        answer = _funasr(_load(options.checkpoint), options)
-    else:
-        answer = _runtime(options)
-    for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=answers)
+        return _prepare(options)
+    if options.side == "matrix":
+        return _matrix_rates(options.device)
+    if options.side == "funasr":
+        return _funasr(_load(options.checkpoint), options)
+    return _runtime(options)
 
 
 # PyTorch and FunASR are imported where they are needed: a runtime's memory is measured without.
@@ -112,7 +119,7 @@ def _matrix_rates(device: str) -> Answer:
         for name, dtype in kinds.items():
             a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
             seconds = []
-            for _ in range(6):
+            for _ in range(3):
                 wait()
                 started = time.perf_counter()
                 a @ b

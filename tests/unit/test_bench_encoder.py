@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from benchmarks import encoder
+from export import bench
 from server.backends.onnxruntime.runtime import native_precisions
-from tests.conftest import ROOT
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "benchmarks/encoder.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["encoder.py", *arguments])
+    encoder.main()
 
 
-def test_every_side_answers_the_same_clips(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def prepared_here(*arguments: str) -> AbstractContextManager[Any]:
+    """A side, of which ``prepare`` is in this process and takes the graphs of earlier exports."""
+    if arguments[0] != "prepare":
+        return SIDE(*arguments)
+    answer = bench.side(bench.parse([*arguments]))
+    return nullcontext(SimpleNamespace(ask=lambda **question: answer(question)))
+
+
+SIDE = encoder.Side
+
+
+@pytest.mark.usefixtures("graphs_from_before")
+def test_every_side_answers_the_same_clips(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "result.json"
+    monkeypatch.setattr(encoder, "Side", prepared_here)
     arguments = ["--checkpoint", str(tiny_checkpoint), "--rounds", "2", "--seconds", "1"]
-    finished = bench(*arguments, "--output", str(output))
-    assert finished.returncode == 0, finished.stderr
+    run(monkeypatch, *arguments, "--output", str(output))
     result = json.loads(output.read_text("utf-8"))
     assert set(result["works"]) == {"1 s", "mix"}
     for work in result["works"].values():
@@ -46,8 +58,9 @@ def test_every_side_answers_the_same_clips(tiny_checkpoint: Path, tmp_path: Path
     assert 19 < ratio < 60
 
 
-def test_a_side_that_cannot_start_ends_the_benchmark(tmp_path: Path) -> None:
-    finished = bench("--checkpoint", str(tmp_path), "--rounds", "1")
-    assert finished.returncode != 0
-    assert "config.yaml" in finished.stderr
-    assert "its lines above say why" in finished.stderr
+def test_a_side_that_cannot_start_ends_the_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="its lines above say why"):
+        run(monkeypatch, "--checkpoint", str(tmp_path), "--rounds", "1")
+    assert "config.yaml" in capfd.readouterr().err

@@ -113,14 +113,17 @@ def test_bf16_is_refused_at_once_where_the_cpu_lacks_it(
     assert not captured.out
 
 
-@pytest.mark.usefixtures("graphs_from_before")
 def test_auto_takes_the_next_precision_where_one_is_too_far_from_funasr(
     tiny_checkpoint: Path,
     empty_repository: Callable[[], Path],
+    graph_before: Callable[[str], Path],
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     first, second = ("bf16", "fp32") if "bf16" in native_precisions() else ("fp16", "fp32")
+    graph_before(first)
+    request.getfixturevalue("graphs_from_before")
     target = TARGETS["cpu"]
     offered = {**target.__dict__, "precisions": lambda: [first, second]}
     monkeypatch.setitem(TARGETS, "cpu", type(target)(**offered))
