@@ -54,13 +54,34 @@ def wait_for_models(server: Service, count: int) -> list[psutil.Process]:
     return below(server.pid)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_every_process_and_leaves_nothing(
-    server: Service, number: signal.Signals
+def test_on_ready_runs_a_command_and_ctrl_c_ends_every_process_and_leaves_nothing(
+    tiny_repository: Path,
 ) -> None:
-    server.wait_until_ready()
+    """As `make run` does; the command finds the server on whichever port that is."""
+    command = f"{sys.executable} -m emotion2vec_client predict {SAMPLES / 'happy.wav'} --json"
+    with Service(tiny_repository, f"--on-ready={command}") as server:
+        server.wait_for('"emotion":')
+        server.wait_for('"granularity": "utterance"')
+        ends(server, signal.SIGINT, {"tritonserver", *MODELS})
+        # Which a newcomer reads.
+        assert "error" not in server.said.lower()
+        assert "fail" not in server.said.lower()
+
+
+def test_the_gateway_starts_with_triton_and_sigterm_ends_both_and_leaves_nothing(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    with Service(tiny_repository, outputs=tmp_path) as server:
+        server.wait_until_ready()
+        assert f"http://localhost:{server.rest[1]}" in server.said
+        assert httpx.get(f"{server.rest_url}/ready").status_code == 200
+        ends(server, signal.SIGTERM, {"gateway", "tritonserver", *MODELS})
+
+
+def ends(server: Service, number: signal.Signals, parts: set[str]) -> None:
+    """A signal ends a server with these parts, and all that it started."""
     started = below(server.pid)
-    assert {part_name(each) for each in started} >= {"tritonserver", *MODELS}
+    assert {part_name(each) for each in started} >= parts
     assert leftovers(server)
     server.send(number)
     assert server.wait() == 0
@@ -88,82 +109,53 @@ def test_a_killed_triton_leaves_no_folder(tiny_repository: Path) -> None:
     assert folder is None or not folder.exists()
 
 
-def test_the_end_of_one_service_leaves_another_whole(
+def test_a_start_removes_what_a_reaper_could_not_and_an_end_leaves_another_service_whole(
     server: Service, tiny_repository: Path
 ) -> None:
     """Triton aborts where a folder of its own is gone."""
     server.wait_until_ready()
-    with Service(tiny_repository) as younger:
-        younger.wait_until_ready()
-        assert server.end() == 0
-        assert younger.end() == 0
-    assert "terminate called" not in younger.said
+    with Service(tiny_repository) as witness:
+        witness.wait_until_ready()
+        started = below(server.pid)
+        server.part("reaper.py").kill()
+        server.send(signal.SIGKILL)
+        server.wait()
+        wait_until_gone(started)
+        assert leftovers(server)
+        with Service(tiny_repository) as next_one:
+            next_one.wait_until_ready()
+            assert not leftovers(server)
+            assert next_one.end() == 0
+        assert witness.end() == 0
+    assert "terminate called" not in witness.said
 
 
-@pytest.mark.parametrize("models", [1, 3, None])
-def test_a_killed_launcher_leaves_nothing(server: Service, models: int | None) -> None:
-    """While Triton loads its first or its last model, and when it is ready."""
-    if models is None:
+@pytest.mark.parametrize("models", [1, 3])
+def test_a_launcher_killed_while_starting_leaves_nothing(server: Service, models: int) -> None:
+    """While Triton loads its first or its last model."""
+    killed(server, wait_for_models(server, models))
+
+
+def test_a_killed_launcher_takes_the_gateway_with_it_and_leaves_nothing(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    with Service(tiny_repository, outputs=tmp_path) as server:
         server.wait_until_ready()
         started = below(server.pid)
-    else:
-        started = wait_for_models(server, models)
+        assert "gateway" in {part_name(each) for each in started}
+        killed(server, started)
+
+
+def killed(server: Service, started: list[psutil.Process]) -> None:
+    """What a killed server has started ends, and nothing is left of it."""
     server.send(signal.SIGKILL)
     wait_until_gone(started)
     server.wait()
     wait_until(lambda: not leftovers(server), "nothing of it is left")
 
 
-def test_what_a_reaper_could_not_remove_the_next_start_removes(
-    server: Service, tiny_repository: Path
-) -> None:
-    server.wait_until_ready()
-    started = below(server.pid)
-    server.part("reaper.py").kill()
-    server.send(signal.SIGKILL)
-    server.wait()
-    wait_until_gone(started)
-    assert leftovers(server)
-    with Triton(settings_for(tiny_repository)) as triton:
-        triton.wait_until_ready(READY_SECONDS)
-        assert not leftovers(server)
-
-
 def test_a_model_that_cannot_load_ends_the_start(tiny_repository: Path, tmp_path: Path) -> None:
     assert OTHERS["corrupt model at the start"](tiny_repository, tmp_path).lost == []
-
-
-def test_on_ready_runs_a_command_and_nothing_looks_like_an_error(tiny_repository: Path) -> None:
-    """As `make run` does; it finds the server on whichever port that is."""
-    command = f"{sys.executable} -m emotion2vec_client predict {SAMPLES / 'happy.wav'} --json"
-    with Service(tiny_repository, f"--on-ready={command}") as server:
-        server.wait_for('"emotion":')
-        server.wait_for('"granularity": "utterance"')
-        # Which a newcomer reads.
-        assert "error" not in server.said.lower()
-        assert "fail" not in server.said.lower()
-
-
-def test_the_gateway_starts_with_triton_and_both_end_together(
-    tiny_repository: Path, tmp_path: Path
-) -> None:
-    with Service(tiny_repository, outputs=tmp_path) as service:
-        service.wait_until_ready()
-        assert f"http://localhost:{service.rest[1]}" in service.said
-        assert httpx.get(f"{service.rest_url}/ready").status_code == 200
-        started = below(service.pid)
-        assert service.end() == 0
-        wait_until_gone(started)
-    assert not leftovers(service)
-
-
-def test_a_killed_launcher_takes_the_gateway_with_it(tiny_repository: Path, tmp_path: Path) -> None:
-    with Service(tiny_repository, outputs=tmp_path) as service:
-        service.wait_until_ready()
-        started = below(service.pid)
-        assert "gateway" in {part_name(each) for each in started}
-        service.send(signal.SIGKILL)
-        wait_until_gone(started)
 
 
 def test_a_gateway_that_cannot_start_is_told_before_triton_starts(tiny_repository: Path) -> None:
