@@ -45,14 +45,19 @@ def ogg_crc() -> np.ndarray:
 OGG_CRC = ogg_crc()
 
 
-def ogg_pages(serial: int, bodies: list[tuple[bytes, bytes, int, int]]) -> bytes:
-    """Pages of one stream from (segment table, body, granule, flags), with their checksums."""
+def ogg_pages(serial: int, bodies: list[tuple[bytes, bytes, int, int]]) -> list[bytes]:
+    """Pages of one stream from (segment table, body, granule, flags), without checksums."""
     pages = []
     for number, (segments, body, granule, flags) in enumerate(bodies):
         head = struct.pack(
             "<4sBBqIIIB", b"OggS", 0, flags, granule, serial, number, 0, len(segments)
         )
         pages.append(head + segments + body)
+    return pages
+
+
+def ogg(pages: list[bytes]) -> bytes:
+    """A file of pages, to which it adds the checksums."""
     # Byte by byte in Python it would take minutes: all pages of one length at once.
     lengths = np.array([len(page) for page in pages])
     for length in np.unique(lengths):
@@ -79,7 +84,7 @@ def opus_of_hours() -> bytes:
     page = (bytes([2]) * 255, EMPTY_OPUS * 255)
     count = SIZE // (27 + 255 + 2 * 255)
     bodies += [(*page, 255 * 5_760 * (i + 1), 0) for i in range(count)]
-    return ogg_pages(1, bodies)
+    return ogg(ogg_pages(1, bodies))
 
 
 def ogg_of_many_tags() -> bytes:
@@ -87,7 +92,7 @@ def ogg_of_many_tags() -> bytes:
     entries = b"".join(struct.pack("<I", 8) + b"%06x=1" % i for i in range(SIZE // 12))
     tags = b"OpusTags" + struct.pack("<II", 0, SIZE // 12) + entries
     bodies = [(bytes([len(OPUS_HEAD)]), OPUS_HEAD, 0, 2)]
-    whole = 255 * 255
+    whole = 255 * 16
     for start in range(0, len(tags), whole):
         part = tags[start : start + whole]
         segments = bytes([255]) * (len(part) // 255)
@@ -95,7 +100,7 @@ def ogg_of_many_tags() -> bytes:
             segments += bytes([len(part) % 255])
         bodies.append((segments, part, -1 if len(part) == whole else 0, 1 if start else 0))
     bodies.append((bytes([2]), EMPTY_OPUS, 5_760, 4))
-    return ogg_pages(1, bodies)
+    return ogg(ogg_pages(1, bodies))
 
 
 def ogg_of_many_links() -> bytes:
@@ -106,10 +111,8 @@ def ogg_of_many_links() -> bytes:
 
 def ogg_of_many_streams() -> bytes:
     """Thousands of streams at once."""
-    heads = [
-        ogg_pages(serial, [(bytes([len(OPUS_HEAD)]), OPUS_HEAD, 0, 2)]) for serial in range(20_000)
-    ]
-    return b"".join(heads)
+    head = (bytes([len(OPUS_HEAD)]), OPUS_HEAD, 0, 2)
+    return ogg([page for serial in range(20_000) for page in ogg_pages(serial, [head])])
 
 
 def flac(change: Callable[[bytearray], None], tags: int = 0) -> bytes:
