@@ -131,12 +131,9 @@ def test_production_refuses_a_triton_that_is_open_to_a_network(pretrained: Setti
     check(Settings(pretrained.model_repository, host="0.0.0.0", **files))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("keys", ["", ",", " , "])
-def test_production_refuses_a_gateway_that_is_open_to_a_network(
-    tiny_repository: Path, keys: str
-) -> None:
+def test_production_refuses_a_gateway_that_is_open_to_a_network(tiny_repository: Path) -> None:
     """Keys are what the gateway makes of the variable, and not that it is set."""
-    own = {"host": "0.0.0.0", "api_keys": keys}
+    own = {"host": "0.0.0.0", "api_keys": " , "}
     with Service(tiny_repository, "--gateway", "--production", **own) as server:
         assert server.wait() == 1
     assert "refuses a gateway on 0.0.0.0 that is open to everyone" in server.said
