@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import psutil
+import soundfile
 
-from benchmarks.launch import HOST, Program, free_ports
+from benchmarks.launch import HOST, Program, free_ports, wait_until
+from server.triton import Triton
+
+
+def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
+    """A WAV file of samples, [N]."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV")
+    return file.getvalue()
+
+
+def computed(triton: Triton, model: str = "encoder") -> int:
+    """Clips that a model has computed so far."""
+    url = f"http://{HOST}:{triton.settings.http_port}/v2/models/{model}/stats"
+    return int(httpx.get(url).json()["model_stats"][0]["inference_count"])
 
 
 class Gateway(Program):
@@ -56,6 +76,51 @@ class Gateway(Program):
         data = file if isinstance(file, bytes) else file.read_bytes()
         name = "clip" if isinstance(file, bytes) else file.name
         return self.http.post("/api/predict/", files={"audio": (name, data)}, data=fields)
+
+    def post(self, *files: tuple[str, bytes], **fields: str) -> httpx.Response:
+        """Posts several files in one form."""
+        form = [("audio", file) for file in files]
+        return self.http.post("/api/predict/", files=form, data=fields)
+
+    def timeline(self, file: Path | bytes, **fields: str) -> httpx.Response:
+        """Posts a recording; the answer has the job of its timeline."""
+        data = file if isinstance(file, bytes) else file.read_bytes()
+        name = "clip" if isinstance(file, bytes) else file.name
+        return self.http.post("/api/timeline/", files={"audio": (name, data)}, data=fields)
+
+    def finished(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Asks until a job is over; what it says of its progress never falls."""
+        answers = [job]
+
+        def is_over() -> bool:
+            answers.append(self.http.get(job["url"]).json())
+            return answers[-1]["status"] != "running"
+
+        wait_until(is_over, f"the job {job['id']} was over")
+        shares = [answer["progress"] for answer in answers]
+        assert shares == sorted(shares)
+        assert shares[0] >= 0
+        assert shares[-1] <= 1
+        return answers[-1]
+
+    def counts(self, kind: str) -> Counter[str]:
+        """Requests by what became of them; ``kind`` is a source of metrics, such as ``api``."""
+        pattern = rf'requests_total{{outcome="(\w+)",source="{kind}"}} ([\d.e+]+)'
+        return Counter({code: int(float(n)) for code, n in re.findall(pattern, self.metrics())})
+
+    def metric(self, name: str) -> float:
+        """The value of a metric, by its name and labels; 0 where there is none."""
+        found = re.search(rf"^{re.escape(name)} ([\d.e+]+)$", self.metrics(), re.MULTILINE)
+        return float(found[1]) if found else 0
+
+    def in_flight(self) -> float:
+        """Requests that have no answer yet."""
+        return self.metric("emotion2vec_requests_in_flight")
+
+    def metrics(self) -> str:
+        """What Prometheus is told."""
+        # On a connection of its own: this may be asked from several threads.
+        return httpx.get(f"{self.url}/metrics", headers=self.http.headers, timeout=120).text
 
     def resident_megabytes(self) -> float:
         """Memory of its process."""

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import socket
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import psutil
-import pytest
 
 from benchmarks.launch import HOST, wait_until
-from benchmarks.service import part_name
-from server.triton import Triton
-from tests.conftest import SAMPLES
-from tests.integration.gateways import Gateway
+from emotion2vec_client import Client
+from server.triton import OWNED_PREFIX, Triton
+from tests.conftest import SAMPLES, speech_like
+from tests.integration.gateways import Gateway, computed, wav
 
 REQUESTS = 8
+SHORT = SAMPLES / "happy.wav"
 STORY = SAMPLES / "story.ogg"
 
-
-@pytest.fixture
-def decoders(triton: Triton) -> Iterator[list[psutil.Process]]:
-    """The processes in which the server decodes; they hang until they are resumed."""
-    children = psutil.Process(triton.pid).children(recursive=True)
-    found = [child for child in children if part_name(child) == "preprocess"]
-    assert found
-    for each in found:
-        each.suspend()
-    yield found
-    for each in found:
-        each.resume()
+SECONDS = 150
+SLOW = {"segmentation": "fixed", "window": "1", "hop": "0.25"}
+SEGMENTS = 4 * (SECONDS - 1) + 1
 
 
 def send(gateway: Gateway, pool: ThreadPoolExecutor) -> list[Future[httpx.Response]]:
     """Requests that the gateway has accepted and that wait for Triton."""
     sent = [pool.submit(gateway.predict, STORY) for _ in range(REQUESTS)]
-    wait_until(lambda: in_flight(gateway) == REQUESTS, "all are on their way")
+    wait_until(lambda: gateway.in_flight() == REQUESTS, "all are on their way")
     return sent
-
-
-def in_flight(gateway: Gateway) -> int:
-    found = re.search(r"^emotion2vec_requests_in_flight (\d+)", metrics(gateway), re.MULTILINE)
-    assert found
-    return int(found[1])
-
-
-def metrics(gateway: Gateway) -> str:
-    return httpx.get(f"{gateway.url}/metrics", timeout=60).text
 
 
 def listens(gateway: Gateway) -> bool:
@@ -111,15 +90,38 @@ def test_what_is_cut_off_is_told_to_come_again(
         assert "Traceback" not in gateway.said
 
 
-def test_its_lines_are_plain_and_have_its_name(url: str, tmp_path: Path) -> None:
-    (tmp_path / "outputs_20260104_120000").mkdir()
-    (tmp_path / "outputs_20260104_120000_2").mkdir()
-    with Gateway(url, tmp_path, E2V_KEEP_RESULTS="0") as gateway:
+def test_its_lines_are_plain_and_it_leaves_nothing_behind(
+    url: str, triton: Triton, client: Client, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    for earlier in ("outputs_20260104_120000", "outputs_20260104_120000_2"):
+        (outputs / earlier).mkdir(parents=True)
+    # Where another user's Gradio was first, no other user can write; root could.
+    (tmp_path / "gradio").touch()
+    with Gateway(url, outputs, E2V_KEEP_RESULTS="0", TMPDIR=str(tmp_path)) as gateway:
         with socket.create_connection((HOST, gateway.port)) as visitor:
             visitor.sendall(b"this is no HTTP\r\n\r\n")
             assert visitor.recv(100).startswith(b"HTTP/1.1 400")
         assert gateway.line("Invalid HTTP").text == "gateway: Invalid HTTP request received."
         removed = "gateway: removed 2 results of earlier runs (E2V_KEEP_RESULTS=0)"
         assert gateway.line("removed").text == removed
-    assert not list(tmp_path.iterdir())
+        assert gateway.predict(SHORT).status_code == 200
+
+        # What the page is given is the gateway's own.
+        files = {"files": ("happy.wav", SHORT.read_bytes())}
+        [path] = gateway.http.post("/en/gradio_api/upload", files=files).json()
+        [folder] = tmp_path.glob(OWNED_PREFIX.format(pid=gateway.process.pid) + "*")
+        assert folder in Path(path).parents
+        assert Path(path).is_file()
+        assert folder.stat().st_mode & 0o077 == 0
+
+        before = computed(triton)
+        data = wav(speech_like(SECONDS * 16_000))
+        jobs = [gateway.timeline(data, **SLOW).json() for _ in range(4)]
+        assert {job["status"] for job in jobs} == {"running"}
+    assert not list(outputs.iterdir())
+    assert not folder.exists()
     assert all(line.text.startswith("gateway: ") for line in gateway.lines)
+    # Two are worked on at a time: this one would have to wait for three of the four.
+    assert client.timeline(SHORT).duration > 1
+    assert computed(triton) - before < 2 * SEGMENTS

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,44 +17,56 @@ from emotion2vec_client import LABELS
 from server.triton import OWNED_PREFIX
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.visits import PATIENCE, PHONE, WIDE, Browsing, Visit
+from tests.integration.visits import PATIENCE, PHONE, Browsing, Visit
 
+HAPPY = SAMPLES / "happy.wav"
 FILES = ["happy.wav", "sad.mp3", "fearful.m4a", "angry.flac", "mandarin.ogg"]
 
 
+@pytest.fixture(scope="module")
+def opened(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
+    with browsing.visit(gateway) as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def open_page(opened: Visit) -> Iterator[Visit]:
+    """A page that stays open, for tests that leave nothing behind but a file and an answer."""
+    yield opened
+    # Other visitors have no history.
+    opened.page.evaluate("localStorage.clear()")
+
+
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("way", ["picker", "drop"])
-def test_a_file_of_each_format_is_recognised(
-    visit: Visit, gateway: Gateway, name: str, way: str
-) -> None:
+def test_a_file_of_each_format_is_recognised(open_page: Visit, gateway: Gateway, name: str) -> None:
     path = SAMPLES / name
-    visit.choose(path) if way == "picker" else visit.drop(name, path.read_bytes())
-    result = visit.recognise()
     expected = gateway.predict(path).json()
     label = next(label for label in LABELS if label.name == expected["emotion"])
-    expect(result.locator(".e2v-emoji")).to_have_text(label.emoji)
-    expect(result.locator(".e2v-emotion")).to_have_text(label.name)
-    expect(result.locator(".e2v-other")).to_have_text(label.chinese)
-    percent = f"{expected['confidence'] * 100:.1f} %"
-    expect(result.locator(".e2v-confidence")).to_contain_text(percent)
-    meters = result.get_by_role("meter").all()
-    values = [float(str(meter.get_attribute("aria-valuenow"))) for meter in meters]
-    assert len(values) == 9
-    assert values == sorted(values, reverse=True)
-    assert sum(values) == pytest.approx(100, abs=0.5)
-    assert name in result.locator(".e2v-log").inner_text()
-
-
-def test_the_foot_says_whose_weights_these_are(visit: Visit, chinese_visit: Visit) -> None:
-    foot = visit.page.locator(".e2v-foot")
-    expect(foot).to_contain_text("weights other than the published ones, fp32")
-    expect(chinese_visit.page.locator(".e2v-foot")).to_contain_text("非官方发布的权重")
+    for bring in (open_page.choose, open_page.drop):
+        bring(path)
+        result = open_page.recognise()
+        expect(result.locator(".e2v-emoji")).to_have_text(label.emoji)
+        expect(result.locator(".e2v-emotion")).to_have_text(label.name)
+        expect(result.locator(".e2v-other")).to_have_text(label.chinese)
+        percent = f"{expected['confidence'] * 100:.1f} %"
+        expect(result.locator(".e2v-confidence")).to_contain_text(percent)
+        meters = result.get_by_role("meter")
+        texts = meters.evaluate_all("all => all.map((each) => each.getAttribute('aria-valuenow'))")
+        values = [float(text) for text in texts]
+        assert len(values) == 9
+        assert values == sorted(values, reverse=True)
+        assert sum(values) == pytest.approx(100, abs=0.5)
+        assert name in result.locator(".e2v-log").inner_text()
 
 
 def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
-    visit.choose(SAMPLES / "happy.wav")
+    visit.choose(HAPPY)
     visit.page.get_by_label("Frame:", exact=False).check()
-    result = visit.recognise()
+    # The keyboard is enough.
+    visit.button.focus()
+    visit.page.keyboard.press("Enter")
+    result = visit.page.locator(".e2v-result")
+    expect(result).to_be_visible(timeout=PATIENCE)
     frames = result.locator("emotion-frames")
     expect(frames.locator("polygon")).to_have_count(9)
     expect(frames.locator("canvas").first).to_be_visible()
@@ -92,21 +103,20 @@ def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     assert f"{moved:.2f} s" in str(plot.get_attribute("aria-valuetext"))
 
 
-@pytest.mark.parametrize("granularity", ["Utterance", "Frame"])
-def test_the_embedding_can_be_downloaded(visit: Visit, granularity: str) -> None:
+def test_the_embedding_can_be_downloaded(visit: Visit) -> None:
     visit.choose(SAMPLES / "short.wav")
-    visit.page.get_by_label(f"{granularity}:", exact=False).check()
     visit.page.get_by_label("Also save the embedding", exact=False).check()
-    result = visit.recognise()
-    with visit.page.expect_download() as download:
-        result.get_by_text("Embedding (NumPy)").click()
-    assert download.value.suggested_filename == "embedding.npy"
-    embedding = np.load(download.value.path())
     frames = (18_218 - 400) // 320 + 1
-    assert embedding.shape == ((64,) if granularity == "Utterance" else (frames, 64))
-    with visit.page.expect_download() as download:
-        result.get_by_text("Audio as the model heard it").click()
-    assert soundfile.info(str(download.value.path())).samplerate == 16_000
+    for granularity, shape in (("Utterance", (64,)), ("Frame", (frames, 64))):
+        visit.page.get_by_label(f"{granularity}:", exact=False).check()
+        result = visit.recognise()
+        with visit.page.expect_download() as download:
+            result.get_by_text("Embedding (NumPy)").click()
+        assert download.value.suggested_filename == "embedding.npy"
+        assert np.load(download.value.path()).shape == shape
+        with visit.page.expect_download() as download:
+            result.get_by_text("Audio as the model heard it").click()
+        assert soundfile.info(str(download.value.path())).samplerate == 16_000
 
 
 def test_everything_is_there_in_chinese(chinese_visit: Visit) -> None:
@@ -116,7 +126,7 @@ def test_everything_is_there_in_chinese(chinese_visit: Visit) -> None:
     # Gradio's own words too.
     expect(page.locator("#e2v-audio")).to_contain_text("点击上传")
     expect(chinese_visit.button).to_have_text("🎯 开始识别")
-    chinese_visit.choose(SAMPLES / "happy.wav")
+    chinese_visit.choose(HAPPY)
     page.get_by_label("逐帧", exact=False).check()
     result = chinese_visit.recognise()
     expect(result).to_contain_text("置信度")
@@ -131,7 +141,7 @@ def test_everything_is_there_in_chinese(chinese_visit: Visit) -> None:
 
 
 def test_the_language_switch_keeps_the_result_and_the_history(visit: Visit) -> None:
-    visit.choose(SAMPLES / "happy.wav")
+    visit.choose(HAPPY)
     visit.recognise()
     visit.choose(SAMPLES / "sad.mp3")
     folder = visit.recognise().get_attribute("data-folder")
@@ -143,118 +153,112 @@ def test_the_language_switch_keeps_the_result_and_the_history(visit: Visit) -> N
     expect(visit.page.locator(".e2v-log")).to_contain_text("happy.wav")
 
 
-def silence(seconds: float) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, np.zeros(int(seconds * 16_000)), 16_000, format="WAV")
-    return file.getvalue()
+SENTENCES = {
+    "en-US": ("Choose or record", "not an audio file", "use the tab “Long recording”"),
+    "zh-CN": ("请先选择", "无法将此文件识别", "使用“长录音”标签页"),
+}
 
 
-def test_a_mistake_is_explained_where_one_looks(chinese_visit: Visit, visit: Visit) -> None:
-    for visitor, sentence in ((visit, "Choose or record"), (chinese_visit, "请先选择")):
-        visitor.button.click()
-        expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence)
-    for visitor, sentence in (
-        (visit, "use the tab “Long recording”"),
-        (chinese_visit, "使用“长录音”标签页"),
-    ):
-        visitor.drop("long.wav", silence(40))
-        visitor.button.click()
-        expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence, timeout=PATIENCE)
-    # And one can go on.
-    visit.choose(SAMPLES / "happy.wav")
-    visit.recognise()
-
-
-@pytest.mark.parametrize("way", ["picker", "drop"])
-def test_a_file_of_another_kind_is_refused_in_the_pages_words(
-    chinese_visit: Visit, visit: Visit, tmp_path: Path, way: str
+@pytest.mark.parametrize("language", SENTENCES)
+def test_mistakes_are_explained_where_one_looks(
+    browsing: Browsing, gateway: Gateway, tmp_path: Path, language: str
 ) -> None:
-    words = tmp_path / "words.txt"
+    nothing, other_kind, too_long = SENTENCES[language]
+    words, long = tmp_path / "words.txt", tmp_path / "long.wav"
     words.write_text("no sound")
-    for visitor, sentence in ((visit, "not an audio file"), (chinese_visit, "无法将此文件识别")):
-        # An older sentence goes.
-        visitor.button.click()
-        expect(visitor.panel.get_by_role("alert")).to_be_visible()
-        if way == "picker":
-            visitor.page.set_input_files("#e2v-audio input[type=file]", words)
-        else:
-            visitor.put("words.txt", b"no sound", "text/plain")
-        expect(visitor.panel.get_by_role("alert")).to_contain_text(sentence)
-        expect(visitor.panel.get_by_role("alert")).to_have_count(1)
-        expect(visitor.page.locator(".toast-wrap")).not_to_contain_text("Only")
+    soundfile.write(long, np.zeros(31 * 16_000), 16_000)
+    with browsing.visit(gateway, language) as visit:
+        alert = visit.panel.get_by_role("alert")
+        for refuse in (
+            lambda: visit.page.set_input_files("#e2v-audio input[type=file]", words),
+            lambda: visit.put(words, "text/plain"),
+        ):
+            visit.button.click()
+            expect(alert).to_contain_text(nothing)
+            # The older sentence goes.
+            refuse()
+            expect(alert).to_contain_text(other_kind)
+            expect(alert).to_have_count(1)
+            expect(visit.page.locator(".toast-wrap")).not_to_contain_text("Only")
+        visit.drop(long)
+        visit.button.click()
+        expect(alert).to_contain_text(too_long, timeout=PATIENCE)
         # And one can go on.
-        visitor.drop("happy.wav", (SAMPLES / "happy.wav").read_bytes())
-        visitor.recognise()
+        visit.choose(HAPPY)
+        visit.recognise()
 
 
-def test_a_file_of_more_than_ten_megabytes_is_explained_too(visit: Visit) -> None:
-    visit.drop("large.wav", silence(340))
-    visit.button.click()
-    expect(visit.panel.get_by_role("alert")).to_contain_text("larger than 10 MB", timeout=PATIENCE)
+def test_a_file_of_more_than_ten_megabytes_is_explained_too(
+    open_page: Visit, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.wav"
+    soundfile.write(large, np.zeros(60 * 96_000), 96_000)
+    open_page.choose(large)
+    open_page.button.click()
+    expect(open_page.panel.get_by_role("alert")).to_contain_text(
+        "larger than 10 MB", timeout=PATIENCE
+    )
 
 
-def test_an_upload_that_is_too_old_is_asked_for_again(visit: Visit, gateway: Gateway) -> None:
-    visit.choose(SAMPLES / "happy.wav")
-    visit.recognise()
+def test_an_upload_that_is_too_old_is_asked_for_again(open_page: Visit, gateway: Gateway) -> None:
+    open_page.choose(HAPPY)
+    open_page.recognise()
     folders = Path(tempfile.gettempdir()).glob(OWNED_PREFIX.format(pid=gateway.process.pid) + "*")
     [upload] = [path for folder in folders for path in folder.rglob("happy.wav")]
     upload.unlink()
-    visit.button.click()
-    expect(visit.panel.get_by_role("alert")).to_contain_text("Choose or record it again")
-    visit.choose(SAMPLES / "happy.wav")
-    visit.recognise()
+    open_page.button.click()
+    expect(open_page.panel.get_by_role("alert")).to_contain_text("Choose or record it again")
+    open_page.choose(HAPPY)
+    open_page.recognise()
 
 
-@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
-def test_an_example_is_one_click_away_and_can_be_heard(
-    browsing: Browsing, gateway: Gateway, language: str
+@pytest.mark.parametrize(
+    ("language", "weights"),
+    [("en-US", "weights other than the published ones, fp32"), ("zh-CN", "非官方发布的权重")],
+)
+def test_the_page_says_whose_weights_these_are_and_has_examples_to_hear(
+    browsing: Browsing, gateway: Gateway, language: str, weights: str
 ) -> None:
-    visitor = Visit(browsing, gateway, language, WIDE)
-    with visitor.page.expect_response(lambda answer: "file=" in answer.url) as sound:
-        visitor.page.get_by_text("angry.flac").click()
-    assert sound.value.ok, sound.value.url
-    visitor.loaded()
-    result = visitor.recognise()
-    expect(result.locator(".e2v-log")).to_contain_text("angry.flac")
-    visitor.close()
+    with browsing.visit(gateway, language) as visit:
+        expect(visit.page.locator(".e2v-foot")).to_contain_text(weights)
+        with visit.page.expect_response(lambda answer: "file=" in answer.url) as sound:
+            visit.page.get_by_text("angry.flac").click()
+        assert sound.value.ok, sound.value.url
+        visit.loaded()
+        result = visit.recognise()
+        expect(result.locator(".e2v-log")).to_contain_text("angry.flac")
 
 
-def test_it_fits_a_phone(browsing: Browsing, gateway: Gateway) -> None:
-    visitor = Visit(browsing, gateway, "en-US", PHONE)
-    visitor.choose(SAMPLES / "happy.wav")
-    visitor.page.get_by_label("Frame:", exact=False).check()
-    result = visitor.recognise()
-    # It comes below the form, and into view.
-    expect(result.locator(".e2v-top")).to_be_in_viewport()
-    expect(result.locator("polygon")).to_have_count(9)
-    width = visitor.page.evaluate("document.documentElement.scrollWidth")
-    assert width <= PHONE["width"]
-    visitor.close()
-
-
-@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
-def test_motion_is_for_those_who_like_it(
-    browsing: Browsing, gateway: Gateway, motion: Literal["reduce", "no-preference"]
+def test_it_fits_a_phone_and_moves_only_for_those_who_like_it(
+    browsing: Browsing, gateway: Gateway
 ) -> None:
-    visitor = Visit(browsing, gateway, "en-US", PHONE)
-    visitor.page.emulate_media(reduced_motion=motion)
-    visitor.page.evaluate(
-        """() => {
-            Element.prototype.scrollIntoView = function (options) {
-                window.e2vScrolled = [this.className, options?.behavior];
-            };
-        }"""
-    )
-    visitor.choose(SAMPLES / "happy.wav")
-    visitor.recognise()
-    behavior = "instant" if motion == "reduce" else "smooth"
-    visitor.page.wait_for_function("window.e2vScrolled")
-    assert visitor.page.evaluate("window.e2vScrolled") == ["e2v-result", behavior]
-    visitor.close()
+    with browsing.visit(gateway, size=PHONE) as visit:
+        visit.page.evaluate(
+            """() => {
+                const scroll = Element.prototype.scrollIntoView;
+                Element.prototype.scrollIntoView = function (options) {
+                    window.e2vScrolled = [this.className, options?.behavior];
+                    scroll.call(this, options);
+                };
+            }"""
+        )
+        visit.choose(HAPPY)
+        visit.page.get_by_label("Frame:", exact=False).check()
+        for motion, behavior in (("reduce", "instant"), ("no-preference", "smooth")):
+            visit.page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+            visit.page.evaluate("delete window.e2vScrolled")
+            result = visit.recognise()
+            visit.page.wait_for_function("window.e2vScrolled")
+            assert visit.page.evaluate("window.e2vScrolled") == ["e2v-result", behavior]
+            # It comes below the form, and into view.
+            expect(result.locator(".e2v-top")).to_be_in_viewport()
+            expect(result.locator("polygon")).to_have_count(9)
+            width = visit.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= PHONE["width"]
 
 
 def test_the_microphone_works(visit: Visit) -> None:
-    visit.context.grant_permissions(["microphone"])
+    visit.page.context.grant_permissions(["microphone"])
     visit.page.get_by_label("Record audio").click()
     visit.page.get_by_role("button", name="Record", exact=True).click()
     expect(visit.page.locator("#e2v-audio time.duration")).to_have_text("0:01")
@@ -266,26 +270,6 @@ def test_the_microphone_works(visit: Visit) -> None:
     expect(result.locator(".e2v-log")).to_contain_text("→ 16000 Hz")
 
 
-def test_the_keyboard_is_enough(visit: Visit) -> None:
-    visit.choose(SAMPLES / "happy.wav")
-    visit.button.focus()
-    visit.page.keyboard.press("Enter")
-    expect(visit.page.locator(".e2v-result")).to_be_visible(timeout=PATIENCE)
-
-
 def test_the_description_loads_nothing_from_elsewhere_either(visit: Visit) -> None:
     visit.page.goto(f"{visit.gateway.url}/docs")
     expect(visit.page.get_by_text("Recognise the emotion of one recording")).to_be_visible()
-
-
-def test_uploads_are_the_gateways_own_and_go_with_it(url: str, tmp_path: Path) -> None:
-    # Where another user's Gradio was first, nobody else can write; root could.
-    (tmp_path / "gradio").touch()
-    with Gateway(url, tmp_path / "outputs", TMPDIR=str(tmp_path)) as gateway:
-        files = {"files": ("happy.wav", (SAMPLES / "happy.wav").read_bytes())}
-        [path] = gateway.http.post("/en/gradio_api/upload", files=files).json()
-        [folder] = tmp_path.glob(OWNED_PREFIX.format(pid=gateway.process.pid) + "*")
-        assert folder in Path(path).parents
-        assert Path(path).is_file()
-        assert folder.stat().st_mode & 0o077 == 0
-    assert not folder.exists()

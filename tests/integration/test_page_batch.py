@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,6 @@ def choose(tab: Locator, *paths: Path) -> None:
     tab.locator("input[type=file]").set_input_files([str(path) for path in paths])
 
 
-def finished(tab: Locator) -> None:
-    expect(tab.get_by_role("progressbar")).to_be_hidden(timeout=PATIENCE)
-
-
 def table(visit: Visit, tab: Locator) -> list[dict[str, str]]:
     """The CSV file that the page makes, as a spreadsheet reads it."""
     with visit.page.expect_download() as download:
@@ -50,13 +47,37 @@ def table(visit: Visit, tab: Locator) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_many_files_become_a_table(visit: Visit, gateway: Gateway, words: Path) -> None:
-    tab = open_tab(visit)
+@pytest.fixture
+def tab(visited: Visit) -> Iterator[Locator]:
+    """The tab without files; most tests leave it open to the next."""
+    tab = visited.page.locator("emotion-batch")
+    for word in ("Stop", "Clear the list"):
+        control = tab.get_by_role("button", name=word)
+        if control.is_visible():
+            control.click()
+    expect(tab.locator("tbody tr")).to_have_count(0)
+    yield tab
+    visited.page.unroute_all()
+
+
+@pytest.fixture(scope="module")
+def visited(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
+    with browsing.visit(gateway, size=PHONE) as visitor:
+        open_tab(visitor)
+        yield visitor
+
+
+def test_many_files_become_a_table(
+    visited: Visit, tab: Locator, gateway: Gateway, words: Path
+) -> None:
     choose(tab, *CLIPS, words)
     expect(tab.get_by_role("status")).to_have_text(
         "4 of 5 recognised · 1 not recognised", timeout=PATIENCE
     )
-    lines = table(visit, tab)
+    # It fits a phone.
+    assert visited.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert tab.locator(".e2v-table").evaluate("box => box.scrollWidth <= box.clientWidth")
+    lines = table(visited, tab)
     assert [line["file"] for line in lines] == [path.name for path in (*CLIPS, words)]
     for row, line, path in zip(tab.locator("tbody tr").all(), lines, CLIPS, strict=False):
         answer = gateway.predict(path).json()
@@ -84,9 +105,8 @@ def test_it_speaks_chinese_too(chinese_visit: Visit, gateway: Gateway, words: Pa
     expect(tab).not_to_contain_text("b'")
 
 
-def test_files_can_be_dropped(visit: Visit, gateway: Gateway) -> None:
-    tab = open_tab(visit)
-    transfer = visit.page.evaluate_handle(
+def test_files_can_be_dropped(visited: Visit, tab: Locator) -> None:
+    transfer = visited.page.evaluate_handle(
         """() => {
             const transfer = new DataTransfer();
             for (const name of ["a.wav", "b.wav"]) transfer.items.add(new File(["x"], name));
@@ -97,61 +117,47 @@ def test_files_can_be_dropped(visit: Visit, gateway: Gateway) -> None:
     expect(tab.get_by_role("status")).to_contain_text("2 not recognised", timeout=PATIENCE)
 
 
-def test_a_server_without_room_is_asked_again_when_it_says(visit: Visit) -> None:
-    refused: list[str] = []
+def test_a_server_without_room_is_asked_again_when_it_says(visited: Visit, tab: Locator) -> None:
+    has_room = False
 
     def refuse(route: Route) -> None:
-        if len(refused) >= 2:
+        if has_room:
             route.continue_()
             return
-        refused.append(route.request.url)
         problem = {"code": "overloaded", "detail": "no room at grpc://127.0.0.1"}
         route.fulfill(status=429, headers={"Retry-After": "1"}, body=json.dumps(problem))
 
-    visit.page.route(API, refuse)
-    tab = open_tab(visit)
+    visited.page.route(API, refuse)
     choose(tab, CLIPS[0])
     expect(tab.get_by_role("status")).to_contain_text("the server is busy")
+    has_room = True
     expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised", timeout=PATIENCE)
-    assert len(refused) == 2
 
 
-def test_few_are_on_their_way_at_once_and_all_can_be_stopped(visit: Visit) -> None:
+def test_few_are_on_their_way_at_once_and_all_can_be_stopped(visited: Visit, tab: Locator) -> None:
     held: list[Route] = []
-    visit.page.route(API, lambda route: held.append(route))
-    tab = open_tab(visit)
+    visited.page.route(API, lambda route: held.append(route))
     choose(tab, *CLIPS, *CLIPS)
     expect(tab.locator("tbody tr").filter(has_text="recognising")).to_have_count(4)
     expect(tab.locator("tbody tr").filter(has_text="waiting")).to_have_count(4)
-    visit.page.wait_for_timeout(0)
+    visited.page.wait_for_timeout(0)
     assert len(held) == 4
     tab.get_by_role("button", name="Stop").focus()
-    visit.page.keyboard.press("Enter")
+    visited.page.keyboard.press("Enter")
     expect(tab.locator("tbody tr").filter(has_text="stopped")).to_have_count(8)
     # And what was stopped can go on, with the keyboard as well.
-    visit.page.unroute(API)
+    visited.page.unroute(API)
     expect(tab.get_by_role("button", name="Try the rest again")).to_be_focused()
-    visit.page.keyboard.press("Enter")
+    visited.page.keyboard.press("Enter")
     expect(tab.get_by_role("status")).to_have_text("8 of 8 recognised", timeout=PATIENCE)
-    assert len(table(visit, tab)) == 8
+    assert len(table(visited, tab)) == 8
 
 
-def test_a_file_that_failed_can_be_tried_again(visit: Visit) -> None:
-    visit.page.route(API, lambda route: route.abort())
-    tab = open_tab(visit)
+def test_a_file_that_failed_can_be_tried_again(visited: Visit, tab: Locator) -> None:
+    visited.page.route(API, lambda route: route.abort())
     choose(tab, CLIPS[0])
     row = tab.locator("tbody tr")
     expect(row).to_contain_text("The server cannot be reached")
-    visit.page.unroute(API)
+    visited.page.unroute(API)
     row.get_by_role("button", name="Try again: happy.wav").click()
     expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised", timeout=PATIENCE)
-
-
-def test_it_fits_a_phone(browsing: Browsing, gateway: Gateway, words: Path) -> None:
-    visitor = Visit(browsing, gateway, "en-US", PHONE)
-    tab = open_tab(visitor)
-    choose(tab, *CLIPS, words)
-    finished(tab)
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert tab.locator(".e2v-table").evaluate("box => box.scrollWidth <= box.clientWidth")
-    visitor.close()

@@ -11,9 +11,8 @@ from playwright.sync_api import Locator, expect
 
 from emotion2vec_client import LABELS, Client, Timeline
 from tests.conftest import SAMPLES, speech_like
-from tests.integration.gateways import Gateway
-from tests.integration.test_gateway import wav
-from tests.integration.visits import PATIENCE, PHONE, Browsing, Visit
+from tests.integration.gateways import Gateway, wav
+from tests.integration.visits import PATIENCE, Browsing, Visit
 
 STORY = SAMPLES / "story.ogg"
 TABS = {"en": "Long recording", "zh": "长录音"}
@@ -105,13 +104,11 @@ def test_the_other_language_and_a_reload_keep_it(visit: Visit, timeline: Timelin
     expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
 
 
-def test_it_shows_how_far_it_is_and_can_be_cancelled(
-    visit: Visit, gateway: Gateway, tmp_path: Path
-) -> None:
+def test_it_shows_how_far_it_is_and_can_be_cancelled(visit: Visit, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
-    path.write_bytes(wav(speech_like(600 * 16_000)))
+    path.write_bytes(wav(speech_like(150 * 16_000)))
     tab = open_tab(visit)
-    choose(tab, path, window=0.5)
+    choose(tab, path, window=0.25)
     start(tab)
     expect(tab.get_by_role("status").first).to_contain_text("Recognising", timeout=PATIENCE)
     expect(tab.locator("progress")).to_be_visible()
@@ -123,38 +120,34 @@ def test_it_shows_how_far_it_is_and_can_be_cancelled(
     expect(rows(tab)).to_have_count(4, timeout=PATIENCE)
 
 
-def test_mistakes_are_explained(chinese_visit: Visit, visit: Visit, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("locale", "language", "sentences"),
+    [
+        ("en-US", "en", ("Choose a recording first", "not an audio file", "The model is starting")),
+        ("zh-CN", "zh", ("请先选择", "无法将此文件识别为音频", "模型正在启动")),
+    ],
+)
+def test_mistakes_are_explained_and_of_the_server_only_what_helps(
+    browsing: Browsing,
+    gateway: Gateway,
+    tmp_path: Path,
+    locale: str,
+    language: str,
+    sentences: tuple[str, ...],
+) -> None:
     path = tmp_path / "words.mp3"
     path.write_bytes(b"these are words")
-    for visitor, language, sentences in (
-        (visit, "en", ("Choose a recording first", "not an audio file")),
-        (chinese_visit, "zh", ("请先选择", "无法将此文件识别为音频")),
-    ):
-        tab = open_tab(visitor, language)
-        start(tab)
-        expect(tab.get_by_role("alert")).to_contain_text(sentences[0])
-        choose(tab, path)
-        start(tab)
-        expect(tab.get_by_role("alert")).to_contain_text(sentences[1], timeout=PATIENCE)
-
-
-def test_of_the_server_only_what_helps_is_said(visit: Visit) -> None:
     detail = "no emotion2vec-triton server is ready at grpc://127.0.0.1:8001: use 'make run'"
     body = json.dumps({"code": "not_ready", "detail": detail})
-    visit.page.route("**/api/timeline/", lambda route: route.fulfill(status=503, body=body))
-    tab = open_tab(visit)
-    choose(tab, STORY)
-    start(tab)
-    alert = tab.get_by_role("alert")
-    expect(alert).to_contain_text("The model is starting. Wait a moment and try again.")
-    expect(alert).not_to_contain_text("grpc")
-
-
-def test_it_fits_a_phone(browsing: Browsing, gateway: Gateway) -> None:
-    visitor = Visit(browsing, gateway, "en-US", PHONE)
-    tab = open_tab(visitor)
-    choose(tab, STORY, window=1)
-    start(tab)
-    expect(rows(tab)).to_have_count(13, timeout=PATIENCE)
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    visitor.close()
+    with browsing.visit(gateway, locale) as visit:
+        tab = open_tab(visit, language)
+        alert = tab.get_by_role("alert")
+        start(tab)
+        expect(alert).to_contain_text(sentences[0])
+        choose(tab, path)
+        start(tab)
+        expect(alert).to_contain_text(sentences[1], timeout=PATIENCE)
+        visit.page.route("**/api/timeline/", lambda route: route.fulfill(status=503, body=body))
+        start(tab)
+        expect(alert).to_contain_text(sentences[2])
+        expect(alert).not_to_contain_text("grpc")

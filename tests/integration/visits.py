@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, expect
 
 from tests.integration.gateways import Gateway
 
@@ -17,60 +19,79 @@ WIDE = {"width": 1280, "height": 1000}
 
 
 class Browsing:
-    """A browser whose visitors of one language share its cache, in which the page's scripts are."""
+    """A browser, and pages that visitors have left.
 
-    def __init__(self, browser: Browser) -> None:
-        self._browser = browser
-        self._contexts: dict[str, BrowserContext] = {}
+    All visitors share its cache, and a page that is opened again takes a third of what a new one
+    takes: its scripts are there.
+    """
 
-    def context(self, locale: str) -> BrowserContext:
-        """What the visitors of a language share."""
-        if locale not in self._contexts:
-            self._contexts[locale] = self._browser.new_context(locale=locale)
-        return self._contexts[locale]
+    def __init__(self, context: BrowserContext) -> None:
+        self._context = context
+        self._free: list[Page] = []
+
+    @contextmanager
+    def visit(
+        self,
+        gateway: Gateway,
+        language: str = "en-US",
+        size: dict[str, int] = WIDE,
+        scheme: Literal["light", "dark"] = "light",
+    ) -> Iterator[Visit]:
+        """A visitor who finds the page as it is at first, and what must hold at the end."""
+        page = self._free.pop() if self._free else self._context.new_page()
+        # It decides on the language; what scripts are told follows from it.
+        page.set_extra_http_headers({"Accept-Language": language})
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme, reduced_motion="null")
+        page.set_default_timeout(PATIENCE)
+        visitor = Visit(page, gateway)
+        try:
+            visitor.open()
+            yield visitor
+            visitor.check()
+        finally:
+            visitor.leave()
+        self._free.append(page)
 
 
 class Visit:
     """A visitor: a page, what it asked for, and what went wrong in it."""
 
-    def __init__(
-        self,
-        browsing: Browsing,
-        gateway: Gateway,
-        locale: str,
-        size: dict[str, int],
-        scheme: Literal["light", "dark"] = "light",
-    ):
+    def __init__(self, page: Page, gateway: Gateway) -> None:
+        self.page = page
         self.gateway = gateway
-        self.context = browsing.context(locale)
-        self.page: Page = self.context.new_page()
-        self.page.set_viewport_size(size)  # type: ignore[arg-type]
-        self.page.emulate_media(color_scheme=scheme)
-        self.page.set_default_timeout(PATIENCE)
         self.requests: list[str] = []
         self.errors: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(gateway.url)
-        self.button = self.page.locator("#e2v-recognise")
-        self.panel = self.page.locator("#e2v-panel")
+        self.button = page.locator("#e2v-recognise")
+        self.panel = page.locator("#e2v-panel")
+
+    def open(self) -> None:
+        """Loads the page."""
+        self.page.on("request", self._note_request)
+        self.page.on("pageerror", self._note_error)
+        self.page.goto(self.gateway.url)
         expect(self.button).to_be_visible(timeout=PATIENCE)
+
+    def _note_request(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def _note_error(self, error: Error) -> None:
+        self.errors.append(str(error))
 
     def choose(self, file: Path) -> None:
         """With the file picker."""
-        clear = self.page.locator("#e2v-audio button[aria-label='Clear']")
-        if clear.count():
-            clear.click()
+        self.clear()
         self.page.set_input_files("#e2v-audio input[type=file]", str(file))
         self.loaded()
 
-    def drop(self, name: str, data: bytes) -> None:
+    def drop(self, file: Path) -> None:
         """A recording onto the drop zone."""
-        self.put(name, data, f"audio/{name[-3:]}")
+        self.put(file, f"audio/{file.suffix[1:]}")
         self.loaded()
 
-    def put(self, name: str, data: bytes, kind: str) -> None:
+    def put(self, file: Path, kind: str) -> None:
         """Any file onto the drop zone; ``kind`` is its MIME type."""
+        self.clear()
         transfer = self.page.evaluate_handle(
             """([name, text, type]) => {
                 const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -78,10 +99,18 @@ class Visit:
                 transfer.items.add(new File([bytes], name, { type }));
                 return transfer;
             }""",
-            [name, base64.b64encode(data).decode(), kind],
+            [file.name, base64.b64encode(file.read_bytes()).decode(), kind],
         )
         zone = self.page.locator("#e2v-audio input[type=file]").locator("xpath=..")
         zone.dispatch_event("drop", {"dataTransfer": transfer})
+
+    def clear(self) -> None:
+        """Takes away the file that is there, if there is one."""
+        labels = ("Clear", "清除")
+        buttons = [f"#e2v-audio button[aria-label='{label}']" for label in labels]
+        clear = self.page.locator(", ".join(buttons))
+        if clear.count():
+            clear.click()
 
     def loaded(self) -> None:
         """Waits until the player has a file."""
@@ -96,11 +125,8 @@ class Visit:
         expect(new).to_be_visible(timeout=PATIENCE)
         return new
 
-    def close(self) -> None:
+    def check(self) -> None:
         """No script failed, and nothing was asked of any other machine."""
-        self.page.evaluate("localStorage.clear()")
-        self.context.clear_permissions()
-        self.page.close()
         assert not self.errors
         own = urlsplit(self.gateway.url).netloc
         foreign = [
@@ -110,3 +136,12 @@ class Visit:
         ]
         assert len(self.requests) > 10
         assert not foreign
+
+    def leave(self) -> None:
+        """Leaves nothing to the next visitor."""
+        self.page.remove_listener("request", self._note_request)
+        self.page.remove_listener("pageerror", self._note_error)
+        self.page.unroute_all()
+        self.page.context.clear_permissions()
+        self.page.evaluate("localStorage.clear()")
+        self.page.goto("about:blank")

@@ -1,4 +1,4 @@
-"""120,000 files for the decoder, and 20,000 requests for the models."""
+"""120,000 files for the decoder, and 20,000 requests for the models; 500 for each address."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from benchmarks.tables import table
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, settings_for
-from tests.fuzz import attacks, decoder, kserve
+from tests.fuzz import attacks, decoder, kserve, openapi
+from tests.integration.gateways import Gateway
 
 SEED = int(os.environ.get("SEED", "1"))
-FILES, REQUESTS = 120_000, 20_000
+FILES, REQUESTS, REST_REQUESTS = 120_000, 20_000, 500
 
 
 def test_every_attack_is_ended_or_answered(show: Callable[[str], None]) -> None:
@@ -47,3 +48,14 @@ def test_no_request_breaks_a_model(tiny_repository: Path, show: Callable[[str], 
     show(f"{REQUESTS} requests: {dict(outcome.statuses.most_common())}")
     assert outcome.findings == []
     assert sum(outcome.statuses.values()) >= REQUESTS
+
+
+def test_no_request_breaks_the_gateway(
+    url: str, tmp_path: Path, show: Callable[[str], None]
+) -> None:
+    with Gateway(url, tmp_path) as gateway:
+        schema = openapi.described(gateway.url)
+        asked = [operation.ok() for operation in schema.get_all_operations()]
+        for each in asked:
+            openapi.fuzz(schema, each.path, each.method, REST_REQUESTS)
+    show(f"{REST_REQUESTS} requests to each of {len(asked)} addresses were answered as described")
