@@ -54,10 +54,11 @@ def test_a_killed_download_is_never_taken_for_whole(
 def test_what_modelscope_has_begun_is_gone_on_with(
     hub: LoopbackHub, home: Home, folder: Path
 ) -> None:
-    """And the hub from which it came is asked first, whoever answers sooner."""
+    """And the hub from which it came is asked alone, whoever would answer sooner."""
     killed(home, hub, "modelscope", 7 * MIB)
     hub.faults, hub.requests[:] = [], []
     answer = home.fetch()
+    assert "asking ModelScope ..." in answer.printed
     assert answer.answer["name"] == LARGE.names["modelscope"]
     assert same(answer.folder, folder)
     ranges = [request.range for request in hub.requests if "lfs-objects" in request.path]
