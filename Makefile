@@ -13,6 +13,9 @@ ENCODER := model_repository/encoder/config.pbtxt
 # Options for `make export`, `make serve` and the benchmarks, for example ARGS="--checkpoint my-checkpoint".
 ARGS ?=
 
+# What is imported is compiled once, and kept: also where the environment forbids it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Ends the command with make, also when make itself is killed.
 TIED := exec setpriv --pdeathsig TERM $(BIN)/python
 
