@@ -32,6 +32,7 @@ def opened(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
 @pytest.fixture
 def open_page(opened: Visit) -> Iterator[Visit]:
     """A page that stays open, for tests that leave nothing behind but a file and an answer."""
+    opened.come_to_front()
     yield opened
     # Other visitors have no history.
     opened.page.evaluate("localStorage.clear()")

@@ -50,6 +50,7 @@ def table(visit: Visit, tab: Locator) -> list[dict[str, str]]:
 @pytest.fixture
 def tab(visited: Visit) -> Iterator[Locator]:
     """The tab without files; most tests leave it open to the next."""
+    visited.come_to_front()
     tab = visited.page.locator("emotion-batch")
     for word in ("Stop", "Clear the list"):
         control = tab.get_by_role("button", name=word)

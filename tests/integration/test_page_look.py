@@ -104,14 +104,20 @@ def test_the_focus_can_be_seen_wherever_it_is(visit: Visit) -> None:
 
 
 @pytest.fixture(scope="module")
-def timeline(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
-    """A visitor who has a timeline of thirteen segments."""
+def drawn(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
     with browsing.visit(gateway, size=PHONE) as visiting:
         tab = open_tab(visiting)
         choose(tab, STORY, window=1)
         start(tab)
         expect(rows(tab)).to_have_count(13, timeout=PATIENCE)
         yield visiting
+
+
+@pytest.fixture
+def timeline(drawn: Visit) -> Visit:
+    """A visitor who has a timeline of thirteen segments."""
+    drawn.come_to_front()
+    return drawn
 
 
 def test_segments_are_whole_on_a_phone(timeline: Visit) -> None:

@@ -69,8 +69,13 @@ class Visit:
         """Loads the page."""
         self.page.on("request", self._note_request)
         self.page.on("pageerror", self._note_error)
+        self.come_to_front()
         self.page.goto(self.gateway.url)
         expect(self.button).to_be_visible(timeout=PATIENCE)
+
+    def come_to_front(self) -> None:
+        """A page behind another one is drawn once a second at most."""
+        self.page.bring_to_front()
 
     def _note_request(self, request: Request) -> None:
         self.requests.append(request.url)
