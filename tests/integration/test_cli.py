@@ -47,9 +47,9 @@ def test_one_file_as_a_table_is_bars_in_a_pipe_too(
 
 
 def test_several_files_on_a_terminal_are_a_table(url: str) -> None:
-    text = on_a_terminal(str(SAMPLES), "--url", url)
-    found = [path.name for path in recordings() if path.name in text]
-    assert found == [path.name for path in recordings()]
+    files = recordings()[:3]
+    text = on_a_terminal(*map(str, files), "--url", url)
+    assert all(path.name in text for path in files)
     assert "█" in text
 
 
@@ -95,7 +95,7 @@ def test_rows_come_in_order_with_the_clients_answers(
 
 
 def test_names_come_on_stdin(url: str) -> None:
-    names = "".join(f"{path}\n" for path in recordings())
+    names = "".join(f"{path}\n" for path in recordings()[:3])
     answer = subprocess.run(
         [*PREDICT, "-", "--url", url], input=names, capture_output=True, text=True, check=True
     )
@@ -148,7 +148,7 @@ def test_a_head_adds_its_labels(
 def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
-    for index in range(300):
+    for index in range(60):
         (folder / f"{index:04}{HAPPY.suffix}").symlink_to(HAPPY)
     output = tmp_path / "x.jsonl"
     # The names come through a pipe that stays open, so that the command cannot be done too early.
@@ -156,10 +156,10 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
     files = [str(path) for path in sorted(folder.iterdir())]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*PREDICT, *arguments], **pipes, text=True) as process:
-        for name in files[:200]:
+        for name in files[:40]:
             process.stdin.write(name + "\n")
         process.stdin.flush()
-        while not output.exists() or output.read_text().count("\n") < 20:
+        while not output.exists() or output.read_text().count("\n") < 5:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.01)
         process.send_signal(signal.SIGINT)
@@ -170,7 +170,7 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
         f"emotion2vec: interrupted: {len(before)} files are in {output}: run it again with "
         "--resume to go on"
     )
-    assert 20 <= len(before) <= 200
+    assert 5 <= len(before) <= 40
     arguments = [str(folder), "--url", url, "-o", str(output), "--resume"]
     assert main(["predict", *arguments]) == 0
     rows = json_rows(output.read_text())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from shutil import copytree
 
@@ -18,11 +19,12 @@ from emotion2vec_client import (
     PredictionTimeoutError,
     ServerUnavailableError,
 )
+from emotion2vec_client.retry import Outage
 from export import contract
 from server.triton import Triton
-from tests.conftest import SAMPLES, serving, settings_for, speech_like
+from tests.conftest import READY_SECONDS, serving, settings_for, speech_like
 
-CLIP = (speech_like(160_000), 16_000)
+CLIP = (speech_like(8_000), 16_000)
 
 
 def stubs(triton: Triton, model: str) -> list[psutil.Process]:
@@ -35,10 +37,10 @@ def address(triton: Triton, scheme: str) -> str:
     return f"{scheme}://127.0.0.1:{ports[scheme]}"
 
 
-@pytest.fixture
-def fragile(tiny_repository: Path, tmp_path: Path) -> Iterator[Triton]:
-    """A server of its own, to be mistreated, whose encoder queues no more than two requests."""
-    repository = copytree(tiny_repository, tmp_path / "model_repository")
+@pytest.fixture(scope="module")
+def narrow(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """A server whose encoder queues no more than two requests, and may be held up for a while."""
+    repository = copytree(tiny_repository, tmp_path_factory.mktemp("narrow") / "model_repository")
     config = repository / "encoder" / "config.pbtxt"
     text = config.read_text("utf-8")
     size = f"max_queue_size: {contract.QUEUE_SIZE}"
@@ -49,41 +51,45 @@ def fragile(tiny_repository: Path, tmp_path: Path) -> Iterator[Triton]:
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_a_full_queue_is_an_overload_and_is_tried_again(fragile: Triton, scheme: str) -> None:
-    url = address(fragile, scheme)
+def test_a_full_queue_is_an_overload_and_is_tried_again(
+    narrow: Triton, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried_again = threading.Event()
 
-    def attempt(client: Client) -> Exception | None:
+    class Watched(Outage):
+        def delay(self, attempt: int, error: ServerUnavailableError) -> float:
+            if attempt:
+                tried_again.set()
+            return super().delay(attempt, error)
+
+    monkeypatch.setattr("emotion2vec_client.client.Outage", Watched)
+    url = address(narrow, scheme)
+    [encoder] = stubs(narrow, "encoder")
+    with (
+        Client(url, retry_seconds=0) as hasty,
+        Client(url) as patient,
+        ThreadPoolExecutor(25) as pool,
+    ):
+        encoder.suspend()
         try:
-            client.predict(CLIP)
-        except OverloadedError as error:
-            return error
-        return None
-
-    [encoder] = stubs(fragile, "encoder")
-    encoder.suspend()
-    try:
-        with Client(url, retry_seconds=0) as client, ThreadPoolExecutor(24) as pool:
-            attempts = [pool.submit(attempt, client) for _ in range(24)]
-            # Refusals come while the encoder stands still, so the first is here before it goes on.
-            while not any(each.done() for each in attempts):
-                pass
+            # The encoder holds what it had before, and two requests wait: the others are refused.
+            attempts = [pool.submit(hasty.predict, CLIP) for _ in range(24)]
+            [refused, *_] = wait(attempts, READY_SECONDS, FIRST_COMPLETED).done
+            with pytest.raises(OverloadedError, match="too much to do: try later"):
+                refused.result()
+            many = pool.submit(list, patient.predict_many([CLIP] * 20))
+            assert tried_again.wait(READY_SECONDS)
+        finally:
             encoder.resume()
-            refused = [each.result() for each in attempts if each.result()]
-    finally:
-        encoder.resume()
-    assert refused
-    assert "too much to do: try later" in str(refused[0])
-    with Client(url) as client:
-        outcomes = list(client.predict_many([CLIP] * 40, concurrency=20))
-    assert [outcome.error for outcome in outcomes if outcome.error] == []
+        assert [outcome.error for outcome in many.result() if outcome.error] == []
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_server_that_hangs_is_a_timeout_and_answers_when_it_goes_on(
-    fragile: Triton, scheme: str
+    narrow: Triton, scheme: str
 ) -> None:
-    [encoder] = stubs(fragile, "encoder")
-    with Client(address(fragile, scheme)) as client:
+    [encoder] = stubs(narrow, "encoder")
+    with Client(address(narrow, scheme)) as client:
         client.predict(CLIP)
         encoder.suspend()
         try:
@@ -91,17 +97,18 @@ def test_a_server_that_hangs_is_a_timeout_and_answers_when_it_goes_on(
                 client.predict(CLIP, timeout=0.5)
         finally:
             encoder.resume()
-        assert client.predict(SAMPLES / "happy.wav").emotion
+        assert client.predict(CLIP).emotion
 
 
-@pytest.mark.parametrize("model", ["encoder", "preprocess"])
-def test_a_model_whose_process_died_is_unavailable(fragile: Triton, model: str) -> None:
-    with Client(address(fragile, "grpc"), retry_seconds=0) as client:
-        client.predict(CLIP)
-        for process in stubs(fragile, model):
-            process.kill()
-        with pytest.raises(ServerUnavailableError):
-            for _ in range(3):
-                client.predict(CLIP, timeout=20)
-    # Triton would wait for the dead one before it ends.
-    fragile.kill()
+def test_a_model_whose_process_died_is_unavailable(tiny_repository: Path) -> None:
+    with (
+        serving(settings_for(tiny_repository)) as triton,
+        Client(address(triton, "grpc"), retry_seconds=0) as client,
+    ):
+        for model, ask in (("encoder", client.predict), ("preprocess", client.decode)):
+            ask(CLIP)
+            for process in stubs(triton, model):
+                process.kill()
+            with pytest.raises(ServerUnavailableError):
+                for _ in range(3):
+                    ask(CLIP, timeout=20)
