@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,10 @@ class TritonPythonModel:
         values = {name: parameter["string_value"] for name, parameter in parameters.items()}
         self.limits = Limits.read(parameters)
         self.at_once, self.waiting = int(values["max_recordings"]), int(values["max_waiting"])
-        self.workers = ThreadPoolExecutor(self.at_once, "recording")
+        self.own = threading.local()
+        self.workers = ThreadPoolExecutor(
+            self.at_once, "recording", initializer=self._start_decoder
+        )
         waiters = ThreadPoolExecutor(ENCODER_THREADS, "encoder")
         self.encoder = Encoder(encode, waiters, float(values["max_seconds_in_flight"]))
         self.recordings: dict[str, Recording] = {}
@@ -110,9 +113,12 @@ class TritonPythonModel:
         work = self.workers.submit(self._work, recording, files, names)
         work.add_done_callback(lambda done: self._finish(key, done, sender))
 
+    def _start_decoder(self) -> None:
+        """Each worker keeps one: its start takes as long as a short recording."""
+        self.own.decoder = Decoder(self.limits)
+
     def _work(self, recording: Recording, files: list[bytes], names: Iterable[str]) -> Any:
-        with closing(Decoder(self.limits)) as decoder:
-            recording.run(decoder.stream(files.pop()), self.encoder)
+        recording.run(self.own.decoder.stream(files.pop()), self.encoder)
         found = answer(recording, names)
         wait_for_room(found)
         return found
