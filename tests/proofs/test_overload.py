@@ -28,9 +28,13 @@ BACK_SECONDS = 5.0
 def test_what_is_accepted_is_answered_soon_and_the_rest_refused_at_once(
     repository: Path, tmp_path: Path, show: Callable[[str], None]
 ) -> None:
-    with Service(repository, outputs=tmp_path / "outputs", max_wait=MAX_WAIT) as service:
+    outputs = tmp_path / "outputs"
+    with Service(repository, outputs=outputs, max_wait=MAX_WAIT) as service:
         service.wait_until_ready()
-        measured = asyncio.run(overload(service, CAPACITY_SECONDS, MINUTES * 60, PATIENCE))
+        watch = leaks.Watch(service.pid, outputs, keep=0)
+        measured = asyncio.run(
+            overload(service.rest, watch, CAPACITY_SECONDS, MINUTES * 60, PATIENCE)
+        )
     singles = measured.singles
     statuses = Counter(sent.status for sent in measured.sent)
     show(f"capacity: {measured.capacity:.2f} answers/s with {CAPACITY_CLIENTS} clients")

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
-from types import TracebackType
 from typing import Any
 
-from benchmarks.launch import SAMPLES, own_disk, wait_until
-from benchmarks.service import Service
-from emotion2vec_client import Client, Emotion2VecError, Outcome, ServerUnavailableError
-from tests.scenarios import rest
-from tests.scenarios.leaks import SHM
-from tests.scenarios.traffic import CLIPS, TOLERANCE, Arrays, arrays_of, differs
+import numpy as np
 
-CLIP = SAMPLES / "short.wav"
-CONCURRENCY = 8
-BUSY_ANSWERS = 4
+from benchmarks.launch import own_disk, wait_until
+from benchmarks.service import Service
+from emotion2vec_client import Client, Emotion2VecError, ServerUnavailableError
+from tests.scenarios import rest
+from tests.scenarios.busy import CLIP, CONCURRENCY, TIMEOUT, Busy, trouble_of
+from tests.scenarios.leaks import SHM
+from tests.scenarios.traffic import CLIPS, TOLERANCE, arrays_of, differs
+
+PAUSE_SECONDS = 0.1
 IN_FLIGHT = 20
-TIMEOUT = 120.0
+SAMPLE_RATE, LONGEST = 16_000, 480_000
+LENGTHS = (LONGEST, 20_000, LONGEST, 30_000, LONGEST, 16_000, 300_000, 100_000)
+"""Samples of the clips that meet a full /dev/shm."""
 
 
 @dataclass(frozen=True)
@@ -94,59 +95,6 @@ class Seen:
     note: str = ""
 
 
-class Busy:
-    """`predict_many` at work beside a fault, for the length of a ``with`` block.
-
-    Attributes:
-        answered: How many clips have been answered well.
-        lost: What went wrong with others, in sentences.
-    """
-
-    def __init__(self, service: Service) -> None:
-        self.answered = 0
-        self.lost: list[str] = []
-        self._url = service.grpc_url
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="busy")
-
-    def __enter__(self) -> Busy:
-        self._thread.start()
-        self.wait_for_answers(BUSY_ANSWERS)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def wait_for_answers(self, more: int) -> None:
-        """Blocks until there are so many more than now."""
-        wanted = self.answered + len(self.lost) + more
-        wait_until(lambda: self.answered + len(self.lost) >= wanted, "answers come")
-
-    def _run(self) -> None:
-        with Client(self._url, timeout=TIMEOUT) as client:
-            expected = arrays_of(client.predict(CLIP))
-            tolerance = TOLERANCE[client.model_info().precision]
-            # Until it is told to end.
-            items = itertools.takewhile(lambda _: not self._end.is_set(), itertools.repeat(CLIP))
-            for outcome in client.predict_many(items, concurrency=CONCURRENCY):
-                if trouble := _trouble(outcome, expected, tolerance):
-                    self.lost.append(trouble)
-                else:
-                    self.answered += 1
-
-
-def _trouble(outcome: Outcome[Any], expected: Arrays, tolerance: float) -> str | None:
-    if outcome.prediction is None:
-        return str(outcome.error)
-    return differs(arrays_of(outcome.prediction), expected, tolerance)
-
-
 def ride_over(service: Service, fault: Fault) -> Seen:
     """Strikes a busy service, and waits until it says that all is well again.
 
@@ -157,6 +105,8 @@ def ride_over(service: Service, fault: Fault) -> Seen:
     with Busy(service) as busy:
         began = service.clock()
         fault.strike(service)
+        # A part that starts needs the processor more.
+        busy.pause = PAUSE_SECONDS
         told = service.wait_for(fault.told)
         back = service.wait_for(fault.back)
         # Who was in flight at the fault, and who came after it.
@@ -246,19 +196,25 @@ def full_outputs(repository: Path, folder: Path) -> Seen:
     """No room for results: REST says so, and Triton goes on."""
     outputs = folder / "outputs"
     outputs.mkdir()
+    with Service(repository, outputs=outputs, within=own_disk(outputs, 8)) as service:
+        service.wait_until_ready()
+        return results_without_room(service)
+
+
+def results_without_room(service: Service) -> Seen:
+    """The same of a service that is ready, whose results have a disk of their own."""
 
     def status() -> int:
         return rest.status(service.rest, rest.upload(CLIPS[CLIP.name]))
 
-    with Service(repository, outputs=outputs, within=own_disk(outputs, 8)) as service:
-        service.wait_until_ready()
-        statuses = [status()]
-        with Busy(service) as busy:
-            service.fill(outputs)
-            statuses.append(status())
-            busy.wait_for_answers(CONCURRENCY)
-            service.empty(outputs)
-            statuses.append(status())
+    assert service.outputs is not None
+    statuses = [status()]
+    with Busy(service) as busy:
+        service.fill(service.outputs)
+        statuses.append(status())
+        busy.wait_for_answers(CONCURRENCY)
+        service.empty(service.outputs)
+        statuses.append(status())
     lost = [] if statuses == [200, 507, 200] else [f"REST answered {statuses}"]
     note = "REST answers 200, 507 while full, then 200; Triton goes on"
     return Seen(None, None, busy.answered, [*busy.lost, *lost], note)
@@ -268,19 +224,26 @@ def full_shared_memory(repository: Path, folder: Path) -> Seen:
     """No room in /dev/shm: clips are answered as before, from what was taken at the start."""
     with Service(repository, within=own_disk(SHM, 256)) as service:
         service.wait_until_ready()
-        with Client(service.grpc_url, retry_seconds=0, timeout=TIMEOUT) as client:
-            sent = [SAMPLES / "story.ogg", CLIP] * 3
-            wants: dict[str, Any] = {"granularity": "frame", "embedding": True}
-            expected = [arrays_of(client.predict(clip, **wants)) for clip in sent]
-            tolerance = TOLERANCE[client.model_info().precision]
-            service.fill(SHM)
-            outcomes = client.predict_many(sent, **wants)
-            lost = [
-                trouble
-                for outcome, wanted in zip(outcomes, expected, strict=True)
-                if (trouble := _trouble(outcome, wanted, tolerance))
-            ]
-    return Seen(None, None, len(sent) - len(lost), lost, "clips are answered as before")
+        return answers_without_room(service)
+
+
+def answers_without_room(service: Service) -> Seen:
+    """The same of a service that is ready, with clips up to the longest, several at once."""
+    with Client(service.grpc_url, retry_seconds=0, timeout=TIMEOUT) as client:
+        samples = np.resize(client.decode(CLIPS["story.ogg"]).samples, LONGEST)
+        clips = [(samples[:length], SAMPLE_RATE) for length in LENGTHS]
+        wants: dict[str, Any] = {"granularity": "frame", "embedding": True}
+        expected = [arrays_of(client.predict(clip, **wants)) for clip in clips]
+        tolerance = TOLERANCE[client.model_info().precision]
+        service.fill(SHM)
+        outcomes = client.predict_many(clips * 2, concurrency=CONCURRENCY, **wants)
+        lost = [
+            trouble
+            for outcome, wanted in zip(outcomes, expected * 2, strict=True)
+            if (trouble := trouble_of(outcome, wanted, tolerance))
+        ]
+        service.empty(SHM)
+    return Seen(None, None, 2 * len(clips) - len(lost), lost, "clips are answered as before")
 
 
 OTHERS: dict[str, Callable[[Path, Path], Seen]] = {

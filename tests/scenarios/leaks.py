@@ -124,7 +124,7 @@ LEAKING = """
 import os, sys, time
 from pathlib import Path
 kind, region, outputs = sys.argv[1], sys.argv[2].format(pid=os.getpid()), Path(sys.argv[3])
-held = [bytes(100 * 2**20).replace(b"\\0", b"x")]
+held = [b"x" * (100 * 2**20)]
 print(flush=True)
 for step, _ in enumerate(sys.stdin):
     if kind == "memory":

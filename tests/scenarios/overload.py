@@ -11,7 +11,6 @@ import random
 import time
 from dataclasses import dataclass
 
-from benchmarks.service import Service
 from tests.scenarios import rest
 from tests.scenarios.leaks import Usage, Watch
 from tests.scenarios.traffic import CLIPS
@@ -72,17 +71,21 @@ class Measured:
 
 
 async def overload(
-    service: Service, capacity_seconds: float, seconds: float, patience: float
+    address: rest.Address,
+    watch: Watch,
+    capacity_seconds: float,
+    seconds: float,
+    patience: float,
 ) -> Measured:
     """Measures one service.
 
     Args:
-        service: Ready.
+        address: Of its REST endpoint.
+        watch: Weighs it.
         capacity_seconds: For how long its capacity is measured.
         seconds: For how long it gets five times that, and half as long before it counts.
         patience: Seconds after which it counts as not coming back.
     """
-    address = service.rest
     draw = random.Random(SEED)
     # Once before it counts: a new length costs something the first time.
     await _closed_loop(address, capacity_seconds, draw)
@@ -90,9 +93,7 @@ async def overload(
     singles = [(await _single(address)).seconds for _ in range(SINGLES)]
     # No quieter load has its batches, and memory grows with the first thousand mixes of lengths.
     await asyncio.gather(*await _open_loop(address, capacity * FACTOR, seconds / 2, draw))
-    assert service.outputs is not None
-    watch = Watch(service.pid, service.outputs, keep=0)
-    usages: list[Usage] = []
+    usages = [watch.usage()]
     delays: list[float] = []
     beside = [asyncio.create_task(_weigh(watch, usages)), asyncio.create_task(_pause(delays))]
     sent = await _open_loop(address, capacity * FACTOR, seconds, draw)
@@ -158,8 +159,8 @@ async def _recovery(address: rest.Address, normal: float, patience: float) -> fl
 
 async def _weigh(watch: Watch, usages: list[Usage]) -> None:
     while True:
-        usages.append(await asyncio.to_thread(watch.usage))
         await asyncio.sleep(WEIGH_SECONDS)
+        usages.append(await asyncio.to_thread(watch.usage))
 
 
 async def _pause(delays: list[float]) -> None:

@@ -30,7 +30,9 @@ def blind_spots() -> str | None:
     return None
 
 
-def soak(service: Service, rounds: int, seconds: float, seed: int) -> tuple[Traffic, list[Usage]]:
+def soak(
+    service: Service, rounds: int, seconds: float, seed: int, bursts: int = 3
+) -> tuple[Traffic, list[Usage]]:
     """Lets clients work in rounds.
 
     Args:
@@ -38,6 +40,7 @@ def soak(service: Service, rounds: int, seconds: float, seed: int) -> tuple[Traf
         rounds: How many; the first half, with twice as many clients, warms up.
         seconds: Length of a round.
         seed: Of what the clients do.
+        bursts: How often the longest clip comes from everyone at once, before all else.
 
     Returns:
         What happened, and what was held after each round that was not for warming up.
@@ -48,7 +51,7 @@ def soak(service: Service, rounds: int, seconds: float, seed: int) -> tuple[Traf
     samples = []
     # The encoder's caches and the heap grow with the largest batches, and with ever rarer mixes of
     # lengths: after a thousand requests there is little that they have not seen.
-    asyncio.run(traffic.burst(CLIENTS * 2))
+    asyncio.run(traffic.burst(CLIENTS * 2, bursts))
     for number in range(rounds):
         # What grows with the number of requests at once shall have grown when it counts.
         warming = number < rounds // 2

@@ -39,10 +39,8 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 3e-2}
 """How far answers to one clip may be apart by the company it has in a batch, by precision: as a
 share of the largest value."""
 
-BURSTS = 3
-
 DOORS = {"grpc": 4, "http": 3, "rest": 4, "bad": 2, "cancel": 2, "hang up": 2}
-"""What a client does next, and how often."""
+"""What clients do, and how often of so many times in a row."""
 
 Arrays = Mapping[str, npt.NDArray[np.float64]]
 
@@ -122,6 +120,7 @@ class Traffic:
         self.failed: list[str] = []
         self._service = service
         self._random = random.Random(seed)
+        self._deck: list[str] = []
         self._endless = endless_flac()
         self._bad = bad_files()
         with Client(service.grpc_url, timeout=TIMEOUT) as client:
@@ -144,7 +143,7 @@ class Traffic:
                 raise ValueError(f"the answers to {name} and {alike[0]} cannot be told apart")
 
     async def run(self, seconds: float, clients: int) -> None:
-        """Lets clients come, work for so many seconds, and go."""
+        """Lets clients come, work for so many seconds, at least once each, and go."""
         service = self._service
         async with (
             AsyncClient(service.grpc_url, timeout=TIMEOUT) as grpc,
@@ -158,18 +157,18 @@ class Traffic:
                 *(self._client(doors, end) for _ in range(clients)),
             )
 
-    async def burst(self, clients: int) -> None:
-        """The longest clip from everyone at once, a few times: the largest batches there are."""
+    async def burst(self, clients: int, times: int) -> None:
+        """The longest clip from everyone at once: the largest batches there are."""
         longest = max(CLIPS, key=lambda name: len(self._expected[name, "frame"]["frame_scores"]))
         async with AsyncClient(self._service.grpc_url, timeout=TIMEOUT) as grpc:
-            for _ in range(BURSTS):
+            for _ in range(times):
                 await asyncio.gather(
                     *(self._predict("grpc", grpc, longest, "frame", True) for _ in range(clients))
                 )
 
     async def _client(self, doors: Mapping[str, AsyncClient], end: float) -> None:
-        while time.monotonic() < end:
-            [door] = self._random.choices(list(DOORS), list(DOORS.values()))
+        while True:
+            door = self._next_door()
             name = self._random.choice(list(CLIPS))
             kind = self._random.choice(GRANULARITIES)
             embedding = self._random.random() < 0.5
@@ -185,6 +184,15 @@ class Traffic:
                 await self._cancel(client, name, kind)
             else:
                 await self._predict(door, doors[door], name, kind, embedding)
+            if time.monotonic() > end:
+                break
+
+    def _next_door(self) -> str:
+        """From a shuffled deck, so that nothing is left out, however few requests there are."""
+        if not self._deck:
+            self._deck = [door for door, times in DOORS.items() for _ in range(times)]
+            self._random.shuffle(self._deck)
+        return self._deck.pop()
 
     async def _predict(
         self, door: str, client: AsyncClient, name: str, kind: Granularity, embedding: bool

@@ -1,0 +1,77 @@
+"""Clips on their way to a service all the time, none of which may be lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.launch import SAMPLES, wait_until
+from benchmarks.service import Service
+from emotion2vec_client import Client, Outcome
+from tests.scenarios.traffic import TOLERANCE, Arrays, arrays_of, differs
+
+CLIP = SAMPLES / "short.wav"
+CONCURRENCY = 8
+BUSY_ANSWERS = 4
+TIMEOUT = 120.0
+
+
+class Busy:
+    """`predict_many` at work beside a fault, for the length of a ``with`` block.
+
+    Attributes:
+        answered: How many clips have been answered well.
+        lost: What went wrong with others, in sentences.
+        pause: Seconds between two clips.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.answered = 0
+        self.pause = 0.0
+        self.lost: list[str] = []
+        self._url = service.grpc_url
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="busy")
+
+    def __enter__(self) -> Busy:
+        self._thread.start()
+        self.wait_for_answers(BUSY_ANSWERS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def wait_for_answers(self, more: int) -> None:
+        """Blocks until there are so many more than now."""
+        wanted = self.answered + len(self.lost) + more
+        wait_until(lambda: self.answered + len(self.lost) >= wanted, "answers come")
+
+    def _run(self) -> None:
+        with Client(self._url, timeout=TIMEOUT) as client:
+            expected = arrays_of(client.predict(CLIP))
+            tolerance = TOLERANCE[client.model_info().precision]
+            for outcome in client.predict_many(self._clips(), concurrency=CONCURRENCY):
+                if trouble := trouble_of(outcome, expected, tolerance):
+                    self.lost.append(trouble)
+                else:
+                    self.answered += 1
+
+    def _clips(self) -> Iterator[Path]:
+        while not self._end.wait(self.pause):
+            yield CLIP
+
+
+def trouble_of(outcome: Outcome[Any], expected: Arrays, tolerance: float) -> str | None:
+    """What is wrong with an outcome, in a sentence; None where nothing is."""
+    if outcome.prediction is None:
+        return str(outcome.error)
+    return differs(arrays_of(outcome.prediction), expected, tolerance)
