@@ -6,7 +6,6 @@ from gateway.page.environment import UPLOADS
 
 # isort: split
 from pathlib import Path
-from unittest.mock import patch
 
 import gradio as gr
 from fastapi import FastAPI, Request
@@ -57,10 +56,7 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
     )
     examples = [SAMPLES / name for name in EXAMPLES if (SAMPLES / name).is_file()]
     for language, text in TEXTS.items():
-        # Gradio makes an application for a page when it is begun, when it is laid out and when it
-        # is mounted. Each takes a tenth of a second, and only the last is asked anything.
-        with patch.object(gr.blocks, "App"):
-            blocks = build(text, recogniser, metrics, settings, examples)
+        blocks = build(text, recogniser, metrics, settings, examples)
         gr.mount_gradio_app(
             app,
             blocks,
@@ -81,17 +77,10 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
         # It looks for clicks a thousand times a second otherwise, also where no page is open.
         queue = blocks._queue
         queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_SECONDS
-        [blocks.app] = [each for each in pages(app) if each.blocks is blocks]
-
-
-def pages(app: FastAPI) -> list[App]:
-    """Gradio's applications, one for each language."""
-    return [
-        route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App)
-    ]
 
 
 def end_streams(app: FastAPI) -> None:
     """Ends the stream that each open page holds: the gateway would wait for it in vain."""
-    for page in pages(app):
-        page.stop_event.set()
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, App):
+            route.app.stop_event.set()
