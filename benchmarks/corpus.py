@@ -58,8 +58,8 @@ class Clip:
 class Deck:
     """Hands out clips so that every load, also a short one, gets the same mix of lengths.
 
-    Lengths come in shuffled rounds, each once in a round; the format is drawn. After `close` the
-    round is finished and no other begins; the first one is always dealt.
+    Lengths come in shuffled rounds, each once in a round, and formats in rounds of their own. After
+    `close` the round of lengths is finished and no other begins; the first one is always dealt.
 
     Args:
         clips: What to choose from.
@@ -74,6 +74,7 @@ class Deck:
         for clip in clips:
             self._clips.setdefault(clip.seconds, []).append(clip)
         self._round = self._shuffled()
+        self._formats: list[str] = []
         self._closed = False
 
     def _shuffled(self) -> list[int]:
@@ -89,7 +90,11 @@ class Deck:
             if self._closed:
                 return None
             self._round = self._shuffled()
-        return self._random.choice(self._clips[self._round.pop()])
+        clips = self._clips[self._round.pop()]
+        if not self._formats:
+            self._formats = self._random.sample(list(RATES), len(RATES))
+        wanted = self._formats.pop()
+        return self._random.choice([clip for clip in clips if clip.format == wanted] or clips)
 
 
 def clips() -> list[Clip]:

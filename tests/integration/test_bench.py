@@ -21,7 +21,7 @@ ENDLESS, NONE = "1000", "1e-9"
 
 
 def bench(*arguments: str, results: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--stretch=0.02"]
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--stretch=0.001"]
     return subprocess.run(
         [*command, f"--results={results}", *arguments],
         cwd=ROOT,

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from benchmarks.corpus import Clip, Deck
+from benchmarks.corpus import RATES, Clip, Deck
 from benchmarks.measurement import Load, Measurement, Request
 from benchmarks.plan import Results, saturated
 from benchmarks.report import verdict
@@ -143,6 +143,13 @@ def test_every_round_has_each_length_once() -> None:
     assert [sorted(each) for each in rounds] == [[1, 5, 30]] * 2
     deck.close()
     assert len(list(iter(deck.draw, None))) == 2
+
+
+def test_as_many_clips_as_there_are_formats_have_each_once() -> None:
+    deck = Deck([Clip(seconds, suffix, b"") for seconds in (1, 5, 30) for suffix in RATES])
+    drawn = [deck.draw() for _ in range(2 * len(RATES))]
+    formats = [each.format for each in drawn if each]
+    assert set(formats[: len(RATES)]) == set(formats[len(RATES) :]) == set(RATES)
 
 
 def test_a_load_that_is_over_before_its_first_clip_still_sends_a_round() -> None:
