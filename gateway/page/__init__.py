@@ -79,8 +79,14 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
         queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_SECONDS
 
 
+def pages(app: FastAPI) -> list[App]:
+    """Gradio's applications, one for each language."""
+    return [
+        route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App)
+    ]
+
+
 def end_streams(app: FastAPI) -> None:
     """Ends the stream that each open page holds: the gateway would wait for it in vain."""
-    for route in app.routes:
-        if isinstance(route, Mount) and isinstance(route.app, App):
-            route.app.stop_event.set()
+    for page in pages(app):
+        page.stop_event.set()
