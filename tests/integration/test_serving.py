@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
-import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,26 @@ def executions(url: str) -> tuple[int, int]:
     return stats.inference_count, stats.execution_count
 
 
+@contextmanager
+def held_up(triton: Triton, url: str) -> Iterator[Callable[[int], None]]:
+    """The encoder stands still; gives what waits until so many requests are prepared for it."""
+    with kserve.InferenceServerClient(url) as raw:
+
+        def prepared() -> int:
+            [stats] = raw.get_inference_statistics("preprocess").model_stats
+            return stats.inference_stats.success.count
+
+        before = prepared()
+        [encoder] = [each for each in below(triton.pid) if part_name(each) == "encoder"]
+        encoder.suspend()
+        try:
+            yield lambda count: wait_until(
+                lambda: prepared() - before >= count, f"{count} requests are prepared"
+            )
+        finally:
+            encoder.resume()
+
+
 def test_scores_equal_funasrs(client: Client, tiny_checkpoint: Path) -> None:
     checkpoint = load_folder(tiny_checkpoint)
     reference = Reference(checkpoint, checkpoint.build())
@@ -61,21 +82,19 @@ def test_scores_equal_funasrs(client: Client, tiny_checkpoint: Path) -> None:
 
 
 def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
-    client: Client, url: str
+    client: Client, triton: Triton, url: str
 ) -> None:
-    # Long ones first: the encoder is busy with them while the others arrive.
-    clips = [wav(speech_like(400 + 30_000 * i, seed=i)) for i in reversed(range(16))]
+    clips = [wav(speech_like(400 + 8_000 * i, seed=i)) for i in range(16)]
     alone = [client.predict(clip, granularity="frame") for clip in clips]
     before = executions(url)
     with ThreadPoolExecutor(len(clips)) as pool:
-        together = list(pool.map(lambda clip: client.predict(clip, granularity="frame"), clips))
+        with held_up(triton, url) as wait_for:
+            answers = pool.map(lambda clip: client.predict(clip, granularity="frame"), clips)
+            wait_for(len(clips))
+        together = list(answers)
     # Triton counts a request a moment after it has answered it.
-    deadline = time.monotonic() + 10
-    while (after := executions(url))[0] - before[0] < len(clips) and time.monotonic() < deadline:
-        pass
-    requests, batches = (new - old for new, old in zip(after, before, strict=True))
-    assert requests >= len(clips)
-    assert batches < requests
+    wait_until(lambda: executions(url)[0] - before[0] >= len(clips), "all are counted")
+    assert executions(url)[1] - before[1] < len(clips)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(vector(one), vector(other), atol=1e-6)
         np.testing.assert_allclose(one.frames.scores, other.frames.scores, atol=1e-6)
@@ -94,22 +113,11 @@ def test_a_short_clip_is_answered_before_a_long_one_that_shares_its_batch(
         client.predict(wav(speech_like(seconds * 16_000)))
         answered.append(seconds)
 
-    with kserve.InferenceServerClient(url) as raw, ThreadPoolExecutor(3) as pool:
-
-        def prepared() -> int:
-            [stats] = raw.get_inference_statistics("preprocess").model_stats
-            return stats.inference_stats.success.count
-
-        [encoder] = [each for each in below(triton.pid) if part_name(each) == "encoder"]
-        before = prepared()
-        encoder.suspend()
-        try:
-            # The first one occupies the encoder, so that the others wait for it together.
-            for count, seconds in enumerate((10, 30, 1), start=1):
-                pool.submit(predict, seconds)
-                wait_until(lambda count=count: prepared() - before >= count, "it is prepared")
-        finally:
-            encoder.resume()
+    with ThreadPoolExecutor(3) as pool, held_up(triton, url) as wait_for:
+        # The first one occupies the encoder, so that the others wait for it together.
+        for count, seconds in enumerate((10, 30, 1), start=1):
+            pool.submit(predict, seconds)
+            wait_for(count)
     assert answered == [10, 1, 30]
 
 
