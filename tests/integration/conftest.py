@@ -1,19 +1,16 @@
-"""A gateway in front of the tiny model, and a browser that visits it."""
+"""A gateway in front of the tiny model, and models that hang."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
 import pytest
-from playwright.sync_api import sync_playwright
 
 from benchmarks.service import part_name
 from server.triton import Triton
 from tests.integration.gateways import Gateway
-from tests.integration.visits import Browsing, Visit
 
 
 @pytest.fixture(scope="session")
@@ -49,32 +46,3 @@ def timeline_model(triton: Triton) -> Iterator[psutil.Process]:
     """What makes timelines, and hangs until it is resumed."""
     with held(triton, "emotion2vec_timeline") as [found]:
         yield found
-
-
-@pytest.fixture(scope="session")
-def browsing() -> Iterator[Browsing]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    assert chromium, "the tests of the page need a browser: install Debian's package chromium"
-    with sync_playwright() as playwright:
-        arguments = [
-            "--no-sandbox",
-            "--autoplay-policy=no-user-gesture-required",
-            # A microphone that beeps.
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-        ]
-        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield Browsing(launched.new_context())
-        launched.close()
-
-
-@pytest.fixture
-def visit(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
-    with browsing.visit(gateway) as visitor:
-        yield visitor
-
-
-@pytest.fixture
-def chinese_visit(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
-    with browsing.visit(gateway, "zh-CN") as visitor:
-        yield visitor

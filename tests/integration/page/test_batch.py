@@ -16,7 +16,7 @@ from gateway.page.language import TEXTS
 from gateway.page.text import Language
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.visits import PATIENCE, PHONE, Browsing, Visit
+from tests.integration.page.visits import PATIENCE, PHONE, Browsing, Visit
 
 CLIPS = [SAMPLES / name for name in ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg")]
 API = "**/api/predict/"

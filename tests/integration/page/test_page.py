@@ -17,7 +17,7 @@ from emotion2vec_client import LABELS
 from server.triton import OWNED_PREFIX
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.visits import PATIENCE, PHONE, Browsing, Visit
+from tests.integration.page.visits import PATIENCE, PHONE, Browsing, Visit
 
 HAPPY = SAMPLES / "happy.wav"
 FILES = ["happy.wav", "sad.mp3", "fearful.m4a", "angry.flac", "mandarin.ogg"]

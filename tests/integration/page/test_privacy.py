@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.test_page_timeline import STORY, choose, open_tab, rows, start
-from tests.integration.visits import PATIENCE, Browsing, Visit
+from tests.integration.page.test_timeline_tab import STORY, choose, open_tab, rows, start
+from tests.integration.page.visits import PATIENCE, Browsing, Visit
 
 HAPPY = SAMPLES / "happy.wav"
 

@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.test_page_timeline import STORY, choose, open_tab, rows, start
-from tests.integration.visits import PATIENCE, PHONE, WIDE, Browsing, Visit
+from tests.integration.page.test_timeline_tab import STORY, choose, open_tab, rows, start
+from tests.integration.page.visits import PATIENCE, PHONE, WIDE, Browsing, Visit
 
 READABLE = 4.5
 """WCAG's least contrast of text."""

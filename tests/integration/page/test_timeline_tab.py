@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, expect
 from emotion2vec_client import LABELS, Client, Timeline
 from tests.conftest import SAMPLES, speech_like
 from tests.integration.gateways import Gateway, wav
-from tests.integration.visits import PATIENCE, Browsing, Visit
+from tests.integration.page.visits import PATIENCE, Browsing, Visit
 
 STORY = SAMPLES / "story.ogg"
 TABS = {"en": "Long recording", "zh": "长录音"}

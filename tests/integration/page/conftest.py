@@ -1,0 +1,42 @@
+"""A browser, and who visits the page with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.integration.gateways import Gateway
+from tests.integration.page.visits import Browsing, Visit
+
+
+@pytest.fixture(scope="package")
+def browsing() -> Iterator[Browsing]:
+    """Until the last test of this folder: Playwright's event loop allows no other beside it."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    assert chromium, "the tests of the page need a browser: install Debian's package chromium"
+    with sync_playwright() as playwright:
+        arguments = [
+            "--no-sandbox",
+            "--autoplay-policy=no-user-gesture-required",
+            # A microphone that beeps.
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+        ]
+        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield Browsing(launched.new_context())
+        launched.close()
+
+
+@pytest.fixture
+def visit(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
+    with browsing.visit(gateway) as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def chinese_visit(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
+    with browsing.visit(gateway, "zh-CN") as visitor:
+        yield visitor
