@@ -13,7 +13,7 @@ from emotion2vec_client import Granularity
 from gateway.answers import response_with
 from gateway.forms import Embedding, choose_embedding, only_known_fields
 from gateway.handlers import MEANINGS, documented
-from gateway.problems import Problem
+from gateway.problems import Problem, hung_up
 from gateway.recognition import Recogniser
 from gateway.schema import Result, Results
 from gateway.settings import Settings
@@ -100,7 +100,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
     try:
         await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise Problem(499, "gone", "the client hung up before the answer")
+            raise hung_up()
         return await working
     finally:
         watching.cancel()

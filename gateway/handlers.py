@@ -9,11 +9,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match, Route
 
 from gateway.forms import is_form, missing_file, problem_of_validation
 from gateway.guard import observe, response_of
-from gateway.problems import Problem
+from gateway.problems import Problem, hung_up
 from gateway.schema import ProblemBody
 
 MEANINGS = {
@@ -67,6 +68,8 @@ def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         elif request.method == "POST" and not is_form(request):
             # Any bytes may be read as a form of another kind, and be a broken one.
             problem = missing_file()
+        elif isinstance(error.__cause__, ClientDisconnect):
+            problem = hung_up()
         else:
             detail = error.detail.rstrip(".")
             sentence = f"{called}: {detail}; /docs says what to send"

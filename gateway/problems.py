@@ -70,6 +70,11 @@ def overloaded(sentence: str, retry_seconds: int = RETRY_SECONDS) -> Problem:
     return Problem(429, "overloaded", sentence, {"Retry-After": str(retry_seconds)})
 
 
+def hung_up() -> Problem:
+    """For a client that does not wait for its answer. Only logs and metrics see it."""
+    return Problem(499, "gone", "the client hung up before the answer")
+
+
 def problem_of(error: Exception) -> Problem:
     """Translates what the client library or the disk reports.
 

@@ -31,6 +31,14 @@ def computed(triton: Triton, model: str = "encoder") -> int:
     return int(httpx.get(url).json()["model_stats"][0]["inference_count"])
 
 
+def pending(triton: Triton, model: str) -> int:
+    """Requests that wait before a model."""
+    url = f"http://{HOST}:{triton.settings.metrics_port}/metrics"
+    name = f'nv_inference_pending_request_count{{model="{model}",version="1"}}'
+    [line] = [line for line in httpx.get(url).text.splitlines() if line.startswith(name)]
+    return int(line.removeprefix(name))
+
+
 class Gateway(Program):
     """``python -m gateway`` in front of a Triton, for the length of a ``with`` block.
 

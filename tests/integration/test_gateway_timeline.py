@@ -116,6 +116,7 @@ def test_a_job_can_be_cancelled(gateway: Gateway, long: bytes) -> None:
 def test_who_hangs_up_while_waiting_has_cancelled(
     gateway: Gateway, timeline_model: psutil.Process, long: bytes
 ) -> None:
+    wait_until(lambda: gateway.in_flight() == 0, "nothing of an earlier test is on its way")
     before = gateway.counts("timeline")
 
     async def hang_up() -> None:
