@@ -41,7 +41,7 @@ bench-quick: $(VENV)/.bench $(ENCODER) ## The same in about two minutes
 	@$(TIED) -m benchmarks.run --quick $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit" some of them)
-	@$(TIED) -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(TIED) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 proofs: $(VENV)/.dev $(ENCODER) ## Prove what takes long (ARGS="-k soak" one of it; docs/testing.md)
 	@$(TIED) -m pytest tests/proofs -s $(ARGS)
