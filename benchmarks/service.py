@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 
@@ -64,12 +63,7 @@ class Service(Program):
             environment={f"E2V_{k.upper()}": str(v) for k, v in (own | settings).items()},
         )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Ends it without the seconds in which Triton unloads its models."""
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
@@ -77,7 +71,7 @@ class Service(Program):
                 if part_name(process) == TRITON:
                     with suppress(psutil.NoSuchProcess):
                         process.kill()
-        super().__exit__(kind, error, traceback)
+        super().__exit__(*raised)
 
     @property
     def grpc_url(self) -> str:

@@ -47,7 +47,7 @@ CACHE_VERSIONED = "max-age=31536000, immutable"
 
 
 class BrowserHeaders:
-    """Tells browsers to do no more than the page needs, and to ask but once for its scripts."""
+    """Tells browsers what the page may do, and to keep its scripts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

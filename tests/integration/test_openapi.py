@@ -1,4 +1,4 @@
-"""The gateway keeps what its OpenAPI description says, whatever it is asked."""
+"""The gateway answers every request that its OpenAPI description allows as described."""
 
 from __future__ import annotations
 

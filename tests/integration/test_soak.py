@@ -51,7 +51,7 @@ def test_another_clips_answer_is_found_out_at_every_door(
     clients = traffic.Traffic(service, seed=1)
     for name in set(traffic.CLIPS) - {"short.wav"}:
         monkeypatch.setitem(traffic.CLIPS, name, traffic.CLIPS["short.wav"])
-    asyncio.run(clients.run(seconds=0, clients=sum(traffic.DOORS.values())))
+    asyncio.run(clients.run(seconds=0, clients=sum(traffic.WAYS.values())))
     assert clients.failed == []
     for door in ("grpc", "http", "rest"):
         assert any(f"over {door}: " in sentence for sentence in clients.wrong)

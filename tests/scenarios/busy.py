@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from benchmarks.launch import SAMPLES, wait_until
@@ -41,12 +40,7 @@ class Busy:
         self.wait_for_answers(BUSY_ANSWERS)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._end.set()
         self._thread.join()
 

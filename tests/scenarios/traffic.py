@@ -39,7 +39,7 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 3e-2}
 """How far answers to one clip may be apart by the company it has in a batch, by precision: as a
 share of the largest value."""
 
-DOORS = {"grpc": 4, "http": 3, "rest": 4, "bad": 2, "cancel": 2, "hang up": 2}
+WAYS = {"grpc": 4, "http": 3, "rest": 4, "bad": 2, "cancel": 2, "hang up": 2}
 """What clients do, and how often of so many times in a row."""
 
 Arrays = Mapping[str, npt.NDArray[np.float64]]
@@ -149,12 +149,12 @@ class Traffic:
             AsyncClient(service.grpc_url, timeout=TIMEOUT) as grpc,
             AsyncClient(service.http_url, timeout=TIMEOUT) as http,
         ):
-            doors = {"grpc": grpc, "http": http}
+            clients_of = {"grpc": grpc, "http": http}
             end = time.monotonic() + seconds
             await asyncio.gather(
                 self._die(seconds),
                 self._send("the endless file", grpc, self._endless, "damaged"),
-                *(self._client(doors, end) for _ in range(clients)),
+                *(self._client(clients_of, end) for _ in range(clients)),
             )
 
     async def burst(self, clients: int, times: int) -> None:
@@ -166,43 +166,43 @@ class Traffic:
                     *(self._predict("grpc", grpc, longest, "frame", True) for _ in range(clients))
                 )
 
-    async def _client(self, doors: Mapping[str, AsyncClient], end: float) -> None:
+    async def _client(self, clients_of: Mapping[str, AsyncClient], end: float) -> None:
         while True:
-            door = self._next_door()
+            way = self._next_way()
             name = self._random.choice(list(CLIPS))
             kind = self._random.choice(GRANULARITIES)
             embedding = self._random.random() < 0.5
-            client = doors[self._random.choice(list(doors))]
-            if door == "rest":
+            client = clients_of[self._random.choice(list(clients_of))]
+            if way == "rest":
                 await self._rest(name, kind, embedding)
-            elif door == "hang up":
+            elif way == "hang up":
                 await self._hang_up(name)
-            elif door == "bad":
+            elif way == "bad":
                 file = self._random.choice(list(self._bad))
                 await self._send(file, client, self._bad[file], self._reasons[file])
-            elif door == "cancel":
+            elif way == "cancel":
                 await self._cancel(client, name, kind)
             else:
-                await self._predict(door, doors[door], name, kind, embedding)
+                await self._predict(way, clients_of[way], name, kind, embedding)
             if time.monotonic() > end:
                 break
 
-    def _next_door(self) -> str:
+    def _next_way(self) -> str:
         """From a shuffled deck, so that nothing is left out, however few requests there are."""
         if not self._deck:
-            self._deck = [door for door, times in DOORS.items() for _ in range(times)]
+            self._deck = [way for way, times in WAYS.items() for _ in range(times)]
             self._random.shuffle(self._deck)
         return self._deck.pop()
 
     async def _predict(
-        self, door: str, client: AsyncClient, name: str, kind: Granularity, embedding: bool
+        self, way: str, client: AsyncClient, name: str, kind: Granularity, embedding: bool
     ) -> None:
         try:
             prediction = await client.predict(CLIPS[name], granularity=kind, embedding=embedding)
         except Emotion2VecError as error:
-            self.failed.append(f"{name} over {door}: {error}")
+            self.failed.append(f"{name} over {way}: {error}")
         else:
-            self._compare(door, name, kind, arrays_of(prediction))
+            self._compare(way, name, kind, arrays_of(prediction))
 
     async def _rest(self, name: str, kind: Granularity, embedding: bool) -> None:
         address = self._service.rest
@@ -225,10 +225,10 @@ class Traffic:
             found["embedding"] = np.load(io.BytesIO(file.body)).astype(float)
         self._compare("rest", name, kind, found)
 
-    def _compare(self, door: str, name: str, kind: Granularity, found: Arrays) -> None:
-        self.counts[f"answered over {door}"] += 1
+    def _compare(self, way: str, name: str, kind: Granularity, found: Arrays) -> None:
+        self.counts[f"answered over {way}"] += 1
         if difference := differs(found, self._expected[name, kind], self._tolerance):
-            self.wrong.append(f"{name} over {door}: {difference}")
+            self.wrong.append(f"{name} over {way}: {difference}")
 
     async def _send(self, name: str, client: AsyncClient, file: bytes, reason: str | None) -> None:
         """A file that must be refused for one reason and no other."""

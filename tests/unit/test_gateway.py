@@ -111,6 +111,29 @@ def test_an_upload_that_states_its_length_is_refused_unread(tmp_path: Path) -> N
         assert counted in ask(app, "GET", "/metrics").text
 
 
+def test_a_client_that_hangs_up_during_its_upload_is_gone(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    head = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
+    coming = [
+        {"type": "http.request", "body": head, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, object]:
+        return coming.pop(0)
+
+    async def send(message: object) -> None:
+        pass
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/predict/", "query_string": b"",
+        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    counted = 'emotion2vec_requests_total{outcome="gone",source="api"} 1.0'
+    assert counted in ask(app, "GET", "/metrics").text
+
+
 def test_every_answer_carries_the_security_headers(app: FastAPI) -> None:
     for path in ("/health", "/en/", "/nothing"):
         headers = ask(app, "GET", path).headers

@@ -54,7 +54,7 @@ def test_a_killed_download_is_never_taken_for_whole(
 def test_what_modelscope_has_begun_is_gone_on_with(
     hub: LoopbackHub, home: Home, folder: Path
 ) -> None:
-    """And the hub from which it came is asked alone, whoever would answer sooner."""
+    """Only the hub that it came from is asked."""
     killed(home, hub, "modelscope", 7 * MIB)
     hub.faults, hub.requests[:] = [], []
     answer = home.fetch()
