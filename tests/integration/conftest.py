@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psutil
 import pytest
 
+from benchmarks.launch import SAMPLES
 from benchmarks.service import part_name
+from emotion2vec_client import Client
 from server.triton import Triton
 from tests.integration.gateways import Gateway
+
+HoldTimelines = Callable[[], AbstractContextManager[list[psutil.Process]]]
 
 
 @pytest.fixture(scope="session")
@@ -19,41 +23,48 @@ def gateway(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate
         yield running
 
 
-def parts(triton: Triton, name: str) -> list[psutil.Process]:
-    """The server's processes of a name."""
+def sandboxes(triton: Triton, model: str) -> list[psutil.Process]:
+    """The processes in which a model decodes.
+
+    Tests hang these, not the model's own: Triton takes one for dead when it has hung for a second.
+    """
     children = psutil.Process(triton.pid).children(recursive=True)
-    found = [child for child in children if part_name(child) == name]
-    assert found, name
-    return found
+    models = {child.pid for child in children if part_name(child) == model}
+    assert models, model
+    return [
+        child for child in children if part_name(child) == "sandbox.py" and child.ppid() in models
+    ]
 
 
 @contextmanager
 def held(processes: list[psutil.Process]) -> Iterator[list[psutil.Process]]:
     """Processes that hang until they are resumed."""
+    assert processes
     for each in processes:
         each.suspend()
     try:
         yield processes
     finally:
         for each in processes:
-            each.resume()
+            # It has ended where the work was cancelled.
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
 
 
 @pytest.fixture
 def decoders(triton: Triton) -> Iterator[list[psutil.Process]]:
-    """What decodes clips, and hangs until it is resumed.
-
-    Not the model's own processes: Triton takes one for dead when it has hung for a second.
-    """
-    models = {each.pid for each in parts(triton, "preprocess")}
-    own = [each for each in parts(triton, "sandbox.py") if each.ppid() in models]
-    assert len(own) == len(models)
-    with held(own) as found:
+    """What decodes clips, and hangs until it is resumed."""
+    with held(sandboxes(triton, "preprocess")) as found:
         yield found
 
 
 @pytest.fixture
-def timeline_model(triton: Triton) -> Iterator[psutil.Process]:
-    """What makes timelines, and hangs until it is resumed."""
-    with held(parts(triton, "emotion2vec_timeline")) as [found]:
-        yield found
+def hold_timelines(triton: Triton, client: Client) -> HoldTimelines:
+    """Makes the next timeline hang for the length of a ``with`` block."""
+
+    def hold() -> AbstractContextManager[list[psutil.Process]]:
+        # The thread that answers this one has a decoder, and takes the next one as well.
+        client.timeline(SAMPLES / "happy.wav")
+        return held(sandboxes(triton, "emotion2vec_timeline"))
+
+    return hold

@@ -227,9 +227,6 @@ def test_many_uploads_at_once_each_get_their_own_answer(gateway: Gateway, client
         assert {answer.status_code for answer in answers[len(work) :]} == {200}
         return list(answers[: len(work)])
 
-    # Once before it is measured: pools and caches fill at the first.
-    asyncio.run(send_all())
-    before = gateway.resident_megabytes()
     answers = asyncio.run(send_all())
     for (name, _, status), answer in zip(work, answers, strict=True):
         assert answer.status_code == status, answer.text
@@ -242,7 +239,12 @@ def test_many_uploads_at_once_each_get_their_own_answer(gateway: Gateway, client
     good_answers = [answer.json() for answer in answers if answer.status_code == 200]
     assert len({result["output_dir"] for result in good_answers}) == 40
     assert not list(gateway.outputs.glob(".unfinished-*"))
-    assert gateway.resident_megabytes() - before < 50
+    # Pools and caches fill, sooner or later. What was kept of every upload would grow without end.
+    memory = [gateway.resident_megabytes()]
+    while len(memory) < 10 and (len(memory) < 2 or memory[-1] - max(memory[:-1]) > 5):
+        asyncio.run(send_all())
+        memory.append(gateway.resident_megabytes())
+    assert len(memory) < 10, memory
 
 
 @pytest.mark.parametrize("at_once", [1, 16])

@@ -15,13 +15,13 @@ import pytest
 from benchmarks.launch import wait_until
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.conftest import SAMPLES, speech_like
-from tests.integration.gateways import Gateway, wav
+from tests.conftest import SAMPLES
+from tests.integration.conftest import HoldTimelines
+from tests.integration.gateways import Gateway
 
 HAPPY = SAMPLES / "happy.wav"
 STORY = SAMPLES / "story.ogg"
 RECORDING_BYTES = 5_000_000
-SLOW = {"segmentation": "fixed", "window": "1", "hop": "0.25"}
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,6 @@ def strict(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
     with Gateway(url, tmp_path_factory.mktemp("outputs"), **one, **more) as running:
         running.http.headers["Authorization"] = "Bearer two"
         yield running
-
-
-@pytest.fixture(scope="module")
-def long() -> bytes:
-    """A recording that is sure to be at work for a while."""
-    return wav(speech_like(150 * 16_000))
 
 
 def test_without_room_a_request_is_refused_at_once(
@@ -65,40 +59,38 @@ def test_the_limits_of_a_request_are_settings(strict: Gateway) -> None:
 
 
 def test_the_limits_of_timelines_are_their_own(
-    strict: Gateway, timeline_model: psutil.Process
+    strict: Gateway, hold_timelines: HoldTimelines
 ) -> None:
     large = strict.timeline(bytes(RECORDING_BYTES + 20_000))
     assert (large.status_code, large.json()["code"]) == (413, "too_large")
-    job = strict.timeline(STORY).json()
-    refused = strict.timeline(HAPPY)
-    assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
-    assert refused.headers["retry-after"] == "60"
-    # A clip is another matter.
-    assert strict.predict(HAPPY).status_code == 200
-    timeline_model.resume()
-    strict.http.delete(job["url"])
+    with hold_timelines():
+        job = strict.timeline(STORY).json()
+        refused = strict.timeline(HAPPY)
+        assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+        assert refused.headers["retry-after"] == "60"
+        # A clip is another matter.
+        assert strict.predict(HAPPY).status_code == 200
+        strict.http.delete(job["url"])
     assert strict.timeline(HAPPY, wait="60").status_code == 200
 
 
 @pytest.mark.parametrize("wait", ["0", "60"])
 def test_a_timeline_is_counted_once_under_its_own_source(
-    strict: Gateway, timeline_model: psutil.Process, long: bytes, wait: str
+    strict: Gateway, hold_timelines: HoldTimelines, wait: str
 ) -> None:
     heard = 'emotion2vec_audio_seconds_total{source="timeline"}'
     timed = 'emotion2vec_request_seconds_count{source="timeline"}'
     before, others = strict.counts("timeline"), strict.counts("api")
     seconds, count = strict.metric(heard), strict.metric(timed)
-    timeline_model.resume()
     job = strict.finished(strict.timeline(STORY, wait=wait).json())
     assert strict.counts("timeline") - before == {"ok": 1}
     assert strict.metric(heard) == pytest.approx(seconds + job["result"]["duration"])
     strict.timeline(HAPPY, segmentation="words")
-    timeline_model.suspend()
-    running = strict.timeline(long, **SLOW).json()
-    assert strict.in_flight() == 1
-    assert strict.timeline(HAPPY).status_code == 429
-    timeline_model.resume()
-    strict.http.delete(running["url"])
+    with hold_timelines():
+        running = strict.timeline(STORY).json()
+        assert strict.in_flight() == 1
+        assert strict.timeline(HAPPY).status_code == 429
+        strict.http.delete(running["url"])
     strict.timeline(b"words", wait="60")
     codes = ("ok", "bad_option", "overloaded", "cancelled", "not_audio")
     assert strict.counts("timeline") - before == dict.fromkeys(codes, 1)

@@ -8,23 +8,16 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 
 from benchmarks.launch import wait_until
 from emotion2vec_client import Client
-from tests.conftest import SAMPLES, speech_like
-from tests.integration.gateways import Gateway, wav
+from tests.conftest import SAMPLES
+from tests.integration.conftest import HoldTimelines
+from tests.integration.gateways import Gateway
 
 STORY = SAMPLES / "story.ogg"
 SHORT = SAMPLES / "happy.wav"
-SLOW = {"segmentation": "fixed", "window": "1", "hop": "0.25"}
-
-
-@pytest.fixture(scope="module")
-def long() -> bytes:
-    """A recording that is sure to be at work for a while."""
-    return wav(speech_like(150 * 16_000))
 
 
 def test_a_job_ends_with_the_timeline_that_the_client_gets(
@@ -103,9 +96,10 @@ def test_a_job_that_fails_says_why(gateway: Gateway) -> None:
     assert gateway.counts("timeline") - before == {"not_audio": 1}
 
 
-def test_a_job_can_be_cancelled(gateway: Gateway, long: bytes) -> None:
-    job = gateway.timeline(long, **SLOW).json()
-    ended = gateway.http.delete(job["url"]).json()
+def test_a_job_can_be_cancelled(gateway: Gateway, hold_timelines: HoldTimelines) -> None:
+    with hold_timelines():
+        job = gateway.timeline(STORY).json()
+        ended = gateway.http.delete(job["url"]).json()
     assert ended["status"] == "cancelled"
     assert gateway.http.get(job["url"]).json()["status"] == "cancelled"
     # Cancelling what is over changes nothing.
@@ -114,22 +108,22 @@ def test_a_job_can_be_cancelled(gateway: Gateway, long: bytes) -> None:
 
 
 def test_who_hangs_up_while_waiting_has_cancelled(
-    gateway: Gateway, timeline_model: psutil.Process, long: bytes
+    gateway: Gateway, hold_timelines: HoldTimelines
 ) -> None:
     wait_until(lambda: gateway.in_flight() == 0, "nothing of an earlier test is on its way")
     before = gateway.counts("timeline")
 
     async def hang_up() -> None:
         async with httpx.AsyncClient(base_url=gateway.url, timeout=120) as http:
-            form = {"files": {"audio": long}, "data": {"wait": "60", **SLOW}}
+            form = {"files": {"audio": STORY.read_bytes()}, "data": {"wait": "60"}}
             post = asyncio.create_task(http.post("/api/timeline/", **form))
             await asyncio.to_thread(wait_until, lambda: gateway.in_flight() == 1, "it was sent")
             post.cancel()
             await asyncio.gather(post, return_exceptions=True)
 
-    asyncio.run(hang_up())
-    timeline_model.resume()
-    wait_until(lambda: gateway.in_flight() == 0, "it was given up")
+    with hold_timelines():
+        asyncio.run(hang_up())
+        wait_until(lambda: gateway.in_flight() == 0, "it was given up")
     assert gateway.counts("timeline") - before == {"cancelled": 1}
 
 

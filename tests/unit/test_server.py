@@ -32,8 +32,12 @@ def test_a_missing_repository_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["http-port", "grpc-port", "metrics-port"])
-def test_a_taken_port_names_the_option(tiny_repository: Path, option: str) -> None:
-    settings = settings_for(tiny_repository)
+def test_a_taken_port_names_the_option(empty_repository: Callable[[], Path], option: str) -> None:
+    repository = empty_repository()
+    # The ports are looked at before the model is read.
+    (repository / "encoder").mkdir()
+    (repository / "encoder" / "config.pbtxt").touch()
+    settings = settings_for(repository)
     port = getattr(settings, option.replace("-", "_"))
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))

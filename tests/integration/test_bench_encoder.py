@@ -21,9 +21,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     encoder.main()
 
 
-def prepared_here(*arguments: str) -> AbstractContextManager[Any]:
-    """A side, of which ``prepare`` is in this process and takes the graphs of earlier exports."""
-    if arguments[0] != "prepare":
+def side_here(*arguments: str) -> AbstractContextManager[Any]:
+    """A side: ONNX Runtime's in a process of its own, where PyTorch would be imported in this one.
+
+    ``prepare`` takes the graphs of earlier exports.
+    """
+    if arguments[0] == "onnxruntime":
         return SIDE(*arguments)
     answer = bench.side(bench.parse([*arguments]))
     return nullcontext(SimpleNamespace(ask=lambda **question: answer(question)))
@@ -37,7 +40,7 @@ def test_every_side_answers_the_same_clips(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "result.json"
-    monkeypatch.setattr(encoder, "Side", prepared_here)
+    monkeypatch.setattr(encoder, "Side", side_here)
     arguments = ["--checkpoint", str(tiny_checkpoint), "--rounds", "2", "--seconds", "1"]
     run(monkeypatch, *arguments, "--output", str(output))
     result = json.loads(output.read_text("utf-8"))

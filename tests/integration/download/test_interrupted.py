@@ -16,8 +16,8 @@ from benchmarks.launch import own_disk
 from export.published import LARGE
 from tests.conftest import ROOT
 from tests.hubs import Fault, LoopbackHub
-from tests.unit.download.checkpoint import HUBS, MIB, TITLES, same
-from tests.unit.download.fetching import Home
+from tests.integration.download.checkpoint import HUBS, MIB, TITLES, same
+from tests.integration.download.fetching import Home
 
 
 def downloads(hub: LoopbackHub) -> list[str]:

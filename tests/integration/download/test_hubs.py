@@ -9,8 +9,8 @@ import pytest
 from export.published import LARGE
 from tests.conftest import free_ports
 from tests.hubs import Fault, LoopbackHub
-from tests.unit.download.checkpoint import BASE, HUBS, SEED, TITLES, same
-from tests.unit.download.fetching import Home
+from tests.integration.download.checkpoint import BASE, HUBS, SEED, TITLES, same
+from tests.integration.download.fetching import Home
 
 
 @pytest.mark.parametrize("key", HUBS)

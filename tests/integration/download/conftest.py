@@ -9,8 +9,8 @@ import pytest
 
 from export.published import CHECKPOINTS, LARGE, TOKENS_TEXT
 from tests.hubs import LoopbackHub
-from tests.unit.download.checkpoint import written
-from tests.unit.download.fetching import Home
+from tests.integration.download.checkpoint import written
+from tests.integration.download.fetching import Home
 
 
 @pytest.fixture(scope="module")
