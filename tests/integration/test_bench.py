@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -133,3 +134,43 @@ def test_the_users_run_in_locust_alone(triton: Triton, url: str, arrivals: str) 
         assert users.end(signal.SIGINT) == 0
     assert '"name": " 3 s"' in users.said
     assert '"name": " 5 s"' not in users.said
+
+
+def test_an_open_loop_counts_from_when_a_clip_was_due() -> None:
+    """With a server that does one clip in 50 ms, and 100 arriving in a second, a queue forms.
+
+    It keeps the whole process from sending meanwhile, as a full queue keeps a client. Counted from
+    the sending itself, each answer would take 50 ms, and nobody would have waited.
+    """
+    program = """
+import json, random, time
+from gevent import monkey
+import locust
+from benchmarks import loads
+from benchmarks.corpus import Clip
+from benchmarks.loads import Load
+
+wait = monkey.get_original("time", "sleep")
+
+class User(loads.GrpcUser):
+    connect = disconnect = lambda self: None
+    ask = lambda self, clip: wait(0.05)
+
+class Statistics:
+    read = staticmethod(dict)
+
+random.seed(1)
+loads.USERS["gRPC"] = User
+loads.settle = lambda host, clip: None
+clips = [Clip(seconds, "wav", b"") for seconds in range(40)]
+load = Load("", "gRPC", 0, clips, arrivals=100)
+measured = loads.run(load, {"gRPC": ""}, Statistics(), lambda *_: None)
+print(json.dumps([(each.due, each.latency) for each in measured.requests]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    times = json.loads(done.stdout)
+    assert len(times) == 40
+    # Forty times 50 ms is 2 s, and the last one was due after 0.4 s or so.
+    assert max(latency for _, latency in times) > 1.0

@@ -101,7 +101,7 @@ def test_a_key_arrives_and_its_refusal_is_told() -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Guard) as guard:
-        threading.Thread(target=guard.serve_forever, daemon=True).start()
+        threading.Thread(target=guard.serve_forever, args=[0.02], daemon=True).start()
         url = f"http://127.0.0.1:{guard.server_port}"
         with (
             Client(url, api_key="s3cret", headers={"X-Team": "blue"}) as client,

@@ -158,7 +158,10 @@ def test_a_cancelled_recording_stops_while_it_waits(how: str, pool: ThreadPoolEx
         release.set()
 
 
-def test_a_busy_encoder_is_asked_again_until_nobody_waits(pool: ThreadPoolExecutor) -> None:
+def test_a_busy_encoder_is_asked_again_until_nobody_waits(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recording.BUSY_SECONDS", 0.01)
     refusals = iter([True, True, False, True, False])
 
     def busy(samples: np.ndarray, embedding: bool) -> Answer:

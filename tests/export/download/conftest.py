@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from export.published import CHECKPOINTS, LARGE, TOKENS_TEXT
+from tests.export.download.checkpoint import written
+from tests.export.download.fetching import Home
 from tests.hubs import LoopbackHub
-from tests.integration.download.checkpoint import written
-from tests.integration.download.fetching import Home
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 from benchmarks.launch import own_disk
 from export.published import LARGE
 from tests.conftest import ROOT
+from tests.export.download.checkpoint import HUBS, MIB, TITLES, same
+from tests.export.download.fetching import Home
 from tests.hubs import Fault, LoopbackHub
-from tests.integration.download.checkpoint import HUBS, MIB, TITLES, same
-from tests.integration.download.fetching import Home
 
 
 def downloads(hub: LoopbackHub) -> list[str]:

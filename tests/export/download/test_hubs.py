@@ -8,9 +8,9 @@ import pytest
 
 from export.published import LARGE
 from tests.conftest import free_ports
+from tests.export.download.checkpoint import BASE, HUBS, SEED, TITLES, same
+from tests.export.download.fetching import Home
 from tests.hubs import Fault, LoopbackHub
-from tests.integration.download.checkpoint import BASE, HUBS, SEED, TITLES, same
-from tests.integration.download.fetching import Home
 
 
 @pytest.mark.parametrize("key", HUBS)

@@ -9,9 +9,9 @@ import pytest
 
 from export.published import LARGE, TOKENS_TEXT
 from tests.conftest import free_ports
+from tests.export.download.checkpoint import BASE, HUBS, MIB, same, written
+from tests.export.download.fetching import Home
 from tests.hubs import LoopbackHub
-from tests.integration.download.checkpoint import BASE, HUBS, MIB, same, written
-from tests.integration.download.fetching import Home
 
 OLD_TOKENS = TOKENS_TEXT.replace("厌恶/disgusted", "unuse_0")
 
