@@ -6,7 +6,7 @@ and the sides take turns clip by clip, since a machine's speed drifts. Prints a 
 JSON. ``mix`` is four clips in one batch (FunASR: one after the other).
 
 ``--device cuda`` does the same on a GPU, with larger batches, and FunASR in fp16 as well; ``mix``
-is 32 clips there. That has not been run on a GPU yet.
+is 32 clips there (docs/gpu.md).
 """
 
 from __future__ import annotations

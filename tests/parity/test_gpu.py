@@ -1,4 +1,4 @@
-"""What a GPU computes, held to FunASR. Not run on one yet."""
+"""What a GPU computes, held to FunASR. It does not pass yet: docs/gpu.md says why."""
 
 from __future__ import annotations
 
