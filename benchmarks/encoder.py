@@ -37,10 +37,10 @@ SETTLE = 2
 
 
 class Side:
-    """A process of ``python -m export.bench`` that answers one question at a time."""
+    """A process of ``python -m benchmarks.encoder_side`` that answers one question at a time."""
 
     def __init__(self, *arguments: str):
-        command = [sys.executable, "-m", "export.bench", *arguments]
+        command = [sys.executable, "-m", "benchmarks.encoder_side", *arguments]
         self._name = arguments[0]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

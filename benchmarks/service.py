@@ -140,7 +140,7 @@ def part_name(process: psutil.Process) -> str:
     if program == "triton_python_backend_stub" and len(line) > 1:
         # What it runs: model_repository/NAME/1/FILE.
         return Path(line[1]).parts[-3]
-    for part in ("gateway", "sandbox.py", "reaper.py"):
+    for part in ("gateway", "audio.sandbox", "reaper.py"):
         if any(Path(argument).name == part for argument in line[1:]):
             return part
     return program

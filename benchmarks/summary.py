@@ -8,11 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
+from audio.layout import SAMPLE_RATE, slot_count
 from benchmarks.measurement import Measurement, Request
-
-SLOTS_PER_SECOND = 50
-EXTRA_SLOTS = 10
-"""What a clip takes of the packed batch: a slot for each 20 ms, and ten for its extra tokens."""
 
 SHORT_SECONDS = 10
 """Clips up to this length are what the target of the latency is about."""
@@ -108,7 +105,7 @@ def padded_share(batches: Mapping[int, int], lengths: Sequence[float]) -> float 
     """
     if not batches or not lengths:
         return None
-    slots = sorted(seconds * SLOTS_PER_SECOND + EXTRA_SLOTS for seconds in lengths)
+    slots = sorted(slot_count(int(seconds * SAMPLE_RATE)) for seconds in lengths)
     count = len(slots)
     mean = sum(slots) / count
     used = padded = 0.0

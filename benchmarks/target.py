@@ -15,7 +15,7 @@ from emotion2vec_client import Client, Emotion2VecError
 ANSWER_SECONDS = 5.0
 """For a service that runs already."""
 
-NAMES = {"sandbox.py": "decoders", "reaper.py": "launcher", "gateway": "gateway"}
+NAMES = {"audio.sandbox": "decoders", "reaper.py": "launcher", "gateway": "gateway"}
 """What the report calls parts; what is not here is a model's process or tritonserver."""
 
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from audio import layout
 from export import contract, published
 from export.emotion2vec import Emotion2vec
 from export.errors import ExportError
@@ -140,7 +141,7 @@ def check_architecture(model_conf: dict[str, Any]) -> None:
         settings = {
             "model_conf.normalize": (model_conf["normalize"], True),
             "model_conf.layer_norm_first": (model_conf["layer_norm_first"], False),
-            "audio.num_extra_tokens": (audio["num_extra_tokens"], contract.EXTRA_SLOTS),
+            "audio.num_extra_tokens": (audio["num_extra_tokens"], layout.EXTRA_SLOTS),
             "audio.extractor_mode": (audio["extractor_mode"], "layer_norm"),
             "audio.use_alibi_encoder": (audio["use_alibi_encoder"], True),
             "audio.learned_alibi": (audio["learned_alibi"], False),
@@ -157,10 +158,10 @@ def check_architecture(model_conf: dict[str, Any]) -> None:
     for name, (value, needed) in settings.items():
         if value != needed:
             raise ExportError(f"{name} is {value!r}, but only {needed!r} can be exported")
-    if reach > contract.EXTRA_SLOTS:
+    if reach > layout.EXTRA_SLOTS:
         raise ExportError(
             f"the positional convolutions reach {reach} frames, but clips of one batch stand "
-            f"only {contract.EXTRA_SLOTS} slots apart: check audio.conv_pos_width"
+            f"only {layout.EXTRA_SLOTS} slots apart: check audio.conv_pos_width"
         )
 
 
@@ -213,10 +214,10 @@ def build_model(model_conf: dict[str, Any], labels: int) -> Emotion2vec:
     for layer in model.modality_encoders["AUDIO"].local_encoder.conv_layers:
         window += (layer[0].kernel_size[0] - 1) * hop
         hop *= layer[0].stride[0]
-    if (hop, window) != (contract.SLOT, contract.WINDOW):
+    if (hop, window) != (layout.SLOT, layout.WINDOW):
         raise ExportError(
             f"audio.feature_encoder_spec has a hop of {hop} and a window of {window} samples, but "
-            f"only {contract.SLOT} and {contract.WINDOW} can be exported"
+            f"only {layout.SLOT} and {layout.WINDOW} can be exported"
         )
     return model
 

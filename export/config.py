@@ -5,17 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from audio.layout import EXTRA_SLOTS, SAMPLE_RATE, SLOT, WINDOW, frame_count
 from export import contract
-from export.contract import (
-    EXTRA_SLOTS,
-    LONGEST,
-    MAX_SECONDS,
-    SAMPLE_RATE,
-    SLOT,
-    WINDOW,
-    Tensor,
-)
-from export.layout import frame_count
+from export.contract import LONGEST, MAX_SECONDS, Tensor
 from export.targets import TARGETS
 
 ENCODER = "encoder"

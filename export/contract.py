@@ -8,21 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAMPLE_RATE = 16_000
-"""Samples per second of the waveform the encoder reads."""
-
-SLOT = 320
-"""Samples per slot: the hop of the convolutional frontend (20 ms at 16 kHz)."""
-
-WINDOW = 400
-"""Samples one frame sees (25 ms); a clip of n samples has ``(n - WINDOW) // SLOT + 1`` frames."""
-
-EXTRA_SLOTS = 10
-"""Empty slots in front of each clip, where its learned extra tokens stand inside the encoder."""
-
-NORMALIZE_EPS = 1e-5
-"""Added to the variance when a clip is normalised (``torch.nn.functional.layer_norm``)."""
-
 MAX_SECONDS = 30
 """The longest clip one request may carry."""
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.contract import EXTRA_SLOTS, SLOT, WINDOW
+from audio.layout import EXTRA_SLOTS, SLOT, WINDOW
 from export.emotion2vec import AltBlock, Emotion2vec, get_alibi
 
 MASKED = -1e4

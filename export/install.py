@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from audio.layout import SAMPLE_RATE
 from export.config import ENCODER, WARMUP_SECONDS, encoder_config
-from export.contract import LABELS, SAMPLE_RATE
+from export.contract import LABELS
 from export.errors import ExportError
 
 RENAME_EXCHANGE = 2

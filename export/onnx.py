@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from export.contract import ENCODER_INPUTS, ENCODER_OUTPUTS, EXTRA_SLOTS, LONGEST, SLOT
+from audio.layout import EXTRA_SLOTS, SLOT
+from export.batch import pack
+from export.contract import ENCODER_INPUTS, ENCODER_OUTPUTS, LONGEST
 from export.errors import ExportError
 from export.graph import PackedEncoder
-from export.layout import pack
 
 OPSET = 18
 STORED = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}

@@ -12,9 +12,10 @@ import numpy as np
 import tensorrt
 import torch
 
-from export.contract import MAX_SECONDS, SAMPLE_RATE, WINDOW
+from audio.layout import SAMPLE_RATE, WINDOW
+from export.batch import input_shapes
+from export.contract import MAX_SECONDS
 from export.errors import ExportError
-from export.layout import input_shapes
 
 LOGGER = tensorrt.Logger(tensorrt.Logger.WARNING)
 TYPICAL = (8, 10 * SAMPLE_RATE)

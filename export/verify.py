@@ -11,8 +11,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from export.contract import ENCODER_OUTPUTS, SAMPLE_RATE
-from export.layout import frame_count, pack
+from audio.layout import SAMPLE_RATE, frame_count
+from export.batch import pack
+from export.contract import ENCODER_OUTPUTS
 from export.reference import Answer
 
 LENGTHS = (400, 719, 720, 16_000, 52_345, 160_000, 480_000)

@@ -258,6 +258,10 @@ def _environment(installed: wheel.TritonWheel, base: Mapping[str, str]) -> dict[
     environment = dict(base)
     # The stub embeds Python and finds its home through PATH: it must find this environment.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
+    # The models import what they share from audio/.
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(wheel.ROOT), base.get("PYTHONPATH")])
+    )
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     # ONNX Runtime's wheel reports its use to its makers otherwise.
     environment["ORT_DISABLE_TELEMETRY"] = "1"

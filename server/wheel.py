@@ -15,7 +15,8 @@ from pathlib import Path
 
 from server.errors import ServerError
 
-OWN_BACKENDS = Path(__file__).parent / "backends"
+ROOT = Path(__file__).parents[1]
+OWN_BACKENDS = ROOT / "server" / "backends"
 
 
 @dataclass(frozen=True)

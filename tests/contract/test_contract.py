@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
 
-import audio
 import emotion2vec_client.labels
-import options
-import segmentation
-import speech
+from audio import layout, options, speech
 from emotion2vec_client.analysis.plots import EMOTION_COLOURS
 from export import contract
 from export.config import encoder_config
@@ -146,19 +144,17 @@ def test_the_card_survives_the_configuration() -> None:
 
 
 def test_preprocess_lays_out_audio_as_the_contract_says() -> None:
-    for constant in ("SAMPLE_RATE", "SLOT", "WINDOW", "EXTRA_SLOTS", "NORMALIZE_EPS"):
-        assert getattr(audio, constant) == getattr(contract, constant), constant
     parameters = read_config("preprocess").parameters
     assert float(parameters["max_seconds"].string_value) == contract.MAX_SECONDS
-    shortest = float(parameters["min_seconds"].string_value) * contract.SAMPLE_RATE
-    assert shortest == contract.WINDOW
+    shortest = float(parameters["min_seconds"].string_value) * layout.SAMPLE_RATE
+    assert shortest == layout.WINDOW
 
 
 def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
     encoder = read_config("encoder")
-    samples = contract.MAX_SECONDS * contract.SAMPLE_RATE
-    frames = samples // contract.SLOT
-    waveform = 4 * (samples + (contract.EXTRA_SLOTS + 1) * contract.SLOT + frames)
+    samples = contract.MAX_SECONDS * layout.SAMPLE_RATE
+    frames = samples // layout.SLOT
+    waveform = 4 * (samples + (layout.EXTRA_SLOTS + 1) * layout.SLOT + frames)
     # Answers leave one by one; those of the last part together, which is no longer than a clip.
     assert int(encoder.parameters["max_part_elements"].string_value) <= samples
     answer = 4 * (frames + 1) * (EMBED_DIM + len(contract.LABELS))
@@ -170,7 +166,6 @@ def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
 
 def test_no_segment_of_the_timeline_is_longer_than_a_clip() -> None:
     assert options.LONGEST == contract.MAX_SECONDS
-    assert segmentation.SAMPLE_RATE == contract.SAMPLE_RATE
     # A piece, and one that may join it and is read on until its end is seen.
     assert speech.HELD_SECONDS >= 2.5 * options.LONGEST + 2
 
@@ -183,25 +178,46 @@ def test_the_timeline_takes_the_formats_that_predictions_take() -> None:
         assert timeline[name] == preprocess[name], name
 
 
-FORBIDDEN = {
-    "gateway": {"export", "server", "torch", "funasr", "tritonclient"},
-    "client": {"export", "server", "gateway", "torch", "funasr"},
-    "export": {"emotion2vec_client", "gateway"},
-    "server": {"export", "gateway", "torch", "funasr", "emotion2vec_client"},
-    "benchmarks": {"export", "server", "gateway", "torch", "funasr"},
-    "model_repository": {"export", "server", "gateway", "emotion2vec_client", "torch", "funasr"},
+ROW = re.compile(r"^\| `(\w+)/` \|.*\| ([^|]+) \|$", re.MULTILINE)
+HOUSE = {
+    folder: folder if rule == "all" else re.findall(r"`(\w+)", rule)
+    for folder, rule in ROW.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
 }
+"""Of each folder, the others that it may import; CONTRIBUTING.md has the table."""
+
+PACKAGES = {"emotion2vec_client": "client"}
+"""Folders whose package has another name."""
+
+EXPENSIVE = {"torch", "funasr"}
+"""Only the export needs them, and the benchmark that compares it with FunASR."""
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_folders_meet_only_through_tensors_and_files(folder: str) -> None:
+def test_the_table_of_the_house_has_every_folder_with_code() -> None:
+    assert set(HOUSE) == {path.parts[0] for path in sources()}
+
+
+@pytest.mark.parametrize("folder", [name for name, rule in HOUSE.items() if name != rule])
+def test_a_folder_imports_only_what_the_table_allows(folder: str) -> None:
+    allowed = {folder, *HOUSE[folder]}
     found = {
-        (path.relative_to(ROOT), name)
-        for path in (ROOT / folder).rglob("*.py")
-        for name in imported(path)
-        if name in FORBIDDEN[folder]
+        (path, name)
+        for path in sources()
+        if path.parts[0] == folder
+        for name in imported(ROOT / path)
+        if PACKAGES.get(name, name) in {*HOUSE} - allowed
+        or (name in EXPENSIVE and folder not in ("export", "benchmarks"))
+        or (name == "tritonclient" and folder == "gateway")
     }
     assert not found
+
+
+def sources() -> set[Path]:
+    """Every Python file that git has or would take, from the root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {Path(name) for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
 
 
 def imported(path: Path) -> set[str]:

@@ -13,12 +13,13 @@ import torch
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
+from audio import layout
+from audio.limits import CODEC_PADDING_SECONDS
 from export import contract, targets, verify
 from export.__main__ import main
+from export.batch import input_shapes, pack
 from export.config import encoder_config
-from export.layout import input_shapes, pack
 from export.targets import TARGETS
-from limits import CODEC_PADDING_SECONDS
 from server.backends.onnxruntime.runtime import native_precisions
 
 
@@ -59,8 +60,8 @@ def test_a_gpu_gets_instances_large_batches_and_no_cpu_accelerator(
     assert config.backend == backend
     assert [group.kind for group in config.instance_group] == [ModelInstanceGroup.KIND_GPU]
     # The second convolution joins 3 taps of 512 channels at 32 places of each slot.
-    samples = (CODEC_PADDING_SECONDS + contract.MAX_SECONDS) * contract.SAMPLE_RATE
-    slots = config.max_batch_size * (contract.EXTRA_SLOTS + math.ceil(samples / contract.SLOT))
+    samples = (CODEC_PADDING_SECONDS + contract.MAX_SECONDS) * layout.SAMPLE_RATE
+    slots = config.max_batch_size * layout.slot_count(math.ceil(samples))
     assert slots * 32 * 3 * 512 < 2**31
     assert config.dynamic_batching.max_queue_delay_microseconds > 0
     assert not config.optimization.execution_accelerators.cpu_execution_accelerator
@@ -78,7 +79,7 @@ def test_the_tensorrt_accelerator_of_cuda_is_a_switch_that_parses() -> None:
 
 
 def test_the_shapes_a_plan_is_built_for_are_those_of_a_batch() -> None:
-    for clips, samples in ((1, contract.WINDOW), (3, 1_000), (2, 30_000)):
+    for clips, samples in ((1, layout.WINDOW), (3, 1_000), (2, 30_000)):
         batch = pack([np.zeros(samples, np.float32)] * clips).inputs()
         assert {name: array.shape for name, array in batch.items()} == input_shapes(clips, samples)
 

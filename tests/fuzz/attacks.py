@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-import audio
-from sandbox import Decoder
+from audio.decoding import Decoded
+from audio.limits import AudioError
+from audio.sandbox import Decoder
 from tests.conftest import SAMPLES, speech_like
 from tests.fuzz.limits import LIMITS
 
@@ -354,7 +355,7 @@ class Measured:
         assert len(clip.samples) == 18_218
 
     def attempt(
-        self, data: bytes, check: Callable[[audio.Decoded], None] = lambda clip: None
+        self, data: bytes, check: Callable[[Decoded], None] = lambda clip: None
     ) -> tuple[str, str, float, float]:
         """Decodes a file.
 
@@ -373,7 +374,7 @@ class Measured:
         outcome, died = "ok", ""
         try:
             check(self.decoder.decode(data))
-        except audio.AudioError as error:
+        except AudioError as error:
             outcome = error.reason
             died = str(error.__cause__ or "")
         if self.decoder.process != process:

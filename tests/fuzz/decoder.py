@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import audio
+from audio.decoding import Decoded
+from audio.layout import SAMPLE_RATE, lay_out
 from tests.fuzz.attacks import Measured
 from tests.fuzz.limits import LIMITS
 from tests.fuzz.seeds import seeds
@@ -94,13 +95,13 @@ def mutated(seed: int, number: int) -> tuple[str, bytes]:
     return name, bytes(data[: LIMITS.max_bytes])
 
 
-def check(clip: audio.Decoded) -> None:
+def check(clip: Decoded) -> None:
     """Raises AssertionError where what came out is no clip."""
     assert clip.samples.dtype == np.float32
     assert np.isfinite(clip.samples).all()
-    seconds = len(clip.samples) / audio.SAMPLE_RATE
+    seconds = len(clip.samples) / SAMPLE_RATE
     assert LIMITS.min_seconds <= seconds <= LIMITS.max_seconds + 0.2
-    waveform, _ = audio.lay_out(clip.samples)
+    waveform, _ = lay_out(clip.samples)
     assert np.isfinite(waveform).all()
 
 

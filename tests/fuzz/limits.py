@@ -7,11 +7,11 @@ import json
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-import audio
+from audio.limits import Limits
 from tests.conftest import ROOT
 
 _CONFIG = (ROOT / "model_repository/preprocess/config.pbtxt").read_text(encoding="utf-8")
 _JSON = json_format.MessageToJson(
     text_format.Parse(_CONFIG, ModelConfig()), preserving_proto_field_name=True
 )
-LIMITS = audio.Limits.read(json.loads(_JSON)["parameters"])
+LIMITS = Limits.read(json.loads(_JSON)["parameters"])

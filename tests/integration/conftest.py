@@ -32,7 +32,9 @@ def sandboxes(triton: Triton, model: str) -> list[psutil.Process]:
     models = {child.pid for child in children if part_name(child) == model}
     assert models, model
     return [
-        child for child in children if part_name(child) == "sandbox.py" and child.ppid() in models
+        child
+        for child in children
+        if part_name(child) == "audio.sandbox" and child.ppid() in models
     ]
 
 

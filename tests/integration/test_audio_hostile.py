@@ -15,8 +15,9 @@ import av
 import numpy as np
 import pytest
 
-import audio
-import sandbox
+from audio import sandbox
+from audio.decoding import decode
+from audio.limits import AudioError
 from tests.conftest import speech_like
 from tests.fuzz import attacks, decoder
 from tests.fuzz.limits import LIMITS
@@ -46,7 +47,7 @@ def test_an_attack_stays_within_the_limits(name: str, target: attacks.Measured) 
 
 def test_endless_work_is_ended_by_the_kernel(target: attacks.Measured) -> None:
     make, _ = attacks.ATTACKS["FLAC with 780,000 tags"]
-    with pytest.raises(audio.AudioError, match="cannot be decoded in 1 s and 64 MB") as caught:
+    with pytest.raises(AudioError, match="cannot be decoded in 1 s and 64 MB") as caught:
         target.decoder.decode(make())
     assert str(caught.value.__cause__) == "SIGPROF"
 
@@ -54,10 +55,10 @@ def test_endless_work_is_ended_by_the_kernel(target: attacks.Measured) -> None:
 def test_more_memory_than_the_limit_is_not_given() -> None:
     """A good file that needs more than one megabyte is refused where one is the limit."""
     long = with_soundfile("WAV", "PCM_16", speech_like(29 * 44_100), 44_100)
-    assert len(audio.decode(long, LIMITS).samples) == 29 * 16_000
+    assert len(decode(long, LIMITS).samples) == 29 * 16_000
     tight = dataclasses.replace(LIMITS, max_bytes=len(long), max_memory_bytes=MEGABYTE)
     confined = sandbox.Decoder(tight)
-    with pytest.raises(audio.AudioError, match="cannot be decoded in 1 s and 1 MB"):
+    with pytest.raises(AudioError, match="cannot be decoded in 1 s and 1 MB"):
         confined.decode(long)
     confined.close()
 
@@ -89,7 +90,7 @@ def test_the_process_ends_with_its_owner(target: attacks.Measured) -> None:
 
 def test_the_sandbox_gives_what_the_decoder_gives(target: attacks.Measured) -> None:
     for name, data in seeds().items():
-        inside, outside = target.decoder.decode(data), audio.decode(data, LIMITS)
+        inside, outside = target.decoder.decode(data), decode(data, LIMITS)
         np.testing.assert_array_equal(inside.samples, outside.samples, err_msg=name)
         assert inside.source_rate == outside.source_rate
 
@@ -143,8 +144,8 @@ def playlists(target: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", playlists("x"))
 def test_a_file_that_names_another_file_does_not_get_it(kind: str, secret: Path) -> None:
     for name in (secret.name, str(secret), f"file://{secret}"):
-        with pytest.raises(audio.AudioError):
-            audio.decode(playlists(name)[kind], LIMITS)
+        with pytest.raises(AudioError):
+            decode(playlists(name)[kind], LIMITS)
 
 
 def test_a_playlist_would_get_the_other_file_without_the_allow_list(secret: Path) -> None:
@@ -158,8 +159,8 @@ def test_a_file_that_names_an_address_does_not_reach_it(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/segment.ts"
-        with pytest.raises(audio.AudioError):
-            audio.decode(playlists(address)[kind], LIMITS)
+        with pytest.raises(AudioError):
+            decode(playlists(address)[kind], LIMITS)
         with pytest.raises(BlockingIOError):
             server.accept()
 
@@ -170,8 +171,8 @@ def test_a_file_that_names_an_address_does_not_reach_it(kind: str) -> None:
 )
 def test_containers_that_are_not_listed_are_refused(container: str, codec: str, rate: int) -> None:
     data = with_pyav(container, codec, rate, {}, speech_like(rate))
-    with pytest.raises(audio.AudioError, match="send WAV, MP3, M4A, FLAC or OGG") as caught:
-        audio.decode(data, LIMITS)
+    with pytest.raises(AudioError, match="send WAV, MP3, M4A, FLAC or OGG") as caught:
+        decode(data, LIMITS)
     assert caught.value.reason == "not_audio"
 
 
@@ -180,20 +181,20 @@ def test_containers_that_are_not_listed_are_refused(container: str, codec: str, 
 )
 def test_codecs_that_are_not_listed_are_refused(container: str, codec: str, rate: int) -> None:
     data = with_pyav(container, codec, rate, {}, speech_like(rate))
-    with pytest.raises(audio.AudioError, match=f"encoded as {codec}") as caught:
-        audio.decode(data, LIMITS)
+    with pytest.raises(AudioError, match=f"encoded as {codec}") as caught:
+        decode(data, LIMITS)
     assert caught.value.reason == "unsupported"
 
 
 def test_a_forged_duration_changes_nothing() -> None:
     data = attacks.recorded("fearful.m4a")
-    truth = audio.decode(data, LIMITS).samples
+    truth = decode(data, LIMITS).samples
     forged = bytearray(data)
     # The duration stands 16 bytes behind the name of a box of version 0.
     for name, offset in ((b"mvhd", 20), (b"mdhd", 20), (b"tkhd", 24)):
         start = data.index(name) + offset
         forged[start : start + 4] = b"\x7f\xff\xff\xff"
-    np.testing.assert_array_equal(audio.decode(bytes(forged), LIMITS).samples, truth)
+    np.testing.assert_array_equal(decode(bytes(forged), LIMITS).samples, truth)
 
 
 def test_mutations_of_good_files_do_no_harm(target: attacks.Measured) -> None:

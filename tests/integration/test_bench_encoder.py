@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import encoder
-from export import bench
+from benchmarks import encoder, encoder_side
 from server.backends.onnxruntime.runtime import native_precisions
 
 
@@ -28,7 +27,7 @@ def side_here(*arguments: str) -> AbstractContextManager[Any]:
     """
     if arguments[0] == "onnxruntime":
         return SIDE(*arguments)
-    answer = bench.side(bench.parse([*arguments]))
+    answer = encoder_side.side(encoder_side.parse([*arguments]))
     return nullcontext(SimpleNamespace(ask=lambda **question: answer(question)))
 
 

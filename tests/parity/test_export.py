@@ -12,8 +12,8 @@ import onnx
 import pytest
 
 from export import verify
+from export.batch import pack
 from export.checkpoint import load_folder
-from export.layout import pack
 from export.onnx import STORED
 from export.reference import Reference
 from server.backends.onnxruntime.runtime import Session, native_precisions, open_session

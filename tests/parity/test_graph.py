@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from audio import layout
 from export import contract, graph, verify
 from export.checkpoint import Checkpoint, load_folder
 from export.graph import PackedEncoder
@@ -125,7 +126,7 @@ def no_mask_after_positional_convolutions() -> object:
 def alibi_reaches_the_extra_tokens() -> object:
     def biased(column: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         distance = (column.unsqueeze(1) - column).abs()
-        empty = column >= (frames.unsqueeze(1) + contract.EXTRA_SLOTS)
+        empty = column >= (frames.unsqueeze(1) + layout.EXTRA_SLOTS)
         mask = (empty.float() * graph.MASKED)[:, None, None]
         return distance.float()[None, None], mask
 
@@ -137,11 +138,11 @@ def keys_are_not_masked() -> object:
 
 
 def one_slot_too_few() -> object:
-    return attribute(graph, "EXTRA_SLOTS", contract.EXTRA_SLOTS - 1)
+    return attribute(graph, "EXTRA_SLOTS", layout.EXTRA_SLOTS - 1)
 
 
 def frames_counted_with_a_wider_window() -> object:
-    return attribute(graph, "WINDOW", contract.WINDOW + 1)
+    return attribute(graph, "WINDOW", layout.WINDOW + 1)
 
 
 def labels_rotated() -> object:

@@ -12,8 +12,6 @@ from benchmarks.measurement import Load, Measurement, Request
 from benchmarks.plan import Results, saturated
 from benchmarks.report import verdict
 from benchmarks.summary import (
-    EXTRA_SLOTS,
-    SLOTS_PER_SECOND,
     errors,
     judged,
     padded_share,
@@ -21,7 +19,6 @@ from benchmarks.summary import (
     unfairness,
 )
 from benchmarks.triton_stats import ModelStats, difference
-from export import contract
 
 
 def clip(seconds: int) -> Clip:
@@ -66,15 +63,10 @@ def test_clips_of_one_length_or_alone_need_no_padding() -> None:
 
 def test_padding_is_what_random_batches_would_have() -> None:
     lengths, size = [1, 3, 3, 10], 3
-    slots = [seconds * SLOTS_PER_SECOND + EXTRA_SLOTS for seconds in lengths]
+    slots = [50 * seconds + 10 for seconds in lengths]
     batches = list(itertools.product(slots, repeat=size))
     expected = 1 - sum(map(sum, batches)) / sum(size * max(batch) for batch in batches)
     assert padded_share({size: 7}, lengths) == pytest.approx(expected)
-
-
-def test_slots_are_those_of_the_graph() -> None:
-    assert SLOTS_PER_SECOND * contract.SLOT == contract.SAMPLE_RATE
-    assert EXTRA_SLOTS == contract.EXTRA_SLOTS
 
 
 def test_long_clips_may_take_longer_but_nobody_may_starve() -> None:

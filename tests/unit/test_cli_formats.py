@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-import audio
+from audio.decoding import OPTIONS, decode
 from emotion2vec_client.cli.files import AUDIO, SUFFIXES
 from tests.conftest import speech_like
 from tests.fuzz.limits import LIMITS
@@ -66,12 +66,12 @@ def test_the_server_reads_a_file_of_every_suffix() -> None:
     assert {f".{suffix}" for suffix in files} == SUFFIXES
     read = set()
     for suffix, data in files.items():
-        decoded = audio.decode(data, LIMITS)
+        decoded = decode(data, LIMITS)
         assert len(decoded.samples) / RATE == pytest.approx(1, abs=0.15), suffix
-        with av.open(io.BytesIO(data), container_options=audio.OPTIONS) as container:
+        with av.open(io.BytesIO(data), container_options=OPTIONS) as container:
             read.update(container.format.name.split(","))
         # As bytes on stdin it is not taken for names, unless by chance it starts like text.
         assert AUDIO.match(data), suffix
     # No format of the server is without a suffix.
-    wanted = re.split(",", audio.OPTIONS["format_whitelist"])
+    wanted = re.split(",", OPTIONS["format_whitelist"])
     assert set(wanted) <= read

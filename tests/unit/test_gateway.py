@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-import audio
+from audio.limits import REASONS
 from emotion2vec_client import errors
 from gateway import recognition
 from gateway.__main__ import main
@@ -164,10 +164,10 @@ def test_limits_and_reasons_agree_with_those_of_preprocess() -> None:
         tuple(float(parameters[name].string_value) for name in ("min_seconds", "max_seconds"))
         == CLIP_SECONDS
     )
-    assert audio.REASONS == errors.REASONS
-    assert set(STATUS_OF_REASON) <= set(audio.REASONS)
+    assert REASONS == errors.REASONS
+    assert set(STATUS_OF_REASON) <= set(REASONS)
     # A person who reads no English gets a sentence for each.
-    assert set(audio.REASONS) - {"bad_request"} <= set(CHINESE.problems)
+    assert set(REASONS) - {"bad_request"} <= set(CHINESE.problems)
 
 
 def test_limits_agree_with_those_of_the_timeline() -> None:

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import audio
-from audio import AudioError, Decoded
+from audio.decoding import Decoded, decode, join
+from audio.limits import AudioError
+from audio.options import Options
+from audio.recording import AHEAD, Answer, BusyError, Cancelled, Encoder, Recording
+from audio.sandbox import Decoder
+from audio.speech import HELD_SECONDS, Tape
 from benchmarks.launch import wait_until
 from emotion2vec_client.timeline import PEAK_HOP
-from options import Options
-from recording import AHEAD, Answer, BusyError, Cancelled, Encoder, Recording
-from sandbox import Decoder
-from speech import HELD_SECONDS, Tape
 from tests.conftest import SAMPLES, speech_like
 from tests.fuzz.limits import LIMITS
 
@@ -161,7 +161,7 @@ def test_a_cancelled_recording_stops_while_it_waits(how: str, pool: ThreadPoolEx
 def test_a_busy_encoder_is_asked_again_until_nobody_waits(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recording.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("audio.recording.BUSY_SECONDS", 0.01)
     refusals = iter([True, True, False, True, False])
 
     def busy(samples: np.ndarray, embedding: bool) -> Answer:
@@ -211,7 +211,7 @@ def test_a_file_decoded_in_blocks_is_the_file_decoded_at_once() -> None:
     found = list(decoder.stream(data))
     decoder.close()
     assert len(found) > 5
-    np.testing.assert_array_equal(audio.join(found).samples, audio.decode(data, LIMITS).samples)
+    np.testing.assert_array_equal(join(found).samples, decode(data, LIMITS).samples)
     assert [block.position for block in found] == sorted(block.position for block in found)
     assert found[len(found) // 2].position == pytest.approx(0.5, abs=0.2)
 

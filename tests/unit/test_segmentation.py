@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from audio import AudioError
-from options import Options
-from segmentation import CHUNK, SAMPLE_RATE, Chunk, cut_at_pauses, cut_in_windows, label
+from audio.layout import SAMPLE_RATE
+from audio.limits import AudioError
+from audio.options import Options
+from audio.segmentation import CHUNK, Chunk, cut_at_pauses, cut_in_windows, label
 
 LOUD, SOFT = 1e-2, 1e-6
 

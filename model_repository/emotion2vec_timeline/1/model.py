@@ -1,4 +1,4 @@
-"""Triton's Python backend for `recording.py`: a recording in, its segments out.
+"""Triton's Python backend for timelines: a recording in, its segments out.
 
 A request is taken at once and answered from a thread of its own, so that several recordings are
 worked on at a time, and a request may ask how far another one is.
@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 import traceback
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-# Decoding and layout have their only home there.
-sys.path.insert(1, str(Path(__file__).parents[2] / "preprocess" / "1"))
-
-from audio import SAMPLE_RATE, AudioError, Limits, lay_out
-from options import Options
-from recording import Answer, BusyError, Cancelled, Encoder, Recording
-from sandbox import Decoder
+from audio.layout import SAMPLE_RATE, lay_out
+from audio.limits import AudioError, Limits
+from audio.options import Options
+from audio.recording import Answer, BusyError, Cancelled, Encoder, Recording
+from audio.sandbox import Decoder
 
 ENCODER_THREADS = 8
 """Pieces that wait for the encoder at once: as many as it takes in a batch, and in the next one."""

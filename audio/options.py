@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from limits import AudioError
+from audio.limits import AudioError
 
 LONGEST = 30.0
 """Seconds of the longest segment, which is the longest clip that the model answers for."""

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-SAMPLE_RATE = 16_000
+from audio.layout import SAMPLE_RATE
+
 CHUNK = 512
 """Samples to a chunk, as the voice detector takes them; only a recording's last is shorter."""
 

@@ -24,7 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from audio import SAMPLE_RATE, AudioError, Decoded, Limits, decode, join, stream
+from audio.decoding import Decoded, decode, join, stream
+from audio.layout import SAMPLE_RATE
+from audio.limits import AudioError, Limits
 
 SIZE = struct.Struct("<q")
 REPLY = struct.Struct("<?idq")
@@ -37,6 +39,7 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**18),
     "MALLOC_TRIM_THRESHOLD_": str(2**18),
+    "PYTHONPATH": str(Path(__file__).parents[1]),
 }
 
 PATIENCE_SECONDS = 60
@@ -51,7 +54,7 @@ class WorkerDied(Exception):
 
 
 class Decoder:
-    """Does what `audio.decode` does, whatever the file does to it."""
+    """Does what `decoding.decode` does, whatever the file does to it."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -64,7 +67,7 @@ class Decoder:
             data: The whole file.
 
         Returns:
-            The clip, as from `audio.decode`.
+            The clip, as from `decoding.decode`.
 
         Raises:
             AudioError: The audio cannot be used, or takes more time or memory than is allowed.
@@ -124,8 +127,9 @@ class Decoder:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(PATIENCE_SECONDS)
         with theirs:
+            arguments = [str(theirs.fileno()), json.dumps(asdict(self._limits))]
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno()), json.dumps(asdict(self._limits))],
+                [sys.executable, "-m", "audio.sandbox", *arguments],
                 env=os.environ | ENVIRONMENT,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -1,7 +1,6 @@
-"""Audio file bytes to the waveform that the encoder reads: the only place where audio is decoded.
+"""Audio file bytes to a waveform of 16 kHz: the only place where audio is decoded.
 
-Importable without Triton; `model.py` beside it is the thin backend around it, `sandbox.py` the
-process in which it decodes for others.
+`sandbox.py` runs it in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,15 +15,8 @@ import av
 import numpy as np
 import soxr
 
-from limits import REASONS, AudioError, Limits
-
-__all__ = ["REASONS", "AudioError", "Decoded", "Limits", "decode", "join", "lay_out", "stream"]
-
-SAMPLE_RATE = 16_000
-SLOT = 320
-WINDOW = 400
-EXTRA_SLOTS = 10
-NORMALIZE_EPS = 1e-5
+from audio.layout import SAMPLE_RATE
+from audio.limits import AudioError, Limits
 
 CODECS = {
     *("aac", "alac", "flac", "mp1float", "mp2float", "mp3float", "opus", "vorbis"),
@@ -319,28 +311,3 @@ def _mp3_seconds(data: bytes, rate: int) -> float:
     # Less the encoder's delay and padding, which decoding removes.
     frames = int.from_bytes(index[2], "big") - 3
     return frames * (1152 if rate >= 32_000 else 576) / rate
-
-
-def lay_out(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normalises a clip and lays it out in whole 320-sample slots.
-
-    Ten empty slots stand in front, where the encoder puts the clip's extra tokens; zeros fill up
-    the last slot. Clips laid out like this batch by plain concatenation.
-
-    Args:
-        samples: float32 [n] at 16 kHz.
-
-    Returns:
-        The waveform, float32 [(10 + ceil(n / 320)) * 320], and the numbers of the clip's frames,
-        int32 [(n - 400) // 320 + 1].
-    """
-    exact = samples.astype(np.float64)
-    centred = exact - exact.mean()
-    # As torch.nn.functional.layer_norm over the whole clip, which is what FunASR calls.
-    normalised = centred / np.sqrt(np.square(centred).mean() + NORMALIZE_EPS)
-    slots = EXTRA_SLOTS + -(-len(samples) // SLOT)
-    waveform = np.zeros(slots * SLOT, np.float32)
-    start = EXTRA_SLOTS * SLOT
-    waveform[start : start + len(samples)] = normalised
-    frames = np.arange((len(samples) - WINDOW) // SLOT + 1, dtype=np.int32)
-    return waveform, frames

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audio import SAMPLE_RATE, Decoded
-from options import Options
-from segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, label
-from speech import Tape
+from audio.decoding import Decoded
+from audio.layout import SAMPLE_RATE
+from audio.options import Options
+from audio.segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, label
+from audio.speech import Tape
 
 CHECK_SECONDS = 0.1
 """How long it takes at most until a cancelled recording is noticed while it waits."""
