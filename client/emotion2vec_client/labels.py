@@ -13,21 +13,25 @@ class Label:
         name: Public name, English.
         chinese: Its name in Chinese.
         emoji: A face for it.
+        colour: ``#rrggbb``, on the page, in plots and in the terminal.
     """
 
     name: str
     chinese: str
     emoji: str
+    colour: str
 
 
 LABELS = (
-    Label("angry", "生气", "😠"),
-    Label("disgusted", "厌恶", "🤢"),
-    Label("fearful", "恐惧", "😨"),
-    Label("happy", "开心", "😊"),
-    Label("neutral", "中立", "😐"),
-    Label("other", "其他", "🤔"),
-    Label("sad", "难过", "😢"),
-    Label("surprised", "吃惊", "😲"),
-    Label("unknown", "未知", "❓"),
+    Label("angry", "生气", "😠", "#e5484d"),
+    Label("disgusted", "厌恶", "🤢", "#7c9a2e"),
+    Label("fearful", "恐惧", "😨", "#8e4ec6"),
+    Label("happy", "开心", "😊", "#f5b800"),
+    Label("neutral", "中立", "😐", "#8b98a5"),
+    Label("other", "其他", "🤔", "#b98a5a"),
+    Label("sad", "难过", "😢", "#3e7bd6"),
+    Label("surprised", "吃惊", "😲", "#f2762e"),
+    Label("unknown", "未知", "❓", "#c6ccd2"),
 )
+
+COLOURS = {label.name: label.colour for label in LABELS}

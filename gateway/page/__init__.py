@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from gradio.routes import App
 from starlette.routing import Mount
 
+from emotion2vec_client import LABELS
 from gateway.metrics import Metrics
 from gateway.page.build import build
 from gateway.page.language import TEXTS, Localised
@@ -55,6 +56,7 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
         button_primary_background_fill_hover="*primary_700",
     )
     examples = [SAMPLES / name for name in EXAMPLES if (SAMPLES / name).is_file()]
+    variables = " ".join(f"--e2v-{label.name}: {label.colour};" for label in LABELS)
     for language, text in TEXTS.items():
         blocks = build(text, recogniser, metrics, settings, examples)
         gr.mount_gradio_app(
@@ -65,6 +67,7 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
             # path, under which there is nothing.
             root_path=f"/{language}",
             theme=theme,
+            css=f":root {{ {variables} }}",
             css_paths=STATIC / "page.css",
             footer_links=[],
             run_history=False,

@@ -13,7 +13,6 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueue
 
 import emotion2vec_client.labels
 from audio import layout, options, speech
-from emotion2vec_client.analysis.plots import EMOTION_COLOURS
 from export import contract
 from export.config import encoder_config
 from export.published import TOKENS
@@ -129,11 +128,6 @@ def test_the_client_has_the_labels_in_the_same_order_and_in_chinese() -> None:
     assert tuple(label.name for label in table) == contract.LABELS
     chinese = [token.split("/")[0] for token in TOKENS[:-1]]
     assert [label.chinese for label in table[:-1]] == chinese
-
-
-def test_emotions_have_the_same_colours_in_the_client_and_on_the_page() -> None:
-    light = (ROOT / "gateway/page/static/page.css").read_text("utf-8").partition("}")[0]
-    assert dict(re.findall(r"--e2v-(\w+): (#\w{6})", light)) == EMOTION_COLOURS
 
 
 def test_the_card_survives_the_configuration() -> None:

@@ -8,6 +8,7 @@ import re
 import pytest
 from fastapi import FastAPI
 
+from emotion2vec_client import LABELS
 from gateway.page import pages
 from gateway.page.chinese import CHINESE
 from gateway.page.english import ENGLISH
@@ -29,6 +30,12 @@ def test_the_address_leads_to_the_language_of_the_browser(
     html = ask(app, "GET", page).text
     assert f'lang="{expected.html_language}"' in html
     assert expected.title in html
+
+
+def test_the_page_has_the_colours_of_the_labels(app: FastAPI) -> None:
+    html = ask(app, "GET", "/en/").text
+    for label in LABELS:
+        assert f"--e2v-{label.name}: {label.colour};" in html
 
 
 def test_an_idle_page_leaves_the_processor_alone(

@@ -17,23 +17,10 @@ from string import Template
 import numpy as np
 
 from emotion2vec_client.analysis.arrays import DoubleArray, import_extra
-from emotion2vec_client.labels import LABELS
-
-EMOTION_COLOURS = {
-    "angry": "#e5484d",
-    "disgusted": "#7c9a2e",
-    "fearful": "#8e4ec6",
-    "happy": "#f5b800",
-    "neutral": "#8b98a5",
-    "other": "#b98a5a",
-    "sad": "#3e7bd6",
-    "surprised": "#f2762e",
-    "unknown": "#c6ccd2",
-}
-"""As on the gateway's page."""
+from emotion2vec_client.labels import COLOURS
 
 UNLABELLED = "(no label)"
-UNLABELLED_COLOUR = "#c8c8c8"
+UNLABELLED_COLOUR = "#4d4d4d"
 
 WIDTH = 1000
 MARGIN = 40
@@ -76,8 +63,8 @@ def colours(categories: Sequence[str]) -> dict[str, str]:
         ``#rrggbb`` by category; emotions first, in the server's order, then the others by name.
     """
     present = set(categories)
-    others = sorted(present - EMOTION_COLOURS.keys() - {UNLABELLED})
-    legend = {label.name: EMOTION_COLOURS[label.name] for label in LABELS if label.name in present}
+    others = sorted(present - COLOURS.keys() - {UNLABELLED})
+    legend = {name: colour for name, colour in COLOURS.items() if name in present}
     for index, name in enumerate(others):
         # Equal steps around the circle, lighter and darker in turn, distinguish many labels.
         red, green, blue = colorsys.hls_to_rgb(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emotion2vec_client.analysis.arrays import import_extra
-from emotion2vec_client.analysis.plots import EMOTION_COLOURS
 from emotion2vec_client.labels import LABELS
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def write_png(path: str | os.PathLike[str], timeline: Timeline) -> None:
     axes = figure.add_subplot()
     borders, heights = _steps(timeline)
     axes.stackplot(
-        borders, heights, step="post", colors=[EMOTION_COLOURS[label.name] for label in LABELS],
+        borders, heights, step="post", colors=[label.colour for label in LABELS],
         labels=[label.name for label in LABELS], linewidth=0,
     )  # fmt: skip
     if timeline.summary is not None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from emotion2vec_client.analysis.plots import EMOTION_COLOURS
 from emotion2vec_client.cli.common import counted
 from emotion2vec_client.cli.display import percent, print_random_warning
-from emotion2vec_client.labels import LABELS
+from emotion2vec_client.labels import COLOURS, LABELS
 from emotion2vec_client.result import FRAME_HOP, Prediction
 from emotion2vec_client.timeline import Timeline
 
@@ -94,7 +93,7 @@ def colours(names: Sequence[str | None], coloured: bool) -> Text:
     strip = Text()
     for name in names:
         mark = " " if name is None else "█" if coloured else MARKS[name]
-        strip.append(mark, style=EMOTION_COLOURS[name] if name else "")
+        strip.append(mark, style=COLOURS[name] if name else "")
     return strip
 
 
