@@ -70,21 +70,22 @@ def test_a_process_that_was_killed_is_replaced(target: attacks.Measured) -> None
     target.is_well()
 
 
-def test_the_process_is_renewed_before_leaks_add_up(
-    target: attacks.Measured, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_process_is_renewed_before_leaks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "FILES_PER_PROCESS", 3)
+    target = attacks.Measured()
     first = target.decoder.process
     for _ in range(4):
         target.is_well()
     assert target.decoder.process != first
     assert not first.exists()
+    target.decoder.close()
 
 
-def test_the_process_ends_with_its_owner(target: attacks.Measured) -> None:
-    process = target.decoder.process
-    target.decoder._socket.close()
-    assert target.decoder._process.wait(timeout=20) == 0
+def test_the_process_ends_with_its_owner() -> None:
+    decoder = sandbox.Decoder(LIMITS)
+    process = decoder.process
+    decoder._socket.close()
+    assert decoder._process.wait(timeout=20) == 0
     assert not (process / "cmdline").exists()
 
 
@@ -107,9 +108,9 @@ def reference_movie(path: Path) -> bytes:
     alias = bytes(150) + struct.pack(">hH", 2, len(text)) + text + b"\0" * (len(text) % 2)
     alias += struct.pack(">hH", -1, 0)
     reference = attacks.box(b"alis", bytes(4) + alias)
-    tables = [("stts", 1, 8_000, 1), ("stsz", 2, 8_000), ("stsc", 1, 1, 8_000, 1), ("stco", 1, 44)]
+    tables = {b"stts": (1, 8000, 1), b"stsz": (2, 8000), b"stsc": (1, 1, 8000, 1), b"stco": (1, 44)}
     return attacks.mp4(
-        b"".join(attacks.table(name.encode(), *fields) for name, *fields in tables),
+        b"".join(attacks.table(name, *fields) for name, fields in tables.items()),
         codec=b"sowt",
         where=attacks.box(b"dinf", attacks.box(b"dref", struct.pack(">II", 0, 1), reference)),
     )

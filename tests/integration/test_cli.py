@@ -92,6 +92,7 @@ def test_rows_come_in_order_with_the_clients_answers(
     answer = client.predict(HAPPY, embedding=True)
     assert rows[-1]["emotion"] == answer.emotion
     assert rows[-1]["scores"] == pytest.approx(dict(answer.scores), abs=1e-5)
+    assert answer.embedding is not None
     np.testing.assert_allclose(rows[-1]["embedding"], answer.embedding, atol=1e-4)
 
 
@@ -121,8 +122,8 @@ def test_csv_and_parquet_hold_the_same(url: str, tmp_path: Path) -> None:
     for row, other in zip(rows[:-1], flat[:-1], strict=True):
         assert (row["file"], row["emotion"]) == (other["file"], other["emotion"])
         assert float(row["time"]) == other["time"]
-        scores = [[float(row[label.name]), other[label.name]] for label in LABELS]
-        np.testing.assert_allclose(*np.transpose(scores), atol=1e-5)
+        scores = [float(row[label.name]) for label in LABELS]
+        np.testing.assert_allclose(scores, [other[label.name] for label in LABELS], atol=1e-5)
         embedding = [float(row[f"e{index}"]) for index in range(len(other["embedding"]))]
         np.testing.assert_allclose(embedding, other["embedding"], atol=1e-4)
 
@@ -157,8 +158,9 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
     # The names come through a pipe that stays open, so that the command cannot be done too early.
     arguments = ["-", "--url", url, "-o", str(output), "--concurrency", "4"]
     files = [str(path) for path in sorted(folder.iterdir())]
-    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*PREDICT, *arguments], **pipes, text=True) as process:
+    with subprocess.Popen(
+        [*PREDICT, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         for name in files[:40]:
             process.stdin.write(name + "\n")
         process.stdin.flush()
@@ -204,6 +206,7 @@ def test_similarity_against_the_server(
     assert main(["similarity", *map(str, files), "--json", "--url", url]) == 0
     answer = json.loads(capsys.readouterr().out)
     one, other = (client.predict(path, embedding=True).embedding for path in files[:2])
+    assert one is not None and other is not None
     expected = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
     assert answer["raw"][0][1] == pytest.approx(float(expected), abs=1e-5)
 

@@ -123,9 +123,10 @@ def test_ctrl_c_among_many_timelines_says_how_to_go_on(
     output = tmp_path / "x.jsonl"
     # One at a time: while the next name is waited for, the answer before it is written.
     address = f"{scheme}://127.0.0.1:{ports[scheme]}"
-    arguments = ["-", "--concurrency", "1", "--url", address, "-o", str(output)]
-    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*COMMAND, "timeline", *arguments], **pipes, text=True) as process:
+    arguments = ["timeline", "-", "--concurrency", "1", "--url", address, "-o", str(output)]
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         process.stdin.write(f"{SAMPLES / 'story.ogg'}\n" * 2)
         process.stdin.flush()
         while not output.exists() or not output.read_text(encoding="utf-8").count("\n"):

@@ -53,11 +53,11 @@ def test_the_dictionary_is_the_format_that_users_read(client: Client) -> None:
 
 def test_wrong_arguments_never_reach_the_server(client: Client, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown granularity 'word': use 'utterance' or 'frame'"):
-        client.predict(HAPPY, granularity="word")
+        client.predict(HAPPY, granularity="word")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="audio is"):
-        client.predict(42)
+        client.predict(42)  # type: ignore[arg-type]
     with (tmp_path / "text").open("w+") as file, pytest.raises(TypeError, match="binary mode"):
-        client.predict(file)
+        client.predict(file)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         client.predict(tmp_path / "missing.wav")
 

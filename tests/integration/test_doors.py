@@ -133,8 +133,8 @@ def test_production_refuses_a_triton_that_is_open_to_a_network(pretrained: Setti
 
 def test_production_refuses_a_gateway_that_is_open_to_a_network(tiny_repository: Path) -> None:
     """Keys are what the gateway makes of the variable, and not that it is set."""
-    own = {"host": "0.0.0.0", "api_keys": " , "}
-    with Service(tiny_repository, "--gateway", "--production", **own) as server:
+    options = ("--gateway", "--production")
+    with Service(tiny_repository, *options, host="0.0.0.0", api_keys=" , ") as server:
         assert server.wait() == 1
     assert "refuses a gateway on 0.0.0.0 that is open to everyone" in server.said
     assert "starting Triton" not in server.said

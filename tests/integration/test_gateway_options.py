@@ -45,6 +45,7 @@ def test_a_timeline_has_its_embeddings_inline(gateway: Gateway, client: Client) 
     job = gateway.timeline(STORY, embedding="inline", wait="60").json()
     result = job["result"]
     expected = client.timeline(STORY, embedding=True).embedding
+    assert expected is not None
     np.testing.assert_allclose(np.float32(result["embedding"]), expected, atol=1e-4)
     assert gateway.http.get(job["url"]).json() == job
     assert "embedding" not in gateway.http.get(result["files"]["result.json"]).json()

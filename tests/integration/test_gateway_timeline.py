@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -48,6 +49,7 @@ def test_a_job_ends_with_the_timeline_that_the_client_gets(
     assert texts["timeline.csv"].text == expected.to_csv()
     assert texts["timeline.srt"].text == expected.to_srt()
     assert texts["timeline.vtt"].text == expected.to_vtt()
+    assert expected.embedding is not None
     embedding = np.load(io.BytesIO(texts["embedding.npy"].content))
     np.testing.assert_allclose(embedding, expected.embedding, atol=1e-4)
 
@@ -66,7 +68,7 @@ def test_a_short_one_can_be_waited_for(gateway: Gateway) -> None:
     assert bare.status_code == 202
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "no file": ({"data": {"wait": "1"}}, 400, "missing_file"),
     "segmentation": ({"data": {"segmentation": "words"}}, 422, "bad_option"),
     "wait": ({"data": {"wait": "61"}}, 422, "bad_option"),
@@ -81,7 +83,7 @@ def test_a_bad_request_gets_its_status_and_one_sentence(gateway: Gateway, name: 
     options, status, code = BAD[name]
     if name != "no file":
         options = {"files": {"audio": SHORT.read_bytes()}, **options}
-    answer = gateway.http.post("/api/timeline/", **options)  # type: ignore[arg-type]
+    answer = gateway.http.post("/api/timeline/", **options)
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (status, code), problem
     assert "\n" not in problem["detail"]
@@ -110,13 +112,13 @@ def test_a_job_can_be_cancelled(gateway: Gateway, hold_timelines: HoldTimelines)
 def test_who_hangs_up_while_waiting_has_cancelled(
     gateway: Gateway, hold_timelines: HoldTimelines
 ) -> None:
-    wait_until(lambda: gateway.in_flight() == 0, "nothing of an earlier test is on its way")
     before = gateway.counts("timeline")
 
     async def hang_up() -> None:
         async with httpx.AsyncClient(base_url=gateway.url, timeout=120) as http:
-            form = {"files": {"audio": STORY.read_bytes()}, "data": {"wait": "60"}}
-            post = asyncio.create_task(http.post("/api/timeline/", **form))
+            files = {"audio": STORY.read_bytes()}
+            request = http.post("/api/timeline/", files=files, data={"wait": "60"})
+            post = asyncio.create_task(request)
             await asyncio.to_thread(wait_until, lambda: gateway.in_flight() == 1, "it was sent")
             post.cancel()
             await asyncio.gather(post, return_exceptions=True)

@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks.launch import below, wait_until
 from benchmarks.service import part_name
-from emotion2vec_client import Client, InvalidAudioError
+from emotion2vec_client import Client, InvalidAudioError, Prediction
 from export import contract
 from export.checkpoint import load_folder
 from export.reference import Reference
@@ -33,7 +33,7 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
     return file.getvalue()
 
 
-def vector(prediction) -> np.ndarray:
+def vector(prediction: Prediction) -> np.ndarray:
     return np.array(list(prediction.scores.values()))
 
 
@@ -72,6 +72,7 @@ def test_scores_equal_funasrs(client: Client, tiny_checkpoint: Path) -> None:
         truth = reference.run(clip)
         answer = client.predict(wav(clip), granularity="frame", embedding=True)
         assert list(answer.scores) == list(contract.LABELS)
+        assert answer.embedding is not None and answer.frames.embedding is not None
         np.testing.assert_allclose(vector(answer), truth.scores, atol=1e-5)
         np.testing.assert_allclose(answer.embedding, truth.embedding, rtol=1e-3, atol=1e-4)
         assert answer.frames.scores.shape == truth.frame_scores.shape
@@ -203,6 +204,7 @@ def test_good_clips_get_their_answers_among_bad_ones(client: Client) -> None:
     with ThreadPoolExecutor(len(mixed)) as pool:
         answers = list(pool.map(attempt, mixed))
     for answer, truth in zip(answers[::2], expected, strict=True):
+        assert answer is not None
         np.testing.assert_allclose(answer, truth, atol=1e-6)
     assert all(answer is None for answer in answers[1::2])
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,7 @@ def test_scores_are_those_of_predict_on_the_slice(
         start, end = round(segment.start * SAMPLE_RATE), round(segment.end * SAMPLE_RATE)
         alone = client.predict((samples[start:end], SAMPLE_RATE), embedding=True)
         assert dict(segment.scores) == pytest.approx(dict(alone.scores), abs=1e-5)
+        assert segment.embedding is not None and alone.embedding is not None
         np.testing.assert_allclose(segment.embedding, alone.embedding, rtol=1e-3, atol=1e-4)
 
 
@@ -123,12 +125,13 @@ def test_a_tenth_of_a_second_is_one_window(client: Client) -> None:
 
 def test_what_cannot_be_used_is_refused_with_a_reason(client: Client, tmp_path: Path) -> None:
     flac = (SAMPLES / "angry.flac").read_bytes()
-    for data, reason in [
+    refused: list[tuple[Any, str]] = [
         (b"", "empty"),
         (b"no audio " * 100, "not_audio"),
         (flac[: len(flac) // 2], "damaged"),
         ((np.zeros(300, np.float32), SAMPLE_RATE), "too_short"),
-    ]:
+    ]
+    for data, reason in refused:
         with pytest.raises(InvalidAudioError) as caught:
             client.timeline(data)
         assert caught.value.reason == reason
@@ -157,7 +160,7 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-BUSY = {"segmentation": "fixed", "window": 30.0, "hop": 3.0}
+BUSY: dict[str, Any] = {"segmentation": "fixed", "window": 30.0, "hop": 3.0}
 WINDOWS = 3_600 / 3
 
 
@@ -244,7 +247,7 @@ def test_cancelling_a_task_frees_the_server(
         running = asyncio.Event()
         async with AsyncClient(url if protocol == "grpc" else http_url) as client:
             task = asyncio.create_task(
-                client.timeline(hour, progress=lambda share: share and running.set(), **BUSY)
+                client.timeline(hour, progress=lambda part: running.set() if part else None, **BUSY)
             )
             await asyncio.wait_for(running.wait(), 60)
             task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -171,8 +172,8 @@ def test_mistakes_are_explained_where_one_looks(
     with browsing.visit(gateway, language) as visit:
         alert = visit.panel.get_by_role("alert")
         for refuse in (
-            lambda: visit.page.set_input_files("#e2v-audio input[type=file]", words),
-            lambda: visit.put(words, "text/plain"),
+            partial(visit.page.set_input_files, "#e2v-audio input[type=file]", words),
+            partial(visit.put, words, "text/plain"),
         ):
             visit.button.click()
             expect(alert).to_contain_text(nothing)
