@@ -50,6 +50,7 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for model in model_repository/*/1/model.py; do $(BIN)/mypy $$model || exit; done
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

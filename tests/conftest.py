@@ -18,7 +18,8 @@ from filelock import FileLock
 from benchmarks.launch import ROOT, SAMPLES, free_ports
 from emotion2vec_client import Client
 from emotion2vec_client.cli.files import SUFFIXES
-from server.triton import Settings, Triton
+from server.settings import Settings
+from server.triton import Triton
 
 READY_SECONDS = 120
 

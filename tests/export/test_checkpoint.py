@@ -139,7 +139,7 @@ def test_a_missing_file_is_named(write_checkpoint: WriteCheckpoint, name: str) -
 
 def test_pickled_code_is_not_run(write_checkpoint: WriteCheckpoint, tmp_path: Path) -> None:
     class Evil:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[object, ...]:
             return (Path.touch, (tmp_path / "owned",))
 
     folder = write_checkpoint()

@@ -86,8 +86,8 @@ def mutated_bytes(draw: random.Random, data: bytes) -> bytes:
 def grpc_body(draw: random.Random, name: str, tensors: Tensors) -> bytes:
     """A request for gRPC, as it goes over the wire."""
     request = ModelInferRequest(model_name=name)
-    for key, (kind, tensor) in tensors.items():
-        request.inputs.add(name=key, datatype=kind, shape=tensor.shape)
+    for key, (datatype, tensor) in tensors.items():
+        request.inputs.add(name=key, datatype=datatype, shape=tensor.shape)
         request.raw_input_contents.append(raw(tensor))
     for _ in range(draw.randint(0, 3)):
         entry = draw.choice(request.inputs)

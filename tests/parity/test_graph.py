@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from audio import layout
 from export import contract, graph, verify
+from export.batch import pack
 from export.checkpoint import Checkpoint, load_folder
 from export.graph import PackedEncoder
 from export.published import TOKENS
@@ -75,8 +76,8 @@ def test_labels_follow_the_order_of_tokens_txt(write_checkpoint: WriteCheckpoint
     plain = load_folder(write_checkpoint())
     other = load_folder(write_checkpoint(tokens="\n".join(shuffled)))
     clip = speech_like(8_000)
-    batch = verify.pack([clip]).inputs()
-    scores = [torch_runner(each)(batch, ()).get("scores")[0] for each in (plain, other)]
+    batch = pack([clip]).inputs()
+    scores = [torch_runner(each)(batch, ())["scores"][0] for each in (plain, other)]
     english = [token.split("/")[-1].replace("<unk>", "unknown") for token in shuffled]
     for row, name in enumerate(english):
         assert scores[1][contract.LABELS.index(name)] == pytest.approx(scores[0][row], abs=1e-6)
@@ -86,7 +87,7 @@ def test_labels_follow_the_order_of_tokens_txt(write_checkpoint: WriteCheckpoint
 
 def test_utterance_logits_are_the_mean_of_the_frames(checkpoint: Checkpoint) -> None:
     clip = speech_like(20_000)
-    run = torch_runner(checkpoint)(verify.pack([clip]).inputs(), ())
+    run = torch_runner(checkpoint)(pack([clip]).inputs(), ())
     logits = np.log(run["frame_scores"])
     # Softmax loses each frame's own constant: compare differences between labels.
     mean = (logits - logits[:, :1]).mean(axis=0)
@@ -99,7 +100,7 @@ def test_utterance_logits_are_the_mean_of_the_frames(checkpoint: Checkpoint) -> 
 
 def test_no_index_leaves_the_tensors_whatever_a_client_claims(checkpoint: Checkpoint) -> None:
     run = torch_runner(checkpoint)
-    batch = verify.pack([speech_like(5_000), speech_like(2_000)]).inputs()
+    batch = pack([speech_like(5_000), speech_like(2_000)]).inputs()
     for claimed in ([[10**9], [-5]], [[0], [0]], [[2**31 - 1], [2**31 - 1]]):
         run({**batch, "num_samples": np.array(claimed, np.int32)}, ())
     run({**batch, "frames": np.full_like(batch["frames"], 10**6)}, ())
@@ -113,8 +114,10 @@ def attribute(owner: object, name: str, value: object) -> Iterator[None]:
         yield
 
 
-def no_mask_after_positional_convolutions() -> object:
-    def forward(self: graph.PositionalConvolutions, x: torch.Tensor, is_frame: torch.Tensor):
+def no_mask_after_positional_convolutions() -> AbstractContextManager[None]:
+    def forward(
+        self: graph.PositionalConvolutions, x: torch.Tensor, is_frame: torch.Tensor
+    ) -> torch.Tensor:
         x = x * is_frame
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x.t().unsqueeze(0)).squeeze(0).t()))
@@ -123,7 +126,7 @@ def no_mask_after_positional_convolutions() -> object:
     return attribute(graph.PositionalConvolutions, "forward", forward)
 
 
-def alibi_reaches_the_extra_tokens() -> object:
+def alibi_reaches_the_extra_tokens() -> AbstractContextManager[None]:
     def biased(column: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         distance = (column.unsqueeze(1) - column).abs()
         empty = column >= (frames.unsqueeze(1) + layout.EXTRA_SLOTS)
@@ -133,19 +136,19 @@ def alibi_reaches_the_extra_tokens() -> object:
     return attribute(graph.PackedEncoder, "attention_bias", staticmethod(biased))
 
 
-def keys_are_not_masked() -> object:
+def keys_are_not_masked() -> AbstractContextManager[None]:
     return attribute(graph, "MASKED", 0.0)
 
 
-def one_slot_too_few() -> object:
+def one_slot_too_few() -> AbstractContextManager[None]:
     return attribute(graph, "EXTRA_SLOTS", layout.EXTRA_SLOTS - 1)
 
 
-def frames_counted_with_a_wider_window() -> object:
+def frames_counted_with_a_wider_window() -> AbstractContextManager[None]:
     return attribute(graph, "WINDOW", layout.WINDOW + 1)
 
 
-def labels_rotated() -> object:
+def labels_rotated() -> AbstractContextManager[None]:
     return attribute(Checkpoint, "label_order", lambda self: [1, 2, 3, 4, 5, 6, 7, 8, 0])
 
 
@@ -160,7 +163,7 @@ def labels_rotated() -> object:
     ],
 )
 def test_the_comparison_sees_each_thing_that_can_break(
-    checkpoint: Checkpoint, broken: Callable[[], object]
+    checkpoint: Checkpoint, broken: Callable[[], AbstractContextManager[None]]
 ) -> None:
     with broken():
         rows = compare(checkpoint)

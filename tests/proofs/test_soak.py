@@ -21,8 +21,8 @@ def test_nothing_is_wrong_and_nothing_grows(
 ) -> None:
     assert soak.blind_spots() is None
     rounds = max(LEAST_ROUNDS, round(MINUTES * 60 / ROUND_SECONDS))
-    own = {"outputs": tmp_path / "outputs", "keep_results": soak.KEEP_RESULTS, "timeout": 120}
-    with Service(repository, **own) as service:
+    outputs, keep = tmp_path / "outputs", soak.KEEP_RESULTS
+    with Service(repository, outputs=outputs, keep_results=keep, timeout=120) as service:
         service.wait_until_ready()
         traffic, samples = soak.soak(service, rounds, ROUND_SECONDS, seed=1)
         restarts = [

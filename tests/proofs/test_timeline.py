@@ -58,13 +58,14 @@ def test_an_hour_in_bounded_memory_beside_short_requests(
     repository: Path, show: Callable[[str], None]
 ) -> None:
     own = Service(repository)
-    with Target(own.hosts, own) as target, Client(own.grpc_url, timeout=None) as client:
+    with Target(own.hosts, own) as target, Client(own.grpc_url) as client:
         # The encoder keeps something for each length that it meets.
         client.timeline(mp3(conversation(client, WARM_SECONDS).samples))
         truth = conversation(client, MINUTES * 60)
         file = mp3(truth.samples)
         alone = [] if QUIET else [ask(client) for _ in range(ALONE)]
-        memory, meanwhile, shares = [sum(target.memory().values())], [], []
+        memory, meanwhile = [sum(target.memory().values())], []
+        shares: list[float] = []
         done = threading.Event()
 
         def look() -> None:

@@ -17,6 +17,7 @@ from emotion2vec_client import (
     InvalidAudioError,
     Prediction,
     Segment,
+    Segmentation,
     ServerUnavailableError,
     Timeline,
 )
@@ -51,7 +52,9 @@ def prediction(weights: str = "pretrained", frames: int = 0) -> Prediction:
     )
 
 
-def timeline(segments: int, weights: str = "pretrained", segmentation: str = "vad") -> Timeline:
+def timeline(
+    segments: int, weights: str = "pretrained", segmentation: Segmentation = "vad"
+) -> Timeline:
     """As of a server: pieces of a second, each with an embedding [3]."""
     pieces = (
         Segment(float(index), index + 1.0, SCORES, 0.5, np.full(3, 0.1 * index, np.float32))
@@ -95,7 +98,7 @@ class FakeClient:
                 frames = 4 if granularity == "frame" else 0
                 yield Outcome(item, prediction(self.weights, frames), None)
 
-    def timeline(self, path: Path, *, segmentation: str, **options: Any) -> Timeline:
+    def timeline(self, path: Path, *, segmentation: Segmentation, **options: Any) -> Timeline:
         self._check(path)
         return timeline(0 if path.name.startswith("silent") else 2, self.weights, segmentation)
 

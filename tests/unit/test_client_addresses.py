@@ -83,7 +83,7 @@ ANYTHING = {
 }
 
 
-@pytest.fixture(params=ANYTHING.values(), ids=ANYTHING)
+@pytest.fixture(params=ANYTHING.values(), ids=list(ANYTHING))
 def anything(request: pytest.FixtureRequest) -> Iterator[str]:
     """A web server that answers every GET with 200."""
     body, post_status = request.param

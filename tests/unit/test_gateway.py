@@ -114,7 +114,7 @@ def test_an_upload_that_states_its_length_is_refused_unread(tmp_path: Path) -> N
 def test_a_client_that_hangs_up_during_its_upload_is_gone(tmp_path: Path) -> None:
     app = make(tmp_path)
     head = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
-    coming = [
+    coming: list[dict[str, object]] = [
         {"type": "http.request", "body": head, "more_body": True},
         {"type": "http.disconnect"},
     ]
@@ -129,7 +129,7 @@ def test_a_client_that_hangs_up_during_its_upload_is_gone(tmp_path: Path) -> Non
         "type": "http", "method": "POST", "path": "/api/predict/", "query_string": b"",
         "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
     }  # fmt: skip
-    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(app(scope, receive, send))
     counted = 'emotion2vec_requests_total{outcome="gone",source="api"} 1.0'
     assert counted in ask(app, "GET", "/metrics").text
 

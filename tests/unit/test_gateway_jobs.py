@@ -120,7 +120,7 @@ def test_what_is_held_goes_when_its_time_is_over(
         service.timelines.prune()
         assert service.result(job)
         now = time.monotonic()
-        monkeypatch.setattr(module.time, "monotonic", lambda: now + 3601)
+        monkeypatch.setattr(time, "monotonic", lambda: now + 3601)
         service.timelines.prune()
         with pytest.raises(Problem, match="there is no timeline"):
             service.timelines.find(job.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -49,12 +50,13 @@ def test_an_idle_page_leaves_the_processor_alone(
         await sleep(0)
 
     async def idle() -> None:
-        for page in pages(app):
-            page.get_blocks().run_startup_events()
+        blocks: list[Any] = [page.get_blocks() for page in pages(app)]
+        for each in blocks:
+            each.run_startup_events()
         while len(seconds) < 100:
             await sleep(0)
-        for page in pages(app):
-            page.get_blocks()._queue.close()
+        for each in blocks:
+            each._queue.close()
 
     monkeypatch.setattr(asyncio, "sleep", noted)
     asyncio.run(idle())

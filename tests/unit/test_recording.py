@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ def test_each_segment_is_answered_for_its_own_samples(pool: ThreadPoolExecutor) 
     assert len(recording.segments) == 31
     for number, segment in enumerate(recording.segments):
         heard = samples[number * SECOND : (number + 1) * SECOND]
-        np.testing.assert_array_equal(segment.answer.embedding, heard[:4])
+        np.testing.assert_equal(segment.answer.embedding, heard[:4])
         assert segment.answer.scores[0] == heard.mean()
     assert recording.duration == 30.5
     hop = round(PEAK_HOP * SECOND)
@@ -100,7 +101,7 @@ def test_progress_is_what_is_answered(pool: ThreadPoolExecutor) -> None:
             assert release.wait(30)
         return mean(samples, embedding)
 
-    samples = np.repeat(np.float32([1, 2, 3, 4]), SECOND)
+    samples = np.repeat(np.array([1, 2, 3, 4], np.float32), SECOND)
     recording = Recording(WINDOWS, False, lambda: False)
     assert recording.progress == 0
     with ThreadPoolExecutor(1) as worker:
@@ -154,7 +155,8 @@ def test_a_cancelled_recording_stops_while_it_waits(how: str, pool: ThreadPoolEx
         (recording.cancelled if how == "from outside" else gone).set()
         with pytest.raises(Cancelled):
             work.result(30)
-        assert source.gi_frame is None  # Closed, and with it the decoder.
+        # Closed, and with it the decoder.
+        assert inspect.getgeneratorstate(source) == inspect.GEN_CLOSED
         release.set()
 
 

@@ -19,7 +19,7 @@ from gateway.settings import Settings
 
 
 def about(**changes: object) -> ModelInfo:
-    usual = {
+    usual: dict[str, object] = {
         "checkpoint": "iic/emotion2vec_plus_large",
         "revision": None,
         "weights": "pretrained",

@@ -38,7 +38,7 @@ def test_a_click_is_no_speech_and_a_stop_within_a_word_is() -> None:
 
 def test_a_label_comes_as_soon_as_it_is_decided() -> None:
     """Or an hour of music, or of speech, would be held."""
-    source = itertools.chain(chunks((3, 0.1), (20, 0.9)), iter(lambda: 1 / 0, None))
+    source = itertools.chain(chunks((3, 0.1), (20, 0.9)), iter(pytest.fail, None))
     assert [is_speech for _, is_speech in itertools.islice(label(source), 23)] == (
         [False] * 3 + [True] * 20
     )
@@ -113,7 +113,7 @@ def test_what_is_cut_is_never_too_long_nor_lost() -> None:
 
 
 def test_a_piece_comes_before_the_hour_of_music_that_follows_it() -> None:
-    source = itertools.chain(chunks((60, SPEECH), (40, SILENCE)), iter(lambda: 1 / 0, None))
+    source = itertools.chain(chunks((60, SPEECH), (40, SILENCE)), iter(pytest.fail, None))
     [piece] = itertools.islice(cut_at_pauses(label(source), 1.0, 10.0), 1)
     assert piece.end == 62 * CHUNK
 

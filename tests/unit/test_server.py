@@ -10,7 +10,8 @@ import pytest
 
 from server import wheel
 from server.errors import ServerError
-from server.triton import Settings, Triton
+from server.settings import Settings
+from server.triton import Triton
 from tests.conftest import settings_for
 
 
@@ -47,7 +48,7 @@ def test_a_taken_port_names_the_option(empty_repository: Callable[[], Path], opt
 
 
 def test_a_machine_without_the_wheel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ServerError, match="nvidia-pytriton wheel is not installed"):
         wheel.find()
 
@@ -56,14 +57,13 @@ def test_a_python_without_a_stub_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     class Version:
         major, minor = 3, 99
 
-    monkeypatch.setattr(wheel.sys, "version_info", Version)
+    monkeypatch.setattr("sys.version_info", Version)
     with pytest.raises(ServerError, match=r"no stub for Python 3\.99.*3\.11"):
         wheel.find()
 
 
 def test_a_missing_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        wheel.sysconfig, "get_config_var", {"INSTSONAME": "libpython3.x-none.so.1.0"}.get
-    )
+    names = {"INSTSONAME": "libpython3.x-none.so.1.0"}
+    monkeypatch.setattr("sysconfig.get_config_var", names.get)
     with pytest.raises(ServerError, match=r"libpython3\.x-none\.so\.1\.0.*--enable-shared"):
         wheel.find()

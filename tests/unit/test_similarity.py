@@ -30,6 +30,7 @@ def test_centring_takes_off_what_all_have_in_common() -> None:
     alone = compare(rows, reference)
     moved = compare(rows + offset, reference + offset)
     assert moved.raw.min() > 0.99
+    assert moved.centred is not None and alone.centred is not None
     np.testing.assert_allclose(moved.centred, alone.centred, atol=1e-9)
     assert moved.typical.raw > 0.99
     assert abs(moved.typical.centred) < 0.1
@@ -40,14 +41,14 @@ def test_files_centre_themselves_only_from_three_on() -> None:
     rows, _ = blobs(3, 1)
     assert compare(rows[:2]).centred is None
     result = compare(rows)
-    assert result.own_mean
+    assert result.own_mean and result.centred is not None
     np.testing.assert_allclose(result.centred, cosine(rows, rows.mean(axis=0)), atol=1e-6)
 
 
 def test_a_file_that_is_the_mean_has_no_centred_cosine() -> None:
     rounding = 1e-8 * np.random.default_rng(0).normal(size=(3, DIM))
     result = compare(1 + rounding)
-    assert np.isnan(result.centred).all()
+    assert result.centred is not None and np.isnan(result.centred).all()
     np.testing.assert_allclose(result.raw, 1.0)
 
 

@@ -6,6 +6,7 @@ import builtins
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,7 +133,7 @@ def test_every_format_is_written(found: Timeline, tmp_path: Path) -> None:
 def test_a_missing_pandas_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def missing(name: str, *rest: object, **options: object) -> object:
+    def missing(name: str, *rest: Any, **options: Any) -> object:
         if name == "pandas":
             raise ModuleNotFoundError(name="pandas")
         return real(name, *rest, **options)

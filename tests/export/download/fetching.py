@@ -103,7 +103,7 @@ def _call(answer_seconds: int | None = None, published: Path | None = None, **as
         try:
             found = download.fetch(**USUAL | asked)
         except ExportError as error:
-            answer = {"kind": type(error).__name__, "error": str(error)}
+            answer: dict[str, Any] = {"kind": type(error).__name__, "error": str(error)}
         else:
             checked = found.files is not None
             answer = {"folder": str(found.folder), "name": found.name, "checked": checked}

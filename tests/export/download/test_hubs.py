@@ -93,7 +93,7 @@ def test_a_hub_that_never_answers_has_a_time_limit(hub: LoopbackHub, home: Home)
 def test_what_is_no_hub_does_not_count_as_one(tmp_path: Path) -> None:
     """As a hotel's login page, which answers 200 to everything."""
     with LoopbackHub({}) as portal:
-        portal.answer = lambda path: (200, b"<html>Please log in</html>", {})  # type: ignore[method-assign]
+        portal.answer = lambda address: (200, b"<html>Please log in</html>", {})  # type: ignore[method-assign]
         answer = Home(tmp_path, dict(portal.environment)).fetch()
     assert answer.answer["kind"] == "HubUnreachableError"
 
