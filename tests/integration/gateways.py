@@ -112,7 +112,7 @@ class Gateway(Program):
         return answers[-1]
 
     def counts(self, kind: str) -> Counter[str]:
-        """Requests by their outcome, once none is in flight; ``kind`` is a source, such as ``api``."""
+        """Requests by outcome, once none is in flight; ``kind`` is a source, such as ``api``."""
         wait_until(lambda: self.in_flight() == 0, "earlier requests are over")
         pattern = rf'requests_total{{outcome="(\w+)",source="{kind}"}} ([\d.e+]+)'
         return Counter({code: int(float(n)) for code, n in re.findall(pattern, self.metrics())})
