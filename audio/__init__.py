@@ -1,1 +1,1 @@
-"""Audio files to what the encoder reads: decoded, limited, cut, laid out. Used by both models."""
+"""Turns audio files into the encoder's input. The models and the export share this package."""

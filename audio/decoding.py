@@ -1,6 +1,6 @@
-"""Audio file bytes to a waveform of 16 kHz: the only place where audio is decoded.
+"""Decodes audio files to 16 kHz; no other module decodes audio.
 
-`sandbox.py` runs it in a process of its own.
+`sandbox.py` runs this module in a separate process.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CODECS = {
 }
 
 OPTIONS = {
-    # No playlist is among them: nothing that opens a file or an address named in the input.
+    # No playlist formats: the input must not name files or addresses to open.
     "format_whitelist": "wav,aiff,caf,flac,ogg,mp3,aac,amr,mov,matroska",
-    # No decoder of pictures is opened either, which FFmpeg would do to find their size.
+    # No picture decoders either: FFmpeg would open one to find the size of a picture.
     "codec_whitelist": ",".join(sorted(CODECS)),
     "max_streams": "16",
-    # FFmpeg reads this far to find out what a file leaves unsaid, and WAV in pieces of this size;
-    # its defaults are many megabytes and 4 kB, which takes five times as long.
+    # FFmpeg reads at most `probesize` to find out what the header omits, and reads WAV in pieces of
+    # `max_size`. Its defaults, many megabytes and 4 kB, take five times as long.
     "probesize": "65536",
     "max_size": "65536",
 }
@@ -42,7 +42,7 @@ MAGIC = re.compile(
     rb"|#!AMR|....(ftyp|moov|mdat|wide)|\x1a\x45\xdf\xa3",
     re.DOTALL,
 )
-"""How a file starts that is audio of a kind that is read, even if what follows cannot be."""
+"""How files of the supported formats start, even if the rest cannot be read."""
 
 SAMPLE_FORMATS = {
     "u8": (np.uint8, 2.0**7),
@@ -52,25 +52,25 @@ SAMPLE_FORMATS = {
     "flt": (np.float32, 1.0),
     "dbl": (np.float64, 1.0),
 }
-"""FFmpeg's names, and what stands for 1.0 in each."""
+"""FFmpeg's sample formats, each with its type and the value that means 1.0."""
 
 BLOCK_SAMPLES = 2**16
 
 STATES_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2"}
-"""Formats whose header states a length that is either true or that of a damaged file."""
+"""Formats whose header states a length that is correct unless the file is damaged."""
 
 TRUNCATED_SECONDS = 0.1
-"""How much less than its header says a complete file may hold: encoders' padding."""
+"""A complete file may be this much shorter than its header says, because encoders pad it."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A clip, or a block of a recording, as the encoder hears it before normalisation.
+    """A clip, or a block of a recording, before it is normalised for the encoder.
 
     Attributes:
-        samples: float32 [n] at 16 kHz, in -1..1 for audio that is not clipped.
+        samples: float32 [n] at 16 kHz, in -1..1 unless the audio clips.
         source_rate: Samples per second in the file.
-        position: How much of the file has been read for it, 0 to 1.
+        position: Share of the file that has been read so far, 0 to 1.
     """
 
     samples: np.ndarray
@@ -83,7 +83,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
 
     Args:
         data: The whole file.
-        limits: What is accepted.
+        limits: The limits of a request.
 
     Raises:
         AudioError: The audio cannot be used; its `reason` is one of `REASONS`.
@@ -92,7 +92,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
 
 
 def join(blocks: Iterable[Decoded]) -> Decoded:
-    """Makes one clip of the blocks that `stream` gives."""
+    """Joins the blocks that `stream` yields into one clip."""
     blocks = list(blocks)
     return Decoded(np.concatenate([block.samples for block in blocks]), blocks[-1].source_rate)
 
@@ -100,19 +100,19 @@ def join(blocks: Iterable[Decoded]) -> Decoded:
 def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
     """Decodes an audio file to 16 kHz mono, block by block.
 
-    Each frame is checked, mixed down and resampled as it is decoded: whatever a file claims or
-    unfolds to, no more is held than a few frames.
+    Checks, mixes down and resamples each frame as it is decoded. So it keeps only a few frames in
+    memory, whatever length the file claims or decompresses to.
 
     Args:
         data: The whole file.
-        limits: What is accepted.
+        limits: The limits of a request.
 
     Yields:
         At least one block.
 
     Raises:
-        AudioError: The audio cannot be used; its `reason` is one of `REASONS`. It may come after
-            many good blocks.
+        AudioError: The audio cannot be used; its `reason` is one of `REASONS`. This may happen
+            after many good blocks.
     """
     limits.check_bytes(len(data))
     clip = _Clip(limits)
@@ -129,11 +129,11 @@ def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
     yield Decoded(samples, clip.rate)
 
 
-NOTHING = np.zeros(0, np.float32)
+NO_SAMPLES = np.zeros(0, np.float32)
 
 
 class _Clip:
-    """What is decoded: checked, mixed down and resampled as it comes."""
+    """Checks, mixes down and resamples decoded frames as they arrive."""
 
     def __init__(self, limits: Limits) -> None:
         self.rate = 0
@@ -144,8 +144,8 @@ class _Clip:
         self._waiting_samples = 0
 
     def add(self, frame: av.AudioFrame) -> np.ndarray:
-        """Takes a frame; returns the samples that are ready, float32 [n] at 16 kHz."""
-        ready = NOTHING
+        """Adds a frame and returns the samples that are ready, float32 [n] at 16 kHz."""
+        ready = NO_SAMPLES
         rate, channels = frame.sample_rate, frame.layout.nb_channels
         if not self.rate:
             self.rate = rate
@@ -163,7 +163,7 @@ class _Clip:
             self._channels = channels
         self._count += frame.samples
         self._limits.check_longest(self._count / rate)
-        # The frames of some codecs hold few samples, and what follows has its price per call.
+        # Some codecs have short frames, and each call below has a fixed cost: fill a block first.
         self._waiting.append(_scaled(frame))
         self._waiting_samples += frame.samples * channels
         if self._waiting_samples >= BLOCK_SAMPLES:
@@ -177,15 +177,15 @@ class _Clip:
                 "damaged", "the file has a header but no samples: send the complete file"
             )
         ready = self._mix_waiting()
-        return np.concatenate([ready, self._resampled(NOTHING, last=True)])
+        return np.concatenate([ready, self._resampled(NO_SAMPLES, last=True)])
 
     def _mix_waiting(self) -> np.ndarray:
         if not self._waiting:
-            return NOTHING
+            return NO_SAMPLES
         block = np.concatenate(self._waiting)
         self._waiting.clear()
         self._waiting_samples = 0
-        # Absurd samples overflow on the way; what comes of them is refused.
+        # Absurd samples overflow here; `_resampled` refuses the result.
         with np.errstate(over="ignore", invalid="ignore"):
             return self._resampled(block.mean(axis=1, dtype=np.float32))
 
@@ -205,7 +205,7 @@ def _scaled(frame: av.AudioFrame) -> np.ndarray:
     kind = frame.format.name.removesuffix("p")
     dtype, full_scale = SAMPLE_FORMATS[kind]
     if frame.format.is_planar:
-        # PyAV's own to_ndarray() looks for a plane behind the eighth, and crashes.
+        # PyAV's own to_ndarray() reads beyond the eighth plane and crashes.
         planes = frame.planes[:channels]
         samples = np.stack([np.frombuffer(p, dtype, frame.samples) for p in planes], axis=1)
     else:
@@ -215,19 +215,19 @@ def _scaled(frame: av.AudioFrame) -> np.ndarray:
         return samples
     if kind == "u8":
         samples = samples.astype(np.int16) - 128
-    # Absurd doubles overflow; what comes of it is refused in the end.
+    # Absurd doubles overflow here; `_resampled` refuses the result.
     with np.errstate(over="ignore"):
         return (samples / full_scale).astype(np.float32)
 
 
 def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:
-    """The frames, each with where in the file it was."""
+    """Yields the frames, each with its position in the file in bytes."""
     try:
         with av.open(
             io.BytesIO(data),
             container_options=OPTIONS,
             io_open=_open_nothing,
-            # Titles in another character set than UTF-8 are no reason to fail.
+            # A title that is not in UTF-8 must not make the decoding fail.
             metadata_errors="replace",
         ) as container:
             yield from _container_frames(container, data, limits)
@@ -243,8 +243,8 @@ def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:
 
 
 def _open_nothing(url: str, flags: int, options: dict[str, str]) -> NoReturn:
-    """FFmpeg asks here for every file or address that the input refers to."""
-    raise PermissionError("a file that refers to another")
+    """Refuses each file or address that the input refers to; FFmpeg calls this to open it."""
+    raise PermissionError("the input refers to another file")
 
 
 def _container_frames(
@@ -270,22 +270,22 @@ def _container_frames(
         stated = _mp3_seconds(data, stream.rate)
     elif name in STATES_LENGTH and stream.duration:
         stated = float(stream.duration * stream.time_base)
-    # Nobody shall wait until two hours are decoded to hear that the third is too much.
+    # Refuse a recording of three hours now, not after decoding two of them.
     limits.check_longest(stated)
     seconds = 0.0
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
         except av.InvalidDataError:
-            # Programs append lyrics and tags of their own to MP3, which are no frames.
+            # Some programs append their own lyrics and tags to MP3, and those are not frames.
             if name != "mp3":
                 raise
             continue
         for frame in frames:
             yield frame, packet.pos or 0
             seconds += frame.samples / frame.sample_rate
-    # FFmpeg notices itself where other formats end too early. WAV is left out: recorders that
-    # stream cannot know the length when they write the header.
+    # FFmpeg itself notices if other formats end too early. WAV is not checked: recorders that
+    # stream do not know the length when they write the header.
     if name in ("mp3", "aiff") and 0 < seconds < stated - TRUNCATED_SECONDS:
         raise AudioError(
             "damaged",
@@ -295,19 +295,19 @@ def _container_frames(
 
 
 def _mp3_seconds(data: bytes, rate: int) -> float:
-    """Reads how long an MP3 is at least from the index that LAME and FFmpeg write; 0 without one.
+    """Reads the minimum length of an MP3 from the index of LAME or FFmpeg; 0 if it has none.
 
-    FFmpeg's own value is of no use: without an index, or with a tag behind the last frame, it is a
-    guess from the first frame's bit rate.
+    FFmpeg's own value is useless: without an index, or with a tag after the last frame, FFmpeg
+    guesses it from the bit rate of the first frame.
     """
     start = 0
     if data[:3] == b"ID3" and len(data) >= 10:
         high, upper, lower, low = (byte & 0x7F for byte in data[6:10])
         start = 10 + (high << 21 | upper << 14 | lower << 7 | low)
-    # Four bytes of flags, the first of which says that the number of frames follows.
+    # Four bytes of flags; the lowest bit says that the number of frames follows.
     index = re.search(rb"(?:Xing|Info)...([^\0])(....)", data[start : start + 64], re.DOTALL)
     if not index or not index[1][0] & 1:
         return 0.0
-    # Less the encoder's delay and padding, which decoding removes.
+    # Minus the encoder's delay and padding, which decoding removes.
     frames = int.from_bytes(index[2], "big") - 3
     return frames * (1152 if rate >= 32_000 else 576) / rate

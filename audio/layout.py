@@ -1,4 +1,4 @@
-"""A clip as the encoder reads it: normalised, in whole slots, behind empty ones."""
+"""Lays out clips for the encoder: normalised, in whole slots, with empty slots in front."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WINDOW = 400
 """Samples that one frame sees (25 ms)."""
 
 EXTRA_SLOTS = 10
-"""Empty slots in front of each clip, where its learned extra tokens stand inside the encoder."""
+"""Empty slots in front of each clip; the encoder puts its learned extra tokens there."""
 
 NORMALIZE_EPS = 1e-5
 """Added to the variance when a clip is normalised (``torch.nn.functional.layer_norm``)."""
@@ -26,26 +26,26 @@ def frame_count(samples: int) -> int:
 
 
 def slot_count(samples: int) -> int:
-    """Slots that such a clip takes, the empty ones included."""
+    """Slots of such a clip, including the empty ones."""
     return EXTRA_SLOTS + -(-samples // SLOT)
 
 
 def lay_out(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Normalises a clip and lays it out in whole 320-sample slots.
 
-    Ten empty slots stand in front, where the encoder puts the clip's extra tokens; zeros fill up
-    the last slot. Clips laid out like this batch by plain concatenation.
+    Ten empty slots come first: the encoder puts the clip's extra tokens there. Zeros fill up the
+    last slot. To batch clips in this layout, concatenate them.
 
     Args:
         samples: float32 [n] at 16 kHz.
 
     Returns:
-        The waveform, float32 [(10 + ceil(n / 320)) * 320], and the numbers of the clip's frames,
+        The waveform, float32 [(10 + ceil(n / 320)) * 320], and the indices of the clip's frames,
         int32 [(n - 400) // 320 + 1].
     """
     exact = samples.astype(np.float64)
     centred = exact - exact.mean()
-    # As torch.nn.functional.layer_norm over the whole clip, which is what FunASR calls.
+    # FunASR calls torch.nn.functional.layer_norm over the whole clip; this equals it.
     normalised = centred / np.sqrt(np.square(centred).mean() + NORMALIZE_EPS)
     waveform = np.zeros(slot_count(len(samples)) * SLOT, np.float32)
     start = EXTRA_SLOTS * SLOT

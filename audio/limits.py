@@ -1,4 +1,4 @@
-"""What one request may carry, and the error that says why a file is refused: the only place."""
+"""The limits of a request, and the error that says why a file is refused."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, Literal, get_args
 Reason = Literal[
     "empty",  # 0 bytes
     "too_large",
-    "not_audio",  # nothing that can be read, or no audio track
-    "damaged",  # truncated, no samples, samples that are not numbers, absurd to decode
+    "not_audio",  # unreadable, or without an audio track
+    "damaged",  # truncated, without samples, with NaN or infinite samples, or too costly to decode
     "too_short",
     "too_long",
-    "unsupported",  # a sample rate, channel count or codec that is not accepted
-    "bad_request",  # the request's tensor, not the file in it
+    "unsupported",  # a sample rate, channel count or codec that is not supported
+    "bad_request",  # the request's tensor or parameters, not the file in it
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
-"""Why audio is refused, for programs: clients branch on these words, so they stay as they are."""
+"""Why audio is refused. Clients branch on these words, so they must not change."""
 
 CODEC_PADDING_SECONDS = 0.1
 """Encoders pad a clip to whole codec frames: an M4A of 30 s decodes to a little more than 30 s."""
 
 TIMELINE_FROM_SECONDS = 60
-"""A limit above this is the timeline's own."""
+"""A limit above this is the limit of timelines."""
 
 
 class AudioError(ValueError):
@@ -40,17 +40,17 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may carry; config.pbtxt holds the values.
+    """The limits of a request; config.pbtxt has the values.
 
     Attributes:
-        max_bytes: Size of the file.
+        max_bytes: Largest file.
         min_seconds: Shortest clip; one frame of the encoder is 25 ms.
         max_seconds: Longest clip.
         min_rate: Lowest sample rate, in Hz.
         max_rate: Highest sample rate, in Hz.
         max_channels: Most channels.
-        max_memory_bytes: Memory that decoding may take beyond the file.
-        max_cpu_seconds: Time of a processor that decoding may take.
+        max_memory_bytes: Memory that decoding may use beyond the file.
+        max_cpu_seconds: CPU time that decoding may use.
     """
 
     max_bytes: int
@@ -64,10 +64,10 @@ class Limits:
 
     @classmethod
     def read(cls, parameters: dict[str, Any]) -> Limits:
-        """Takes the values from config.pbtxt.
+        """Reads the values from config.pbtxt.
 
         Args:
-            parameters: The parameters of the model's configuration, as Triton hands them over.
+            parameters: The parameters of the model's configuration, as Triton passes them.
 
         Returns:
             The limits.
@@ -83,7 +83,7 @@ class Limits:
         )
 
     def check_bytes(self, size: int) -> None:
-        """Raises AudioError for a file that is empty or too large."""
+        """Raises AudioError if a file is empty or too large."""
         if not size:
             raise AudioError(
                 "empty", "the file is empty (0 bytes): send the bytes of an audio file"
@@ -96,7 +96,7 @@ class Limits:
             )
 
     def check_rate(self, rate: int) -> None:
-        """Raises AudioError for a sample rate that is not accepted."""
+        """Raises AudioError if a sample rate is not supported."""
         if not self.min_rate <= rate <= self.max_rate:
             raise AudioError(
                 "unsupported",
@@ -105,7 +105,7 @@ class Limits:
             )
 
     def check_channels(self, channels: int) -> None:
-        """Raises AudioError for a number of channels that is not accepted."""
+        """Raises AudioError if a number of channels is not supported."""
         if not 1 <= channels <= self.max_channels:
             raise AudioError(
                 "unsupported",
@@ -114,7 +114,7 @@ class Limits:
             )
 
     def check_longest(self, seconds: float) -> None:
-        """Raises AudioError for a clip that is too long."""
+        """Raises AudioError if a clip is too long."""
         if seconds > self.max_seconds + CODEC_PADDING_SECONDS:
             raise AudioError(
                 "too_long",
@@ -123,13 +123,13 @@ class Limits:
             )
 
     def _instead(self) -> str:
-        # The timeline's own limit is two hours: beyond that there is nothing else to ask.
+        # Nothing accepts more than the two hours of a timeline.
         if self.max_seconds > TIMELINE_FROM_SECONDS:
             return "cut it into pieces"
         return "send a shorter clip, or ask for its timeline, which takes up to two hours"
 
     def check_shortest(self, seconds: float) -> None:
-        """Raises AudioError for a clip that is too short."""
+        """Raises AudioError if a clip is too short."""
         if seconds < self.min_seconds:
             raise AudioError(
                 "too_short",

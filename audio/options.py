@@ -1,4 +1,4 @@
-"""What a request may ask for, and the sentences for what it may not."""
+"""The options of a timeline request, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from audio.limits import AudioError
 
 LONGEST = 30.0
-"""Seconds of the longest segment, which is the longest clip that the model answers for."""
+"""Longest segment, in seconds. The model accepts no longer clip."""
 
 MOST_OVERLAP = 10
-"""Windows that may hold the same second: more would only be a load."""
+"""Most windows that may contain the same second; more would only add load."""
 
 
-OF = {"vad": ("window", "hop"), "fixed": ("min_segment", "max_segment")}
-"""Of each segmentation, the options of the other one."""
+INAPPLICABLE = {"vad": ("window", "hop"), "fixed": ("min_segment", "max_segment")}
+"""For each segmentation, the options that only the other one takes."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Options:
     """The parameters of a request.
 
     Attributes:
-        segmentation: ``vad`` cuts speech at its pauses, ``fixed`` cuts windows.
-        min_segment: For ``vad``: seconds under which a segment joins its neighbour.
-        max_segment: For ``vad``: seconds of the longest segment.
-        window: For ``fixed``: seconds of a window.
+        segmentation: ``vad`` cuts speech at pauses, ``fixed`` cuts windows of equal length.
+        min_segment: For ``vad``: a segment shorter than this, in seconds, joins its neighbour.
+        max_segment: For ``vad``: longest segment, in seconds.
+        window: For ``fixed``: length of a window, in seconds.
         hop: For ``fixed``: seconds from one window's start to the next one's.
     """
 
@@ -40,13 +40,13 @@ class Options:
 
     @classmethod
     def read(cls, parameters: Mapping[str, Any]) -> Options:
-        """Takes the parameters of a request.
+        """Reads the parameters of a request.
 
         Args:
-            parameters: As KServe sends them; numbers may be strings, which every protocol has.
+            parameters: As KServe sends them. Numbers may be strings, which all protocols have.
 
         Raises:
-            AudioError: One is unknown, no number, or makes no sense; its reason is
+            AudioError: A parameter is unknown, not a number or out of range; the reason is
                 ``bad_request``.
         """
         names = [field.name for field in fields(cls)]
@@ -61,7 +61,7 @@ class Options:
             given["hop"] = given["window"]
         options = cls(**given)
         options._check()
-        other = [name for name in given if name in OF.get(options.segmentation, ())]
+        other = [name for name in given if name in INAPPLICABLE.get(options.segmentation, ())]
         if other:
             kind = "fixed" if options.segmentation == "vad" else "vad"
             raise _refused(

@@ -1,4 +1,4 @@
-"""One recording on its way: decoded, cut, recognised piece by piece, in bounded memory."""
+"""Decodes, cuts and recognises one recording piece by piece, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from audio.segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, labe
 from audio.speech import Tape
 
 CHECK_SECONDS = 0.1
-"""How long it takes at most until a cancelled recording is noticed while it waits."""
+"""Seconds between two checks whether a waiting recording was cancelled."""
 
 
 AHEAD = 8
-"""Pieces that are cut before they are needed, so that the encoder does not wait for the decoder."""
+"""Pieces that are cut in advance, so that the encoder does not wait for the decoder."""
 
 BUSY_SECONDS = 0.5
-"""After which a busy encoder is asked again."""
+"""Seconds before a retry when the encoder is busy."""
 
 
 class BusyError(Exception):
-    """The encoder has too much to do now."""
+    """The encoder is too busy now; retry later."""
 
 
 class Cancelled(Exception):
-    """Nobody waits for the answer any more."""
+    """The request was cancelled, or its client has gone."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the encoder says of a piece.
+    """The encoder's answer for a piece.
 
     Attributes:
         scores: float32 [9].
-        embedding: float32 [D], None when it was not asked for.
+        embedding: float32 [D], or None if it was not requested.
     """
 
     scores: np.ndarray
@@ -59,13 +59,13 @@ class Segment:
 
 
 class Encoder:
-    """The bounded share of the encoder that all recordings have together.
+    """Gives all recordings together a bounded share of the encoder.
 
     Args:
-        encode: Answers for float32 [n] at 16 kHz; the flag asks for the embedding. Raises
-            BusyError when it shall be asked again.
-        pool: Where it waits for the answer.
-        max_seconds: Of audio that may be on its way at once; one piece always may.
+        encode: Returns the answer for float32 [n] at 16 kHz; the flag requests the embedding.
+            Raises BusyError if the caller should retry.
+        pool: Threads that wait for the answers.
+        max_seconds: Most audio in flight, in seconds; a single piece is always allowed.
     """
 
     def __init__(
@@ -80,21 +80,21 @@ class Encoder:
     def submit(
         self, samples: np.ndarray, embedding: bool, check: Callable[[], None]
     ) -> Future[Answer]:
-        """Sends a piece as soon as there is room for it; ``check`` is called while it waits."""
+        """Sends a piece as soon as there is room for it; calls ``check`` while it waits."""
         return self._pool.submit(self._ask, samples, embedding, check)
 
     def _ask(self, samples: np.ndarray, embedding: bool, check: Callable[[], None]) -> Answer:
-        with self._place(len(samples), check):
+        with self._reserve(len(samples), check):
             while True:
                 try:
                     return self._encode(samples, embedding)
                 except BusyError:
-                    # Short requests fill its queue. An hour's work shall not be lost for that.
+                    # Short requests fill the encoder's queue. Do not lose an hour's work for that.
                     check()
                     time.sleep(BUSY_SECONDS)
 
     @contextmanager
-    def _place(self, size: int, check: Callable[[], None]) -> Iterator[None]:
+    def _reserve(self, size: int, check: Callable[[], None]) -> Iterator[None]:
         with self._room:
             while self._samples and self._samples + size > self._max_samples:
                 check()
@@ -109,16 +109,16 @@ class Encoder:
 
 
 class Recording:
-    """A request's work.
+    """The work of one request.
 
     Args:
         options: How to cut.
         embedding: Whether to keep the embeddings.
-        is_cancelled: Whether whoever asked has gone.
+        is_cancelled: Returns whether the client has cancelled or gone.
 
     Attributes:
-        segments: Those that are answered, in their order.
-        cancelled: Set from outside to stop the work.
+        segments: The answered segments, in order.
+        cancelled: Set it to stop the work.
     """
 
     def __init__(self, options: Options, embedding: bool, is_cancelled: Callable[[], bool]) -> None:
@@ -138,7 +138,7 @@ class Recording:
 
         Args:
             blocks: The recording; closed at the end.
-            encoder: Where the pieces go.
+            encoder: Answers the pieces.
 
         Raises:
             AudioError: The recording cannot be used.
@@ -158,22 +158,22 @@ class Recording:
 
     @property
     def duration(self) -> float:
-        """Seconds that have been listened to."""
+        """Seconds of audio processed so far."""
         return self._tape.total / SAMPLE_RATE
 
     @property
     def peaks(self) -> np.ndarray:
-        """The largest magnitude in each 96 ms of them, float32 [n]."""
+        """The largest magnitude in each 96 ms of that audio, float32 [n]."""
         return self._tape.peaks
 
     @property
     def speech_ratio(self) -> float:
-        """Share of them that is speech."""
+        """Share of that audio that is speech."""
         return self._speech / self._tape.total if self._tape.total else 0.0
 
     @property
     def progress(self) -> float:
-        """Share of the recording that is answered; an estimate, 0 to 1."""
+        """Estimated share of the recording that is answered, 0 to 1."""
         pending = list(self._pending)
         answered = pending[0][0].start if pending else self._tape.total
         return self._position * answered / self._decoded if self._decoded else 0.0
@@ -201,7 +201,7 @@ class Recording:
             raise Cancelled
 
     def _collect(self, most: int) -> None:
-        """Takes what is answered, and waits until no more than ``most`` pieces are not."""
+        """Collects answered pieces, and waits until at most ``most`` pieces are pending."""
         while self._pending:
             piece, future = self._pending[0]
             while len(self._pending) > most and not future.done():
@@ -209,6 +209,6 @@ class Recording:
                 wait([future], CHECK_SECONDS)
             if not future.done():
                 return
-            # In this order, so that whoever asks for progress meanwhile sees no gap.
+            # In this order, so that a progress request in between sees no gap.
             self.segments.append(Segment(piece, future.result()))
             self._pending.popleft()

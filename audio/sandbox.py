@@ -1,9 +1,9 @@
-"""Decodes in a process that can open nothing, and that the kernel ends at its limits.
+"""Decodes in a process that can open nothing, and that the kernel kills at its limits.
 
-Files from strangers meet hundreds of thousands of lines of C in FFmpeg. Some of them take hours
-(the tags of a FLAC file are compared each with each) or gigabytes (an MP4's table of samples needs
-no bytes in the file), and nothing in the library stops them. The kernel does, and what it ends is
-this process, and not Triton's stub, which nothing would start again.
+Files from strangers reach hundreds of thousands of lines of C in FFmpeg. Some of them take hours
+(FFmpeg compares each tag of a FLAC file with all others) or gigabytes (an MP4's table of samples
+needs no bytes in the file). FFmpeg does not stop them, but the kernel does. It kills this process
+instead of Triton's stub process, which nothing would restart.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from audio.limits import AudioError, Limits
 
 SIZE = struct.Struct("<q")
 REPLY = struct.Struct("<?idq")
-"""Whether it is a block or a refusal, the file's sample rate, how much of the file was read for it,
-and how many bytes follow; without any the file has ended."""
+"""Whether this is a block or a refusal, the file's sample rate, the share of the file read so far,
+and the number of bytes that follow. A block of 0 bytes ends the file."""
 
 ENVIRONMENT = {
-    # Idle threads would only take memory. Freed blocks go back at once instead of being kept.
+    # Idle threads would only use memory. malloc returns freed memory to the kernel at once.
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**18),
@@ -42,26 +42,26 @@ ENVIRONMENT = {
     "PYTHONPATH": str(Path(__file__).parents[1]),
 }
 
-PATIENCE_SECONDS = 60
-"""The time of a processor is limited; by the clock it may take longer on a busy machine."""
+TIMEOUT_SECONDS = 60
+"""Timeout of the socket. CPU time has its own limit, but on a busy machine it takes longer."""
 
 FILES_PER_PROCESS = 1_000
-"""What little a library leaks must never add up to a refusal of a good file."""
+"""Restarts the process before small memory leaks make it refuse a good file."""
 
 
 class WorkerDied(Exception):
-    """The process ended, or did not answer; says how, for the log and the tests."""
+    """The process ended or did not answer; the message says how, for the log and the tests."""
 
 
 class Decoder:
-    """Does what `decoding.decode` does, whatever the file does to it."""
+    """Does what `decoding.decode` does, and survives any file."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._start()
 
     def decode(self, data: bytes) -> Decoded:
-        """Decodes one file; not to be called by two threads at once.
+        """Decodes one file; two threads must not call this at once.
 
         Args:
             data: The whole file.
@@ -70,14 +70,14 @@ class Decoder:
             The clip, as from `decoding.decode`.
 
         Raises:
-            AudioError: The audio cannot be used, or takes more time or memory than is allowed.
+            AudioError: The audio cannot be used, or needs more CPU time or memory than allowed.
         """
         return join(self.stream(data))
 
     def stream(self, data: bytes) -> Generator[Decoded, None, None]:
-        """As `decode`, block by block: decoding goes on no faster than the blocks are taken.
+        """Decodes block by block, no faster than the caller takes the blocks.
 
-        Closing the generator ends the decoding.
+        Closing the generator stops the decoding.
         """
         self._limits.check_bytes(len(data))
         if self._files == FILES_PER_PROCESS or self._process.poll() is not None:
@@ -100,12 +100,12 @@ class Decoder:
             raise AudioError(
                 "damaged",
                 f"the file cannot be decoded in {self._limits.max_cpu_seconds:g} s and "
-                f"{self._limits.max_memory_bytes / 2**20:.0f} MB, as every sound recording can: "
+                f"{self._limits.max_memory_bytes / 2**20:.0f} MB, as any intact recording can: "
                 "convert it to WAV",
             ) from self._end()
         finally:
             if not answered:
-                # Whoever closes the generator wants the processor back at once.
+                # Decoding failed, or the caller closed the generator: free the CPU at once.
                 self._process.kill()
                 self._end()
                 self._start()
@@ -115,17 +115,17 @@ class Decoder:
 
     @property
     def process(self) -> Path:
-        """What /proc says about the process."""
+        """The process's folder in /proc."""
         return Path(f"/proc/{self._process.pid}")
 
     def close(self) -> None:
-        """Ends the process; it also ends by itself with the process that made it."""
+        """Ends the process, which also ends by itself if its parent does."""
         self._end()
 
     def _start(self) -> None:
         self._files = 0
         self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(PATIENCE_SECONDS)
+        self._socket.settimeout(TIMEOUT_SECONDS)
         with theirs:
             arguments = [str(theirs.fileno()), json.dumps(asdict(self._limits))]
             self._process = subprocess.Popen(
@@ -151,16 +151,16 @@ def _receive(connection: socket.socket, size: int) -> bytearray:
     while view:
         count = connection.recv_into(view)
         if not count:
-            raise ConnectionResetError("the other side has ended")
+            raise ConnectionResetError("the other process has closed the connection")
         view = view[count:]
     return received
 
 
 def main() -> None:
-    """Answers files with clips until the other side is gone."""
+    """Decodes files from the socket until the other process closes it."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     limits = Limits(**json.loads(sys.argv[2]))
-    # Whatever is loaded on first use: afterwards no file can be opened.
+    # Load now what is loaded on first use: afterwards no file can be opened.
     decode(_silence(), limits)
     in_use = _confine()
     while True:
@@ -170,7 +170,7 @@ def main() -> None:
             return
         memory = in_use + size + limits.max_memory_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.RLIM_INFINITY))
-        # One call: what is assembled from several is held twice.
+        # One call: joining the results of several would need twice the memory.
         data = connection.recv(size, socket.MSG_WAITALL)
         if len(data) < size:
             return
@@ -201,7 +201,7 @@ def _silence() -> bytes:
 
 
 def _confine() -> int:
-    """Forbids files, sockets and core dumps; returns how many bytes are in use by now."""
+    """Forbids files, sockets and core dumps; returns the number of bytes in use."""
     _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
     for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(limit, (0, 0))

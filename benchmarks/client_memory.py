@@ -1,4 +1,4 @@
-"""Memory of the client library over many small inputs.
+"""Measures the client library's memory over many small inputs.
 
 ``python benchmarks/client_memory.py [--url localhost:8001] [--count 20000]`` prints the resident
 memory of this process before, during and after ``Client.predict_many``.
@@ -15,7 +15,7 @@ import numpy as np
 from emotion2vec_client import Client
 
 SHORTEST = (np.random.default_rng(0).standard_normal(400) * 0.1).astype(np.float32)
-"""25 ms at 16 kHz: so that the client and not the model is what is measured."""
+"""25 ms at 16 kHz, so that the client does most of the work and not the model."""
 
 
 def resident_megabytes() -> float:

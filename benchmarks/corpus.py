@@ -1,4 +1,4 @@
-"""The clips that every load sends: speech of the samples in many lengths and all formats."""
+"""The clips that every load sends: speech from the samples, in many lengths and all formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RATES = {
     "ogg": 22_050,
     "opus": 48_000,
 }
-"""Sample rate of each format, as such files usually come."""
+"""A typical sample rate for each format."""
 
 SOURCE_RATE = 48_000
 VOICES = ("happy.wav", "sad.mp3", "angry.flac", "disgusted.mp3", "mandarin.ogg", "story.ogg")
@@ -51,24 +51,24 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """Tells it from the others."""
+        """A unique name."""
         return f"{self.seconds}s.{self.format}"
 
 
 class Deck:
-    """Hands out clips so that every load, also a short one, gets the same mix of lengths.
+    """Deals clips so that every load, even a short one, gets the same mix of lengths.
 
-    Lengths come in shuffled rounds, each once in a round, and formats in rounds of their own. After
-    `close` the round of lengths is finished and no other begins; the first one is always dealt.
+    Lengths come in shuffled rounds with each length once. Formats have rounds of their own. After
+    `close`, the current round is finished and no new one begins; the first round is always dealt.
 
     Args:
-        clips: What to choose from.
-        seed: Of the order.
+        clips: The clips to choose from.
+        seed: Seed for the order.
     """
 
     def __init__(self, clips: Sequence[Clip], seed: int = SEED) -> None:
         if not clips:
-            raise ValueError("the corpus has no such clips: ask for other lengths")
+            raise ValueError("the corpus has no clips of these lengths: choose other lengths")
         self._random = random.Random(seed)
         self._clips: dict[int, list[Clip]] = {}
         for clip in clips:
@@ -81,11 +81,11 @@ class Deck:
         return self._random.sample(list(self._clips), len(self._clips))
 
     def close(self) -> None:
-        """No more rounds."""
+        """Lets no new round begin."""
         self._closed = True
 
     def draw(self) -> Clip | None:
-        """The next clip, None after the last."""
+        """The next clip, or None after the last."""
         if not self._round:
             if self._closed:
                 return None
@@ -98,7 +98,7 @@ class Deck:
 
 
 def clips() -> list[Clip]:
-    """All clips, one of each length in each format; the first call makes the files (seconds)."""
+    """One clip of each length in each format; the first call takes seconds to make the files."""
     recipe = repr((SEED, SECONDS, RATES, VOICES)).encode()
     folder = CACHE / hashlib.sha256(recipe).hexdigest()[:12]
     if not folder.is_dir():
@@ -120,7 +120,7 @@ def _make(folder: Path) -> None:
         for seconds in SECONDS:
             for suffix, rate in RATES.items():
                 start = chance.randrange(len(speech))
-                # From any place on, and round the end as often as it takes.
+                # Start anywhere, and repeat the speech until the clip is full.
                 taken = np.resize(np.roll(speech, -start), seconds * SOURCE_RATE)
                 samples = soxr.resample(taken, SOURCE_RATE, rate)
                 encode(samples, rate, unfinished / f"{seconds}s.{suffix}")

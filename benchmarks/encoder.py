@@ -1,12 +1,12 @@
-"""The encoder against FunASR, against plain ONNX Runtime, and against the machine.
+"""Compares the encoder with FunASR, with plain ONNX Runtime, and with the machine's peak speed.
 
-``python benchmarks/encoder.py [--rounds 7] [--seconds 1 3 5 10 30]``, from the root. Every side has
-a process of its own, since the thread pools of PyTorch and OpenVINO spin against each other in one;
-and the sides take turns clip by clip, since a machine's speed drifts. Prints a table and writes
-JSON. ``mix`` is four clips in one batch (FunASR: one after the other).
+``python benchmarks/encoder.py [--rounds 7] [--seconds 1 3 5 10 30]``, from the root. Every side
+runs in its own process, because the thread pools of PyTorch and OpenVINO slow each other down in
+one. The sides take turns clip by clip, because a machine's speed drifts. It prints a table and
+writes JSON. ``mix`` is a batch of four clips (FunASR computes them one after the other).
 
-``--device cuda`` does the same on a GPU, with larger batches, and FunASR in fp16 as well; ``mix``
-is 32 clips there (docs/gpu.md).
+``--device cuda`` does the same on a GPU, with larger batches and also with FunASR in fp16. There
+``mix`` is 32 clips (docs/gpu.md).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16_000
 SECONDS = {"cpu": [1, 3, 5, 10, 30], "cuda": [10, 30]}
-"""Of the single clips on each device."""
+"""Lengths of the single clips on each device."""
 BATCHES: dict[str, dict[str, list[float]]] = {
     "cpu": {"mix": [1, 3, 5, 10]},
     "cuda": {"8 x 10 s": [10] * 8, "mix": [1 + 29 * number / 31 for number in range(32)]},
 }
-"""Seconds of the clips in one batch."""
+"""Lengths of the clips in each batch, in seconds."""
 SETTLE = 2
 
 
 class Side:
-    """A process of ``python -m benchmarks.encoder_side`` that answers one question at a time."""
+    """A process of ``python -m benchmarks.encoder_side`` that answers one request at a time."""
 
     def __init__(self, *arguments: str):
         command = [sys.executable, "-m", "benchmarks.encoder_side", *arguments]
@@ -53,7 +53,7 @@ class Side:
         self._process.communicate()
 
     def ask(self, **question: Any) -> dict[str, Any]:
-        """The answer to one question; ends the benchmark where the side has ended."""
+        """The answer to one request; ends the benchmark if the side has ended."""
         assert self._process.stdin
         assert self._process.stdout
         with contextlib.suppress(BrokenPipeError):
@@ -61,18 +61,18 @@ class Side:
             self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            sys.exit(f"bench-encoder: the side {self._name} ended: its lines above say why")
+            sys.exit(f"bench-encoder: the side {self._name} ended: its output above says why")
         return json.loads(line)
 
 
 def main() -> None:
-    """Measures, prints and writes the result."""
+    """Measures; prints and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="answers per median (%(default)s)")
-    parser.add_argument("--seconds", type=int, nargs="+", help="of the single clips")
+    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (%(default)s)")
+    parser.add_argument("--seconds", type=int, nargs="+", help="lengths of the clips")
     parser.add_argument("--device", choices=list(SECONDS), default="cpu", help="(%(default)s)")
     parser.add_argument("--checkpoint", default="random:large", help="a folder, or random[:SIZE]")
-    parser.add_argument("--output", type=Path, help="JSON (default: in benchmarks/results/)")
+    parser.add_argument("--output", type=Path, help="JSON file (default: in benchmarks/results/)")
     options = parser.parse_args()
     result = {"machine": machine(), "rounds": options.rounds, "checkpoint": options.checkpoint}
     works: dict[str, list[float]] = {
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def sides_of(device: str, precisions: list[str]) -> dict[str, tuple[str, ...]]:
-    """The arguments of each side, FunASR's first."""
+    """The arguments of each side; FunASR comes first."""
     sides: dict[str, tuple[str, ...]] = {"funasr": ("funasr",)}
     if device == "cuda":
         sides["funasr fp16"] = ("funasr", "--precision", "fp16")
@@ -120,14 +120,14 @@ def sides_of(device: str, precisions: list[str]) -> dict[str, tuple[str, ...]]:
 def measure(
     work: str, clips: list[int], sides: dict[str, Side], matrix: Side, rounds: int
 ) -> dict[str, Any]:
-    """One piece of work on every side, in turns."""
+    """Measures one piece of work on every side, in turns."""
     flop = sides["funasr"].ask(clips=clips, count=True)["flop"]
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     rates: list[dict[str, float]] = []
     last: dict[str, dict[str, Any]] = {}
     for number in range(SETTLE + rounds):
         print(f"bench-encoder: {work}, round {number + 1} of {SETTLE + rounds}", flush=True)
-        # New lengths are slow at first on every side.
+        # Discard the first rounds: new lengths are slow at first on every side.
         settled = number >= SETTLE
         if settled:
             rates.append(matrix.ask())
@@ -147,12 +147,12 @@ def measure(
                 "seconds": seconds[name],
                 "median": medians[name],
                 "faster_than_funasr": medians["funasr"] / medians[name],
-                # fp16 has no rate of its own in PyTorch on a CPU: it is held to bf16's.
+                # On a CPU, PyTorch has no fast fp16: compare fp16 with the rate of bf16.
                 "share_of_matrix_rate": {
                     kind: flop / medians[name] / each for kind, each in rate.items()
                 },
                 "relative_error": relative_error(last[name]["embeddings"], truth),
-                # Since the start, so that a shorter work stands before a longer one.
+                # The peak covers all work since the start, so shorter work runs first.
                 "peak_megabytes": last[name]["peak_megabytes"],
             }
             for name in sides
@@ -169,7 +169,7 @@ def relative_error(answers: list[list[float]], truths: list[list[float]]) -> flo
 
 
 def table(works: dict[str, Any]) -> str:
-    """The result as text, one line for each work and side."""
+    """The result as text, one line for each piece of work and side."""
     lines = [
         f"{'work':8} {'side':12} {'median':>11} {'audio s/s':>10} {'x FunASR':>9} {'of fp32':>8} "
         f"{'of bf16':>8} {'rel. error':>10} {'peak MB':>8}"
@@ -185,15 +185,15 @@ def table(works: dict[str, Any]) -> str:
                 f"{side['relative_error']:10.1e} {side['peak_megabytes']:8.0f}"
             )
         rate = measured["matrix_rate"]
-        told = ", ".join(f"{kind} {each / 1e9:.0f}" for kind, each in rate.items())
+        text = ", ".join(f"{kind} {each / 1e9:.0f}" for kind, each in rate.items())
         lines.append(
-            f"         (matrix rate {told} GFLOP/s; the work is {measured['flop'] / 1e9:.0f} GFLOP)"
+            f"         (matrix rate {text} GFLOP/s; the work is {measured['flop'] / 1e9:.0f} GFLOP)"
         )
     return "\n".join(lines)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine on which the figures were measured."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     facts = dict(line.partition(":")[::2] for line in lines if ":" in line)
     facts = {key.strip(): value.strip() for key, value in facts.items()}

@@ -1,6 +1,6 @@
-"""A side of benchmarks/encoder.py, as a process: ``python -m benchmarks.encoder_side SIDE``.
+"""One side of the comparison in benchmarks/encoder.py: ``python -m benchmarks.encoder_side SIDE``.
 
-Clips are asked for and answered in lines of JSON, so that the sides can take turns.
+Each side reads requests and writes answers as lines of JSON, so that the sides can take turns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
 
 MATRIX = {"cpu": 2048, "cuda": 8192}
-"""Rows and columns with which a device reaches its rate."""
+"""Rows and columns of a matrix that is large enough for the device's full speed."""
 GRAPH = "model.onnx"
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -33,7 +33,7 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 def main() -> None:
     """Answers one line of JSON for each line until the input ends."""
     options = parse()
-    # What libraries print must not stand among the answers.
+    # Libraries print to stdout: send that to stderr, away from the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     answer = side(options)
@@ -46,14 +46,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.encoder_side", description=__doc__)
     parser.add_argument("side", choices=("prepare", "matrix", "funasr", "onnxruntime", "openvino"))
     parser.add_argument("--checkpoint", required=True, help="a folder, or random[:SIZE]")
-    parser.add_argument("--folder", type=Path, required=True, help="of the graphs")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the graphs")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     return parser.parse_args(argv)
 
 
 def side(options: argparse.Namespace) -> Answer:
-    """What answers for the side that the options name."""
+    """The function that answers requests for the side in the options."""
     if options.side == "prepare":
         return _prepare(options)
     if options.side == "matrix":
@@ -63,7 +63,7 @@ def side(options: argparse.Namespace) -> Answer:
     return _runtime(options)
 
 
-# PyTorch and FunASR are imported where they are needed: a runtime's memory is measured without.
+# Only the sides that need PyTorch and FunASR import them: they would add to a runtime's memory.
 
 
 def _load(source: str) -> Checkpoint:
@@ -80,7 +80,7 @@ def _prepare(options: argparse.Namespace) -> Answer:
     from export.onnx import write_onnx
 
     def answer(_: dict[str, Any]) -> dict[str, Any]:
-        """Exports the graphs, and says which precisions this machine computes."""
+        """Exports the graphs, and returns the precisions that this machine supports."""
         target = TARGETS["cuda" if options.device == "cuda" else "cpu"]
         checkpoint, precisions = _load(options.checkpoint), target.precisions()
         for precision in precisions:
@@ -103,17 +103,17 @@ def _matrix_rates(device: str) -> Answer:
 
     size = MATRIX[device]
     kinds = {"fp32": torch.float32}
-    # Where the hardware has no bf16, PyTorch takes minutes for one product.
+    # Without bf16 in the hardware, PyTorch takes minutes for one product.
     if device == "cuda" or "bf16" in native_precisions():
         kinds["bf16"] = torch.bfloat16
 
     def wait() -> None:
-        # A GPU's products are only asked for by the time that the call returns.
+        # A GPU computes asynchronously: the call returns before the product is computed.
         if device == "cuda":
             torch.cuda.synchronize()
 
     def answer(request: dict[str, Any]) -> dict[str, float]:
-        """What this machine's matrix products reach through PyTorch, in FLOP per second."""
+        """The speed of this machine's matrix products in PyTorch, in FLOP per second."""
         rates = {}
         for name, dtype in kinds.items():
             a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
@@ -141,7 +141,7 @@ def _funasr(checkpoint: Checkpoint, options: argparse.Namespace) -> Answer:
     half = options.precision == "fp16"
 
     def run(clips: list[np.ndarray]) -> np.ndarray:
-        # Its answers come back as NumPy arrays, and so are computed by then.
+        # The answers are NumPy arrays, so a GPU has computed them when the call returns.
         with torch.autocast(options.device, torch.float16, enabled=half):
             return np.stack([reference.run(clip).embedding for clip in clips]).astype(np.float32)
 
@@ -171,8 +171,8 @@ def _runtime(options: argparse.Namespace) -> Answer:
 
 
 def _timed(encode: Callable[[list[np.ndarray]], np.ndarray]) -> Answer:
-    """Times ``encode``: clips float32 [n] each to embeddings float32 [clips, embed_dim]."""
-    # From here on the peak is that of encoding, not of loading.
+    """Times ``encode``, which turns clips (float32 [n]) into embeddings [clips, embed_dim]."""
+    # Reset the peak, so that it covers encoding and not loading.
     Path("/proc/self/clear_refs").write_text("5")
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _timed(encode: Callable[[list[np.ndarray]], np.ndarray]) -> Answer:
 
 
 def _clip(samples: int) -> np.ndarray:
-    """The same noise on every side."""
+    """A clip of noise, the same on every side."""
     return np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
 
 

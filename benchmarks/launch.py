@@ -1,4 +1,4 @@
-"""Programs under test: started, read line by line, ended, and nothing of them left running."""
+"""Starts programs under test, reads their output line by line, and ends all their processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAMPLES = ROOT / "samples"
 HOST = "127.0.0.1"
 
 PATIENCE = 900.0
-"""Seconds after which something has gone wrong, on however slow a machine."""
+"""Seconds after which something must be wrong, even on a slow machine."""
 
 STOP_SECONDS = 60.0
 SHOWN_LINES = 40
@@ -28,15 +28,15 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class LaunchError(Exception):
-    """A program did not do what it should; the message is a sentence, and what it printed."""
+    """A program did not do what it should; the message is a sentence and the program's output."""
 
 
 class Line(NamedTuple):
     """A line that a program printed.
 
     Attributes:
-        when: Seconds of ``time.monotonic``.
-        text: The line, without its end.
+        when: Time at which it came, in seconds of ``time.monotonic``.
+        text: The line, without the newline.
     """
 
     when: float
@@ -44,13 +44,13 @@ class Line(NamedTuple):
 
 
 class Program:
-    """A program for the length of a ``with`` block, whose lines are read as they come.
+    """A program that runs for the length of a ``with`` block; its output is read as it comes.
 
     Args:
         command: Program and arguments.
-        cwd: Where it runs.
-        environment: Variables in place of those inherited. ``E2V_`` variables are not inherited,
-            since they are those of another service.
+        cwd: Working directory.
+        environment: Variables that override inherited ones. ``E2V_`` variables are not inherited,
+            because they are meant for another service.
 
     Attributes:
         lines: What it has printed on stdout and stderr so far.
@@ -64,7 +64,7 @@ class Program:
         cwd: Path = ROOT,
         environment: Mapping[str, str] = NOTHING,
     ) -> None:
-        # It ends with us, also when we are killed.
+        # It gets SIGTERM when this process ends, even if this process is killed.
         self._command = ["setpriv", "--pdeathsig", "TERM", *command]
         self._cwd = cwd
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("E2V_")}
@@ -95,14 +95,14 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            # Signals of the terminal are for us, and `end` passes them on.
+            # Ctrl-C must reach only this process, and `end` ends the program.
             start_new_session=True,
         )
         self._reader.start()
 
     @staticmethod
     def clock() -> float:
-        """Now, on the clock of `Line.when`."""
+        """The current time, on the clock of `Line.when`."""
         return time.monotonic()
 
     @property
@@ -112,23 +112,23 @@ class Program:
 
     @property
     def said(self) -> str:
-        """All that it has printed so far."""
+        """Everything it has printed so far."""
         return "\n".join(line.text for line in self.lines)
 
     def wait_for(self, *words: str) -> Line:
-        """Reads on until a line has these words, or any of them.
+        """Waits for the next line that contains any of these texts.
 
-        Each call goes on behind the line that the last one found.
+        Each call continues after the line that the last call found.
 
         Raises:
-            LaunchError: The program ended without them, or they did not come.
+            LaunchError: The program ended without such a line, or none came in time.
         """
         number = self._find(words, self._read)
         self._read = number + 1
         return self.lines[number]
 
     def line(self, words: str) -> Line:
-        """The first line of all with these words; waits for it like `wait_for`."""
+        """The first line that contains this text, from the start; waits for it like `wait_for`."""
         return self.lines[self._find([words], 0)]
 
     def _find(self, words: Sequence[str], number: int) -> int:
@@ -140,16 +140,16 @@ class Program:
                         return number
                     number += 1
                 if self._closed:
-                    raise self._error(f"it ended without saying {' or '.join(words)!r}")
+                    raise self._error(f"it ended without printing {' or '.join(words)!r}")
                 if time.monotonic() > deadline:
-                    raise self._error(f"it did not say {' or '.join(words)!r} in {PATIENCE:.0f} s")
+                    raise self._error(f"no {' or '.join(words)!r} within {PATIENCE:.0f} s")
                 self._more.wait(deadline - time.monotonic())
 
     def wait(self) -> int:
-        """Returns its exit code, when it and all that writes into its output have ended.
+        """Waits for the end of the program and of all writers to its output; returns the exit code.
 
         Raises:
-            LaunchError: It does not end.
+            LaunchError: It does not end in time.
         """
         try:
             code = self.process.wait(PATIENCE)
@@ -157,7 +157,7 @@ class Program:
             raise self._error(f"it did not end in {PATIENCE:.0f} s") from error
         self._reader.join(STOP_SECONDS)
         if self._reader.is_alive():
-            raise self._error("it ended, and something that it started goes on")
+            raise self._error("it ended, but a process that it started is still running")
         return code
 
     def send(self, number: signal.Signals) -> None:
@@ -165,7 +165,7 @@ class Program:
         self.process.send_signal(number)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Tells it to end, and kills it when it does not; returns the exit code."""
+        """Tells it to end, and kills it if it does not; returns the exit code."""
         if self.process.poll() is None:
             self.send(number)
             try:
@@ -193,7 +193,7 @@ class Program:
 
 
 def below(pid: int) -> list[psutil.Process]:
-    """All processes below one; none where it has ended."""
+    """All descendants of a process; none if it has ended."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -201,26 +201,26 @@ def below(pid: int) -> list[psutil.Process]:
 
 
 def wait_until_gone(processes: Sequence[psutil.Process]) -> None:
-    """Returns when none of the processes lives.
+    """Waits until all the processes have ended.
 
     Raises:
-        LaunchError: One stays.
+        LaunchError: One does not end in time.
     """
     _, alive = psutil.wait_procs(processes, STOP_SECONDS)
     if alive:
-        raise LaunchError(f"these go on: {alive}")
+        raise LaunchError(f"these processes are still running: {alive}")
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Returns when a condition holds that stays, once it holds.
+    """Waits until a condition is true; once true, it must stay true.
 
     Raises:
-        LaunchError: It does not come to hold.
+        LaunchError: It does not become true in time.
     """
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise LaunchError(f"after {PATIENCE:.0f} s it was not so that {what}")
+            raise LaunchError(f"after {PATIENCE:.0f} s this was still not true: {what}")
         time.sleep(0.02)
 
 
@@ -237,9 +237,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def own_disk(path: Path, megabytes: int) -> list[str]:
-    """What runs a command with a disk of its own at ``path``, which may be filled.
+    """The command line that runs a command with a small disk of its own at ``path``.
 
-    In a mount namespace, and without root in a user namespace as well: nothing else sees it.
+    No other process sees the disk: it is in a mount namespace (without root, a user namespace too).
     """
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     mount = f'mount -t tmpfs -o size={megabytes}m tmpfs {path} && exec "$@"'

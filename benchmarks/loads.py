@@ -1,4 +1,4 @@
-"""Puts a load on a server, with Locust's users."""
+"""Puts a load on a server, with Locust users."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTLE_SECONDS = 600.0
 
 
 OnProgress = Callable[[Load, Sequence[Request], float], None]
-"""Told of a load, its requests so far, and its seconds so far."""
+"""Called with a load, its requests so far, and the seconds since it began."""
 
 
 def run(
@@ -30,18 +30,18 @@ def run(
 ) -> Measurement:
     """Puts a load on a server and waits for all its answers.
 
-    Once its time is over, it still sends the rest of a round, so that all loads have the same mix
+    When its time is over, it still sends the rest of the round, so that all loads have the same mix
     of lengths.
 
     Args:
         load: What to send.
-        hosts: Addresses by protocol, as Locust's ``--host`` takes them.
-        statistics: Of the same server.
+        hosts: Addresses by protocol, as Locust's ``--host`` accepts them.
+        statistics: Statistics of the same server.
         on_progress: Called about twice a second.
 
     Raises:
         LaunchError: The server does not answer.
-        Exception: Whatever a user did not expect, as then nothing was measured.
+        Exception: Any unexpected error of a user, because it makes the measurement invalid.
     """
     requests: list[Request] = []
     surprises: list[Exception] = []
@@ -66,7 +66,7 @@ def run(
     environment = Environment(
         user_classes=[USERS[load.protocol]],
         host=hosts[load.protocol],
-        # Long enough for the last answers.
+        # Wait for the last answers.
         stop_timeout=TIMEOUT_SECONDS + 10,
     )
     environment.events.request.add_listener(on_request)  # type: ignore[no-untyped-call]
@@ -75,9 +75,9 @@ def run(
 
     settle(hosts["gRPC"], min(load.clips, key=lambda clip: clip.seconds))
     before = statistics.read()
-    processor = _processor_seconds()
+    cpu_before = _cpu_seconds()
     began = time.perf_counter()
-    # Arrivals need only one user: it does not wait for answers.
+    # One user is enough for random arrivals: it does not wait for answers.
     users = load.clients or 1
     runner.start(users, spawn_rate=users)
     assert runner.spawning_greenlet is not None
@@ -101,27 +101,27 @@ def run(
         requests,
         wall,
         difference(statistics.read(), before),
-        _processor_seconds() - processor,
+        _cpu_seconds() - cpu_before,
     )
 
 
 def settle(host: str, clip: Clip) -> None:
-    """Returns when nothing is left in the server's queue of what an earlier load gave up.
+    """Waits until the server's queue has no requests that an earlier load gave up.
 
-    The queue is first in, first out: a clip that is answered had nothing before it any more.
+    The queue is first in, first out: when a new clip is answered, all earlier requests are done.
 
     Raises:
-        LaunchError: It is not answered.
+        LaunchError: The clip is not answered.
     """
     with Client(host, timeout=SETTLE_SECONDS, retry_seconds=0) as client:
         try:
             client.predict(clip.data)
         except Emotion2VecError as error:
             raise LaunchError(
-                f"no load can begin, as the server does not answer: {error}"
+                f"no load can begin, because the server does not answer: {error}"
             ) from error
 
 
-def _processor_seconds() -> float:
+def _cpu_seconds() -> float:
     times = psutil.Process().cpu_times()
     return float(times.user + times.system)

@@ -1,7 +1,7 @@
 """Users of the service for Locust: ``locust -f benchmarks/locustfile.py --host localhost``.
 
-`GrpcUser` asks Triton through the client library, `RestUser` the gateway. Both send the clips of
-`corpus`. Name one to run it alone: ``locust -f benchmarks/locustfile.py GrpcUser --host …``.
+`GrpcUser` calls Triton through the client library, `RestUser` calls the gateway. Both send the
+clips of `corpus`. Name one to run it alone: ``locust -f benchmarks/locustfile.py GrpcUser …``.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from benchmarks import corpus
 from benchmarks.corpus import Clip, Deck
 from emotion2vec_client import Client, Emotion2VecError
 
-# gRPC waits in C, where Locust's patches do not reach: without this one call would stop all users.
-# Here, because it must come after Locust's import and before the first channel.
+# gRPC waits in C, which gevent does not patch: without this, each call would block all users. It
+# must come after Locust's import and before the first channel.
 grpc.experimental.gevent.init_gevent()
 
 GRPC_PORT, REST_PORT = 8001, 7860
 TIMEOUT_SECONDS = 120.0
-"""Longer than people wait, so that slow answers are seen as slow and not only as missing."""
+"""Longer than people wait, so that slow answers count as slow and not as errors."""
 
 CONNECTIONS = 256
 
 
 class SpeechUser(User):
-    """Sends clips, one after the other, or at random times without waiting for answers.
+    """Sends clips one after the other, or at random times without waiting for answers.
 
     Attributes:
-        deck: Where the clips of all users come from.
-        arrivals: Clips per second that this user sends at random times (Poisson). An answer's time
-            then counts from when its clip was due, so that a late start is part of it. At 0 the
-            next clip is sent when the answer is there.
-        api_key: For servers that ask for one.
+        deck: Deals the clips to all users.
+        arrivals: Clips per second that this user sends at random times (Poisson). Latency then
+            counts from when the clip was due, so that it includes a late start. At 0, the user
+            sends the next clip after each answer.
+        api_key: For servers that require one.
     """
 
     abstract = True
@@ -54,7 +54,7 @@ class SpeechUser(User):
     api_key: str | None = None
 
     def on_start(self) -> None:
-        """Connects; the first arrival is as random as those after it."""
+        """Connects, and waits for the first arrival, which is random like all others."""
         self._flying = Group()
         self.connect()
         if self.arrivals:
@@ -80,19 +80,19 @@ class SpeechUser(User):
             self._send(clip, time.perf_counter())
 
     def _on_surprise(self, sending: Greenlet) -> None:
-        """Tells Locust of what it sees by itself where a user waits for its answer."""
+        """Reports an unexpected error to Locust, which cannot see it in a background task."""
         error = sending.exception
         self.environment.events.user_error.fire(
             user_instance=self, exception=error, tb=error.__traceback__
         )
 
     def on_stop(self) -> None:
-        """Waits for the answers that are still to come, for as long as Locust lets it."""
+        """Waits for the outstanding answers, until Locust's stop timeout."""
         try:
             self._flying.join(self.environment.stop_timeout)
         finally:
             self._flying.kill()
-            # A channel that is left open hangs the process at its end.
+            # An open channel would hang the process at its end.
             self.disconnect()
 
     def _send(self, clip: Clip, due: float) -> None:
@@ -115,24 +115,24 @@ class SpeechUser(User):
         raise NotImplementedError
 
     def ask(self, clip: Clip) -> None:
-        """Sends one clip and waits for its scores; raises where there are none."""
+        """Sends one clip and waits for its scores; raises an error if there are none."""
         raise NotImplementedError
 
     def disconnect(self) -> None:
-        """Closes it."""
+        """Closes the connection."""
         raise NotImplementedError
 
 
 class GrpcUser(SpeechUser):
-    """Asks Triton over gRPC."""
+    """Calls Triton over gRPC."""
 
     protocol = "gRPC"
     host = "localhost"
 
     def connect(self) -> None:
-        """One connection for each user, as for each of a service's clients."""
+        """Opens a connection per user, as real clients do."""
         url = with_port(self.host, GRPC_PORT).replace("http", "grpc", 1)
-        # A refusal is a result here, and not hidden by trying again.
+        # No retries: a refusal is a result here.
         self._client = Client(url, timeout=TIMEOUT_SECONDS, retry_seconds=0, api_key=self.api_key)
 
     def ask(self, clip: Clip) -> None:
@@ -145,13 +145,13 @@ class GrpcUser(SpeechUser):
 
 
 class RestUser(SpeechUser):
-    """Asks the gateway."""
+    """Calls the gateway over REST."""
 
     protocol = "REST"
     host = "localhost"
 
     def connect(self) -> None:
-        """A session keeps its connections open."""
+        """Opens a session, which keeps its connections open."""
         self._url = with_port(self.host, REST_PORT) + "/api/predict/"
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -180,13 +180,13 @@ class RestError(Exception):
             problem = answer.json()
             sentence = f"{problem['code']}: {problem['detail']}"
         except (ValueError, KeyError, TypeError):
-            # From a proxy, or no gateway at all.
+            # The response comes from a proxy, or from something other than the gateway.
             sentence = f"{answer.reason}, at {answer.url}"
         super().__init__(f"{answer.status_code} {sentence}")
 
 
 def with_port(host: str, port: int) -> str:
-    """A host as ``http://host:port`` or ``https://host:port``; a port that it names stays."""
+    """A host as ``http(s)://host:port``; the port is added only if the host has none."""
     scheme, _, authority = host.rstrip("/").rpartition("://")
     if ":" not in authority.rpartition("]")[2]:
         authority = f"{authority}:{port}"
@@ -195,35 +195,35 @@ def with_port(host: str, port: int) -> str:
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_options(parser: Any) -> None:
-    """Options of the command line, and fields of the web page."""
+    """Adds options to the command line, and fields to Locust's web page."""
     parser.add_argument(
-        "--longest", type=float, default=30, help="send clips of up to so many seconds"
+        "--longest", type=float, default=30, help="longest clip to send, in seconds"
     )
     parser.add_argument(
         "--arrivals",
         type=float,
         default=0,
         help="clips per second that each user sends at random times, without waiting for answers; "
-        "0: each sends the next when it has its answer",
+        "0: each user sends the next clip after its answer",
     )
     parser.add_argument(
-        "--api-key", is_secret=True, default="", help="for servers that ask for one"
+        "--api-key", is_secret=True, default="", help="for servers that require one"
     )
 
 
 exit_codes: list[int] = []
-"""With what Locust is about to end."""
+"""The exit code of Locust, once it is about to end."""
 
 
 @events.quit.add_listener  # type: ignore[untyped-decorator]
 def remember(exit_code: int, **_: object) -> None:
-    """Notes it for `leave`."""
+    """Keeps the exit code for `leave`."""
     exit_codes.append(exit_code)
 
 
 @atexit.register
 def leave() -> None:
-    """Ends Locust at once: gRPC's finalizers can wait forever for gevent's threads, now gone."""
+    """Ends Locust at once: gRPC's finalizers can wait forever for gevent threads that are gone."""
     if exit_codes:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -232,7 +232,7 @@ def leave() -> None:
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def read_options(environment: Any, **_: object) -> None:
-    """Takes them over whenever a test starts."""
+    """Applies the options at the start of each test."""
     options = environment.parsed_options
     chosen = [clip for clip in corpus.clips() if clip.seconds <= options.longest]
     SpeechUser.deck = Deck(chosen)

@@ -1,4 +1,4 @@
-"""What was measured on, and what with."""
+"""Describes the machine and the software of a measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("locust", "tritonclient", "grpcio", "gevent")
 
 
 def describe(target: Target) -> Mapping[str, str]:
-    """Hardware, versions and model, in words."""
+    """Hardware, versions and model, as text."""
     with Client(target.hosts["gRPC"]) as client:
         info = client.model_info()
     tools = {name: f"{name} {text}" for name, text in info.card.get("tools", {}).items()}
@@ -37,7 +37,7 @@ def describe(target: Target) -> Mapping[str, str]:
 
 def _processor() -> str:
     fields: dict[str, str] = {}
-    # The first of them stands for all.
+    # All cores are alike: keep the fields of the first.
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())
@@ -58,7 +58,7 @@ def _commit() -> str:
 
 
 class Usage:
-    """Who uses this machine's processors, over a time that begins with the object."""
+    """Measures who uses this machine's CPU time, from the creation of the object."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -67,14 +67,14 @@ class Usage:
     def _read(self) -> tuple[float, float, float]:
         times = psutil.cpu_times()
         idle = times.idle + times.iowait
-        # guest is part of user.
+        # user already contains guest.
         everything = sum(times) - times.guest - times.guest_nice
         own = psutil.Process().cpu_times()
-        ours = self._target.processor_seconds() + own.user + own.system
+        ours = self._target.cpu_seconds() + own.user + own.system
         return everything, idle, ours
 
     def by_others(self) -> float:
-        """Share of all processor time that was neither idle, nor the service's, nor ours."""
+        """Share of all CPU time that was neither idle nor used by the service or this process."""
         everything, idle, ours = (
             after - before for after, before in zip(self._read(), self._before, strict=True)
         )

@@ -1,4 +1,4 @@
-"""One load: so many clients, or so many arrivals a second, for so long; and what came of it."""
+"""A load (a number of clients or of arrivals per second, for some time) and its measurement."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from benchmarks.triton_stats import Stats, total
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent.
+    """What is sent, and how.
 
     Attributes:
-        name: For the report; loads of one name are measured together.
+        name: Name in the report; loads with the same name are measured together.
         protocol: ``gRPC`` or ``REST``.
-        seconds: For how long new clips are sent.
-        clips: Which.
-        clients: Clients that send the next clip when they have their answer: a closed loop.
-        arrivals: Clips per second at random times, whatever the answers do: an open loop. Then
-            there are no clients.
+        seconds: How long new clips are sent.
+        clips: The clips to send.
+        clients: Clients that each wait for an answer before the next clip: a closed loop.
+        arrivals: Clips per second, sent at random times without waiting for answers: an open loop.
+            Then `clients` is 0.
     """
 
     name: str
@@ -36,10 +36,10 @@ class Request:
     """One clip sent.
 
     Attributes:
-        clip: Which.
-        due: When it was to be sent, in seconds since the load began.
+        clip: The clip.
+        due: When it was due to be sent, in seconds since the load began.
         latency: Seconds from then to its answer or error.
-        error: What went wrong, empty when nothing did.
+        error: What went wrong; empty if nothing did.
     """
 
     clip: Clip
@@ -50,14 +50,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a load.
+    """The results of a load.
 
     Attributes:
         load: The load.
         requests: Every clip sent.
-        wall: Seconds from its begin to the last answer.
-        models: Triton's statistics over that time.
-        generator: Seconds of processor time that sending took.
+        wall: Seconds from its start to the last answer.
+        models: Triton's statistics for that time.
+        generator: CPU time of the load generator, in seconds.
     """
 
     load: Load
@@ -67,7 +67,7 @@ class Measurement:
     generator: float
 
     def __add__(self, other: Measurement) -> Measurement:
-        """The same load, measured twice."""
+        """Joins two measurements of the same load."""
         return Measurement(
             self.load,
             [*self.requests, *other.requests],

@@ -1,8 +1,8 @@
-"""How large the parts should be in which a CPU computes a batch.
+"""Measures how large the parts of a batch should be on a CPU.
 
-``python -m benchmarks.parts [--batches 12]``, from the root, with nothing else running. Opens the
-installed encoder in this process, draws batches of four clips, and computes each with every limit
-in turn. What it prints is how much faster than clip by clip that was.
+``python -m benchmarks.parts [--batches 12]``, from the root, with nothing else running. It opens
+the installed encoder in this process, draws batches of four clips, and computes each batch with
+every limit. It prints how much faster each limit is than one clip at a time.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from server.backends.onnxruntime.runtime import Session, open_session
 ENCODER = Path(__file__).parents[1] / "model_repository" / "encoder"
 ALONE = 1
 LIMITS = (ALONE, 8, 13, 16, 25, None)
-"""Seconds: of a part's clips times its longest. None computes the whole batch at once."""
+"""Limits on a part: number of clips times its longest clip in seconds. None: no limit."""
 RANGES = ((1, 30), (1, 10), (1, 4))
-"""Seconds: of the clips, which are drawn as many short as long ones (log-uniform)."""
+"""Shortest and longest clip, in seconds; lengths are log-uniform."""
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the gains."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--batches", type=int, default=12, help="batches per range of lengths")
     options = parser.parse_args()
     text = (ENCODER / "config.pbtxt").read_text(encoding="utf-8")
     config = json_format.MessageToDict(
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def noise(random: np.random.Generator, seconds: float) -> np.ndarray:
-    """A clip, float32 [n]; its content does not matter to the time."""
+    """A clip of noise, float32 [n]; the content does not affect the time."""
     return random.standard_normal(int(seconds * SAMPLE_RATE)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What is measured, in which order: one at a time, the target, two sweeps, a steady run."""
+"""What is measured, in this order: one client alone, the target, two sweeps, a steady run."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from benchmarks.measurement import Load, Measurement
 from benchmarks.summary import SHORT_SECONDS, audio_rate, latencies
 
 MIXED_CLIENTS = 8
-"""The number of clients that the report compares with the bare encoder; always in the sweep."""
+"""Number of clients that the report compares with the bare encoder; always in the sweep."""
 
 SATURATED_GAIN = 1.05
-"""Twice the clients and less gain than this: more of them only wait longer."""
+"""The server is saturated if twice the clients gain less than this: more would only wait."""
 
 STEADY_SHARE = 0.7
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is measured. Loads are longer than their seconds where a round of clips is.
+    """How much is measured. A load lasts longer than its seconds if its round of clips does.
 
     Attributes:
-        lengths: Seconds of the clips of a round.
-        alone: Seconds of one client with clips of 10 s.
-        target: Seconds of the clients that the target is about.
-        clients: Clients of the closed sweep, which ends early once the server is saturated.
-        level: Seconds of each.
-        rounds: How often the closed sweep is gone through. The speed of a machine drifts: in turns
-            it does so for all.
-        shares: Arrivals of the open sweep, as shares of what the closed one could do.
-        arrivals: Seconds of each.
+        lengths: Lengths of the clips in a round, in seconds.
+        alone: Seconds of the load of one client with clips of 10 s.
+        target: Seconds of the load that is compared with the target.
+        clients: Numbers of clients in the closed sweep, which ends early at saturation.
+        level: Seconds per number of clients.
+        rounds: Repetitions of the closed sweep. A machine's speed drifts; taking turns spreads the
+            drift over all numbers of clients.
+        shares: Arrival rates of the open sweep, as shares of the closed sweep's highest rate.
+        arrivals: Seconds per arrival rate.
         steady: Seconds of the last, long run.
     """
 
@@ -48,7 +48,7 @@ class Profile:
     steady: float
 
     def stretched(self, factor: float) -> Profile:
-        """The same with longer or shorter loads."""
+        """The same profile with longer or shorter loads."""
         return replace(
             self,
             alone=self.alone * factor,
@@ -89,10 +89,10 @@ class Results:
 
     Attributes:
         alone: One client with WAV files of 10 s, by protocol.
-        target: The clients of the target with clips of up to 10 s, by protocol.
+        target: The clients of the target with clips up to 10 s, by protocol.
         closed: All clips over gRPC, by number of clients.
-        opened: The same at random times, by clips per second.
-        steady: The same for long, at a good part of what the server can do.
+        opened: All clips over gRPC at random times, by clips per second.
+        steady: The same for longer, at a steady share of the server's capacity.
     """
 
     alone: Mapping[str, Measurement]
@@ -110,16 +110,16 @@ class Results:
 def measure(
     go: Callable[[Load], Measurement], protocols: Collection[str], profile: Profile, clients: int
 ) -> Results:
-    """Goes through a profile.
+    """Measures everything in a profile.
 
     Args:
-        go: Puts a load on the service.
-        protocols: That the service speaks: ``gRPC`` and perhaps ``REST``.
-        profile: How much.
-        clients: Of the target.
+        go: Puts a load on the service and measures it.
+        protocols: The service's protocols: ``gRPC`` and perhaps ``REST``.
+        profile: How much to measure.
+        clients: Number of clients for the target.
 
     Raises:
-        LaunchError: It answers nothing.
+        LaunchError: The service answers nothing.
     """
     everything = [clip for clip in corpus.clips() if clip.seconds in profile.lengths]
     short = [clip for clip in everything if clip.seconds <= SHORT_SECONDS]
@@ -128,7 +128,7 @@ def measure(
     def check(measured: Measurement) -> Measurement:
         if not latencies(measured.requests):
             raise LaunchError(
-                f"nothing can be measured, as no request was answered ({measured.load.name}): "
+                f"nothing to measure, because no request was answered ({measured.load.name}): "
                 f"{measured.requests[0].error}"
             )
         return measured
@@ -146,7 +146,7 @@ def measure(
 
     closed: dict[int, Measurement] = {}
     for turn in range(profile.rounds):
-        # What the first round has, the others repeat.
+        # The first round finds the saturation; the others repeat its numbers of clients.
         for count in tuple(closed) if turn else profile.clients:
             name = f"{count} client{'s' if count > 1 else ''}"
             measured = check(go(Load(name, "gRPC", profile.level, everything, clients=count)))
@@ -170,7 +170,7 @@ def measure(
 
 
 def saturated(closed: Mapping[int, Measurement]) -> bool:
-    """Whether the last step of a sweep gained next to nothing, and no more is to be learnt."""
+    """Whether the last step of a sweep gained so little that more clients would gain nothing."""
     *_, before, last = [None, *closed]
     if before is None or last is None or last < MIXED_CLIENTS:
         return False

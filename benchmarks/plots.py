@@ -1,4 +1,4 @@
-"""The pictures of a report."""
+"""The plots of a report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STYLE = {
     "legend.frameon": False,
 }
 LINES = {0.99: ("#1b2631", "^:"), 0.95: ("#2471a3", "o-"), 0.5: ("#7fb3d5", "o-")}
-"""Colour and style of each percentile; those drawn later lie on top where they are equal."""
+"""Colour and style of each percentile, in drawing order: later lines cover equal ones."""
 
 DARK, LIGHT = LINES[0.95][0], LINES[0.5][0]
 SHORT = "#d35400"
@@ -62,7 +62,7 @@ def _latency(results: Results, target: float) -> plt.Figure:
     bottom = 0.8 * min(axes.dataLim.ymin for axes in (left, right))
     top = 1.25 * max(axes.dataLim.ymax for axes in (left, right))
     for axes in (left, right):
-        # So that the target is seen also where times are many times as long.
+        # A log scale keeps the target visible when times are much longer.
         axes.set_yscale("log")
         axes.set_ylim(bottom, top)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -91,7 +91,7 @@ def _latency_lines(
 
 
 def _drawn(values: Sequence[float | None]) -> list[float]:
-    """With gaps where there is no value."""
+    """The values to plot; a missing value becomes a gap."""
     return [float("nan") if value is None else value for value in values]
 
 
@@ -129,7 +129,7 @@ def _throughput(results: Results, _: float) -> plt.Figure:
     left.set_ylim(0, 1.25 * max([*rates, bare or 0]))
     left.set_xlabel("clients, each waiting for its answer")
     left.set_ylabel("seconds of audio per second")
-    # As many as did arrive: by chance more or fewer than the rate says.
+    # The rate that really arrived differs by chance from the rate that was asked for.
     arrived = {arrival_rate(each): each for each in results.opened.values()}
     offered = sorted(arrived)
     answered = [clip_rate(arrived[rate]) for rate in offered]
@@ -175,11 +175,11 @@ PLOTS: dict[str, Callable[[Results, float], plt.Figure]] = {
     "throughput": _throughput,
     "batches": _batches,
 }
-"""What is drawn, each from the results and the target in seconds, into a PNG of its name."""
+"""The plots by name; each takes the results and the target in seconds, and becomes NAME.png."""
 
 
 def draw(results: Results, target: float, folder: Path) -> None:
-    """Writes all plots into a folder."""
+    """Writes all plots into a folder, as PNG."""
     with plt.rc_context(STYLE):
         for name, plot in PLOTS.items():
             figure = plot(results, target)

@@ -1,4 +1,4 @@
-"""report.md and the tables beside it."""
+"""Writes report.md and the CSV files beside it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from benchmarks.tables import table
 
 @dataclass(frozen=True)
 class Context:
-    """What a report says besides the loads.
+    """What a report contains besides the loads.
 
     Attributes:
-        command: That made it.
-        began: Date and time.
-        target: Seconds for the p95 of clips up to 10 s.
-        machine: As `machine.describe` returns it.
-        by_others: Share of the processors that others used, None where the service ran elsewhere.
-        cold_start: Seconds until each protocol answered; empty where it was running before.
-        memory: Resident MB by part when it was ready, and at the end; empty as well.
+        command: The command that made it.
+        began: Date and time of the start.
+        target: Target for the p95 of clips up to 10 s, in seconds.
+        machine: The result of `machine.describe`.
+        by_others: Share of the CPU time that other programs used; None for a service elsewhere.
+        cold_start: Seconds until each protocol answered; empty if the service ran already.
+        memory: Resident MB by part, when ready and at the end; both empty if it ran already.
     """
 
     command: str
@@ -50,12 +50,12 @@ class Context:
 
 
 def verdict(results: Results, target: float) -> list[str]:
-    """What breaks the target, in a sentence each; empty when nothing does."""
+    """The loads that missed the target, one sentence each."""
     found = []
     for measured in results.target.values():
         if judged(measured.requests) > target:
             found.append(
-                f"{measured.load.name}: p95 is {_p95(measured)}, and the target is {target:g} s"
+                f"{measured.load.name}: p95 is {_p95(measured)}, but the target is {target:g} s"
             )
     return found
 
@@ -66,7 +66,7 @@ def _p95(measured: Measurement) -> str:
 
 
 def write(results: Results, context: Context, plots: Iterable[str], folder: Path) -> None:
-    """Writes report.md, which shows the plots, loads.csv and requests.csv into a folder."""
+    """Writes report.md, loads.csv and requests.csv into a folder; report.md shows the plots."""
     rows = [_row(measured) for measured in results]
     _write_csv(folder / "loads.csv", rows)
     _write_csv(folder / "requests.csv", [row for each in results for row in _requests(each)])
@@ -75,7 +75,7 @@ def write(results: Results, context: Context, plots: Iterable[str], folder: Path
     sections = [
         f"# Benchmark of {context.began}",
         f"`{context.command}`",
-        f"**{'Target broken' if problems else 'Target kept'}**: {judgement} "
+        f"**{'Target missed' if problems else 'Target met'}**: {judgement} "
         f"(clips up to {SHORT_SECONDS} s).",
         table(("measured", "figure"), _headlines(results, context)),
         *(f"![{name}]({name}.png)" for name in plots),
@@ -96,12 +96,12 @@ def write(results: Results, context: Context, plots: Iterable[str], folder: Path
 
 
 LEGEND = """\
-Times in seconds, errors apart. Where clients are named, each sends the next clip when it has its
-answer; the others come at random times (Poisson), and their time counts from when they were due.
-*≤ 10 s*: p95 of clips of up to 10 s. *busy*: share of the time in which the encoder computed.
-*queue*, *compute*: means per request from Triton's statistics, for the two models (a batch's time
-counts for each request in it). *padding*: share of a batch that would be padding if clips were
-padded to the longest one; here it is 0. *sender*: what sending took, as a share of one core."""
+Times are in seconds, without errors. In loads of clients, each client waits for its answer before
+it sends the next clip. In the other loads, clips arrive at random times (Poisson), and their time
+counts from when they were due. *≤ 10 s*: p95 of clips up to 10 s. *busy*: share of the time in
+which the encoder computed. *queue*, *compute*: means per request, from Triton's statistics (a
+batch's time counts for each request in it). *padding*: share of a batch that padding to its longest
+clip would add; here it is 0. *sender*: CPU time of the load generator, as a share of one core."""
 
 
 COLUMNS = {
@@ -124,7 +124,7 @@ COLUMNS = {
     "padding": ("padded_share", "{:.0%}"),
     "sender": ("sender_share", "{:.0%}"),
 }
-"""Headings in the report: the column of loads.csv that each shows, and how."""
+"""Headings of the report's table: the column of loads.csv and its format."""
 
 Value = str | int | float | None
 
@@ -157,7 +157,7 @@ def _row(measured: Measurement) -> dict[str, Value]:
 
 
 def _requests(measured: Measurement) -> list[dict[str, Value]]:
-    """Its lines of requests.csv."""
+    """The lines of requests.csv for one load."""
     return [
         {
             "load": measured.load.name,
@@ -173,7 +173,7 @@ def _requests(measured: Measurement) -> list[dict[str, Value]]:
 
 
 def _headlines(results: Results, context: Context) -> list[tuple[str, str]]:
-    """The figures that the service is held to."""
+    """The figures that have a target, and those that describe the service."""
     lines = [
         (
             f"whole request over {protocol}, WAV of {SHORT_SECONDS} s, one at a time, over the "
@@ -215,9 +215,7 @@ def _headlines(results: Results, context: Context) -> list[tuple[str, str]]:
         if parts
     ]
     if context.by_others is not None:
-        lines.append(
-            ("share of the processors that others used meanwhile", f"{context.by_others:.0%}")
-        )
+        lines.append(("share of the CPU time that other programs used", f"{context.by_others:.0%}"))
     return lines
 
 
@@ -233,10 +231,10 @@ def _errors(results: Results) -> str:
 def _memory(memory: Sequence[Mapping[str, float]]) -> str:
     before, after = memory
     if not before:
-        return "Not known: the service was not started by the benchmark."
+        return "Unknown, because the service was not started by the benchmark."
     rows = [(name, f"{before[name]:.0f}", f"{after.get(name, 0):.0f}") for name in before]
     rows.append(("all", f"{sum(before.values()):.0f}", f"{sum(after.values()):.0f}"))
-    note = "Resident MB; pages that processes share count for each of them."
+    note = "Resident MB; a page that several processes share counts once for each."
     return f"{note}\n\n{table(('part', 'when ready', 'at the end'), rows)}"
 
 

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.run``: loads the service, and reports what it can do.
+"""``python -m benchmarks.run``: measures the service under load, and writes a report.
 
-Starts the service unless an address is given. Exit code 0: the target is kept, 1: it is broken,
-2: nothing could be measured.
+It starts the service, unless an address is given. The exit code is 0 if the target is met, 1 if it
+is missed, and 2 if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-# Before all others: it replaces what waits in the standard library, and must find it unused.
+# Import it first: it patches the blocking calls of the standard library before anyone uses them.
 import locust  # noqa: F401
 
 from benchmarks import corpus, loads, machine, plan, plots, report
@@ -34,13 +34,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main(options: argparse.Namespace) -> int:
     """Measures; returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        # The service ends with us. gevent prints every other exception that comes in between.
+        # Exit in order, so that the service ends too. gevent would print any other exception.
         signal.signal(number, lambda *_: sys.exit())
     now = datetime.now()
     folder = options.results / f"{now:%Y-%m-%d_%H%M%S}"
     folder.mkdir(parents=True)
     profile = (plan.QUICK if options.quick else plan.FULL).stretched(options.stretch)
-    print("bench: clips and service are made ready ...", flush=True)
+    print("bench: preparing the clips and starting the service ...", flush=True)
     corpus.clips()
     try:
         with target_of(options, folder) as target:
@@ -66,11 +66,11 @@ def main(options: argparse.Namespace) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except SystemExit:
-        print("\nbench: stopped, without a report", file=sys.stderr)
+        print("\nbench: stopped without a report", file=sys.stderr)
         return 2
     report.write(results, context, plots.PLOTS, folder)
     plots.draw(results, options.target_p95, folder)
-    print(f"bench: see {folder / 'report.md'}")
+    print(f"bench: the report is in {folder / 'report.md'}")
     problems = report.verdict(results, options.target_p95)
     for problem in problems:
         print(f"bench: {problem}", file=sys.stderr)
@@ -80,33 +80,33 @@ def main(options: argparse.Namespace) -> int:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about two minutes")
+    parser.add_argument("--quick", action="store_true", help="run for about two minutes")
     parser.add_argument(
-        "--stretch", type=positive, default=1.0, help="make every load so many times longer"
+        "--stretch", type=positive, default=1.0, help="factor for the length of every load"
     )
     parser.add_argument(
-        "--clients", type=int, default=4, help="how many the target is about (%(default)s)"
+        "--clients", type=int, default=4, help="number of clients for the target (%(default)s)"
     )
     parser.add_argument(
         "--target-p95",
         type=positive,
         default=2.0,
-        help="seconds for the p95 of clips up to 10 s (%(default)s)",
+        help="target for the p95 of clips up to 10 s, in seconds (%(default)s)",
     )
-    parser.add_argument("--url", help="gRPC address of a running service; none: start one")
-    parser.add_argument("--rest-url", help="address of its gateway; none: REST is not measured")
+    parser.add_argument("--url", help="gRPC address of a running service; default: start one")
+    parser.add_argument("--rest-url", help="address of its gateway, to measure REST as well")
     parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where reports go")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
     options = parser.parse_args()
     if options.clients < 1:
         parser.error(f"--clients is {options.clients}: give a whole number from 1")
     if options.rest_url and not options.url:
-        parser.error("--rest-url is of a running service: give its --url as well")
+        parser.error("--rest-url needs a running service: give its --url as well")
     return options
 
 
 def positive(text: str) -> float:
-    """A number above 0, of the command line."""
+    """Parses a number above 0."""
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"is {text}: give a number above 0")
@@ -114,7 +114,7 @@ def positive(text: str) -> float:
 
 
 def target_of(options: argparse.Namespace, folder: Path) -> Target:
-    """The service that the options mean."""
+    """The service that the options name."""
     if not options.url:
         own = Service(options.model_repository.resolve(), outputs=folder / "outputs")
         return Target(own.hosts, own)
@@ -125,7 +125,7 @@ def target_of(options: argparse.Namespace, folder: Path) -> Target:
 
 
 class Progress:
-    """A line that tells how far it is; where it is not seen live, one line for each load."""
+    """Shows progress in one line; without a terminal, prints one line per load."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
@@ -161,8 +161,8 @@ class Progress:
 
 if __name__ == "__main__":
     parsed = parse()
-    # Under gevent, gRPC's channels can hang the interpreter's own end, even closed ones. So it is
-    # left in another way, also after an error that nobody expected.
+    # Under gevent, gRPC's channels can hang the interpreter's shutdown, even if they are closed.
+    # Skip the shutdown, also after an unexpected error.
     atexit.register(os._exit, 2)
     code = main(parsed)
     sys.stdout.flush()

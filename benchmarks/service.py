@@ -1,4 +1,4 @@
-"""The service under test: ``python -m server`` on free ports, its parts, and its disk."""
+"""The service under test: ``python -m server`` on free ports, its processes, and its disk."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Service(Program):
 
     Args:
         repository: The model repository.
-        options: Of the server.
-        outputs: Where the gateway's results go; None starts no gateway.
-        within: A command that runs it, such as `own_disk`.
+        options: Options of the server.
+        outputs: Folder of the gateway's results; None starts no gateway.
+        within: A command to run it with, such as `own_disk`.
         settings: ``E2V_`` variables of the gateway, in lower case and without the prefix.
 
     Attributes:
-        hosts: Addresses by protocol: ``host:port`` of ``gRPC`` and, with a gateway, of ``REST``.
+        hosts: ``host:port`` by protocol: ``gRPC`` and, with a gateway, ``REST``.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Service(Program):
         self.http_url = f"http://{HOST}:{http}"
         self.metrics_url = f"http://{HOST}:{metrics}/metrics"
         self.rest = (HOST, rest)
-        # What each says when it answers.
+        # Each one logs this when it is ready.
         self._ready = {"gRPC": "ready on gRPC"}
         own: dict[str, object] = {"host": HOST, "port": rest}
         if outputs is not None:
@@ -64,7 +64,7 @@ class Service(Program):
         )
 
     def __exit__(self, *raised: object) -> None:
-        """Ends it without the seconds in which Triton unloads its models."""
+        """Ends it, and kills Triton, which otherwise takes seconds to unload its models."""
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
             for process in below(self.pid):
@@ -75,19 +75,19 @@ class Service(Program):
 
     @property
     def grpc_url(self) -> str:
-        """Where it takes gRPC."""
+        """Its gRPC address."""
         return self.hosts["gRPC"]
 
     @property
     def rest_url(self) -> str:
-        """Where its gateway listens."""
+        """The URL of its gateway."""
         return f"http://{self.hosts['REST']}"
 
     def wait_until_ready(self) -> dict[str, float]:
         """Blocks until Triton and, if there is one, the gateway can answer.
 
         Returns:
-            Seconds from its start until each could, by protocol.
+            Seconds from its start until each was ready, by protocol.
 
         Raises:
             LaunchError: It ended, or was not ready in time.
@@ -97,7 +97,7 @@ class Service(Program):
         }
 
     def counter(self, name: str, model: str) -> int:
-        """A count of Triton's, of one model; 0 before the first."""
+        """The value of one of Triton's counters for a model; 0 if it has no value yet."""
         with urllib.request.urlopen(self.metrics_url, timeout=PATIENCE) as answer:
             for line in answer.read().decode().splitlines():
                 if line.startswith(f'{name}{{model="{model}"'):
@@ -108,37 +108,37 @@ class Service(Program):
         """The process of ``tritonserver``, ``gateway``, or a model, by its name.
 
         Raises:
-            LaunchError: It is not there.
+            LaunchError: There is no such process.
         """
         for process in below(self.pid):
             if part_name(process) == name:
                 return process
-        raise LaunchError(f"the service has no process {name!r} now; it said:\n{self.said}")
+        raise LaunchError(f"the service has no process {name!r} now; it printed:\n{self.said}")
 
     def inside(self, command: str) -> None:
-        """Runs a line of sh where the service sees its own disk."""
+        """Runs a shell command in the service's mount namespace, where its own disk is."""
         user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
         entered = ["nsenter", *user, "--mount", f"--target={self.pid}"]
         subprocess.run([*entered, "sh", "-c", command], check=True)
 
     def fill(self, folder: Path) -> None:
-        """Leaves no room on the service's own disk."""
+        """Fills the service's own disk."""
         self.inside(f"head -c 1G /dev/zero > {folder}/filler 2>/dev/null; true")
 
     def empty(self, folder: Path) -> None:
-        """Takes away what filled it."""
+        """Removes the file that fills the disk."""
         self.inside(f"rm {folder}/filler")
 
 
 def part_name(process: psutil.Process) -> str:
-    """What a process of the service is: a model for the process in which one runs."""
+    """Which part of the service a process is; a Python model's process has the model's name."""
     try:
         line = process.cmdline()
     except psutil.NoSuchProcess:
         return "ended"
     program = Path(line[0]).name if line else "ended"
     if program == "triton_python_backend_stub" and len(line) > 1:
-        # What it runs: model_repository/NAME/1/FILE.
+        # Its first argument is model_repository/NAME/1/FILE.
         return Path(line[1]).parts[-3]
     for part in ("gateway", "audio.sandbox", "reaper.py"):
         if any(Path(argument).name == part for argument in line[1:]):

@@ -1,4 +1,4 @@
-"""From requests to figures."""
+"""Computes figures from requests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from audio.layout import SAMPLE_RATE, slot_count
 from benchmarks.measurement import Measurement, Request
 
 SHORT_SECONDS = 10
-"""Clips up to this length are what the target of the latency is about."""
+"""The latency target applies to clips up to this length."""
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:
-    """The smallest value that at least ``share`` (0 to 1) of all do not exceed; None of none."""
+    """The smallest value that at least ``share`` (0 to 1) of all values do not exceed, or None."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -24,14 +24,14 @@ def percentile(values: Iterable[float], share: float) -> float | None:
 
 
 def latencies(requests: Iterable[Request], longest: float = math.inf) -> list[float]:
-    """Seconds that the answers took, of clips up to ``longest`` seconds."""
+    """Latencies of the answered clips up to ``longest`` seconds."""
     return [r.latency for r in requests if not r.error and r.clip.seconds <= longest]
 
 
 def judged(requests: Iterable[Request]) -> float:
-    """The p95 that is held against the target: of clips up to 10 s, errors as endless waits.
+    """The p95 that is compared with the target: clips up to 10 s, with errors as infinite latency.
 
-    Without any request it is endless too: nothing proves that the target is kept.
+    Without requests it is infinite too, because nothing proves that the target is met.
     """
     waits = [
         math.inf if r.error else r.latency for r in requests if r.clip.seconds <= SHORT_SECONDS
@@ -41,7 +41,7 @@ def judged(requests: Iterable[Request]) -> float:
 
 
 def answered_audio(measurement: Measurement) -> float:
-    """Seconds of audio that were answered."""
+    """Seconds of audio in all answered clips."""
     return sum(request.clip.seconds for request in measurement.requests if not request.error)
 
 
@@ -56,30 +56,30 @@ def clip_rate(measurement: Measurement) -> float:
 
 
 def arrival_rate(measurement: Measurement) -> float:
-    """Clips per second that were due, until the last one was."""
+    """Clips per second that were due, up to the last one."""
     return len(measurement.requests) / max(request.due for request in measurement.requests)
 
 
 def encoder_rate(measurement: Measurement) -> float | None:
-    """Seconds of audio per second of the encoder alone; None where it did nothing.
+    """Seconds of audio per second in which the encoder computed; None if it computed nothing.
 
-    Each clip passes the encoder once. One clip at a time, this is the bare encoder's speed.
+    Each clip passes the encoder once. With one clip at a time, this is the bare encoder's speed.
     """
     busy = measurement.models["encoder"].busy
     return answered_audio(measurement) / busy if busy else None
 
 
 def over_encoder(measurement: Measurement) -> float | None:
-    """Whole requests, one at a time, over the encoder's own time; None where it did nothing."""
+    """Time of whole requests divided by the encoder's time; None if it computed nothing."""
     busy = measurement.models["encoder"].busy
     return sum(latencies(measurement.requests)) / busy if busy else None
 
 
 def unfairness(requests: Sequence[Request]) -> float | None:
-    """p99 over p50 for clips of equal length: how much worse some fare by chance.
+    """p99 over p50 for clips of equal length: how much longer unlucky clips wait.
 
-    Each time is divided by the median for its length, and the p99 of all these is taken, since a
-    single length has too few requests for a p99 of its own.
+    Each latency is divided by the median for its length. The result is the p99 of all quotients,
+    because a single length has too few requests for its own p99.
     """
     by_length: dict[int, list[float]] = defaultdict(list)
     for request in requests:
@@ -91,17 +91,17 @@ def unfairness(requests: Sequence[Request]) -> float | None:
 
 
 def padded_share(batches: Mapping[int, int], lengths: Sequence[float]) -> float | None:
-    """Share of slots that would be padding, had each batch been padded to its longest clip.
+    """Share of slots that would be padding if each batch were padded to its longest clip.
 
-    Which clips met in a batch is not known, so this is what to expect of batches of the observed
-    sizes, put together at random from the clips that were sent.
+    It is unknown which clips shared a batch. This is the expected value for batches of the observed
+    sizes, drawn at random from the clips that were sent.
 
     Args:
         batches: Executions by batch size.
         lengths: Seconds of every clip sent.
 
     Returns:
-        0 to 1, or None where nothing ran.
+        0 to 1, or None if nothing ran.
     """
     if not batches or not lengths:
         return None
@@ -120,9 +120,9 @@ def padded_share(batches: Mapping[int, int], lengths: Sequence[float]) -> float 
 
 
 def errors(requests: Iterable[Request]) -> list[tuple[str, int, str]]:
-    """Kind, count and an example of what went wrong, the most frequent first.
+    """Kind, count and an example of each error, the most frequent first.
 
-    Sentences that differ in numbers only are of one kind.
+    Messages that differ only in numbers are of one kind.
     """
     kinds: Counter[str] = Counter()
     examples: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Tables in Markdown, which reports and documents show."""
+"""Tables in Markdown, for reports and docs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Columns under their names, of one width each."""
-    # A bar in a cell would end it.
+    """A table with aligned columns."""
+    # A "|" in a cell would end the cell.
     cells = [list(head), *([str(cell).replace("|", "/") for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [

@@ -1,4 +1,4 @@
-"""What a benchmark measures: a service of its own, or one that runs already."""
+"""The service that a benchmark measures: one of its own, or one that runs already."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from benchmarks.triton_stats import Statistics
 from emotion2vec_client import Client, Emotion2VecError
 
 ANSWER_SECONDS = 5.0
-"""For a service that runs already."""
+"""Seconds to wait for a service that runs already."""
 
 NAMES = {"audio.sandbox": "decoders", "reaper.py": "launcher", "gateway": "gateway"}
-"""What the report calls parts; what is not here is a model's process or tritonserver."""
+"""Names of processes in the report; all others are tritonserver and the models' processes."""
 
 
 class Target:
     """A service that answers, for the length of a ``with`` block.
 
     Args:
-        hosts: Addresses by protocol: ``host:port`` of ``gRPC`` and, where there is a gateway, that
-            of ``REST``.
-        own: The service, to be started; None where it runs already.
+        hosts: Addresses by protocol: ``host:port`` of ``gRPC`` and, if there is a gateway, the
+            address of ``REST``.
+        own: The service to start; None if it runs already.
 
     Attributes:
-        statistics: Of its Triton.
-        cold_start: Seconds from its start until each protocol answered; empty where it was running.
+        statistics: Reads the statistics of its Triton.
+        cold_start: Seconds from its start until each protocol answered; empty if it ran already.
     """
 
     def __init__(self, hosts: Mapping[str, str], own: Service | None = None) -> None:
@@ -41,7 +41,7 @@ class Target:
         """Waits until it answers.
 
         Raises:
-            LaunchError: It does not.
+            LaunchError: It does not answer.
         """
         try:
             if self._own is not None:
@@ -77,14 +77,14 @@ class Target:
         return parts + [(_name(each), each) for each in below(self._own.pid)]
 
     def memory(self) -> dict[str, float]:
-        """Resident MB by part; empty where the service was not started here."""
+        """Resident MB by part; empty if the service was not started here."""
         found: dict[str, float] = {}
         for name, process in self._parts():
             found[name] = found.get(name, 0.0) + process.memory_info().rss / 2**20
         return found
 
-    def processor_seconds(self) -> float:
-        """Processor time that all its parts have used; 0 where it was not started here."""
+    def cpu_seconds(self) -> float:
+        """CPU time that all its parts have used; 0 if it was not started here."""
         times = [process.cpu_times() for _, process in self._parts()]
         return float(sum(each.user + each.system for each in times))
 

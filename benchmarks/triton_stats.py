@@ -1,4 +1,4 @@
-"""What Triton says about itself: how long requests queued and were computed, in which batches."""
+"""Triton's statistics: how long requests queued and were computed, and in which batches."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ SECONDS = {
     "queue": ("queue",),
     "compute": ("compute_input", "compute_infer", "compute_output"),
 }
-"""The parts of a request's time, and what Triton calls them."""
+"""The parts of a request's time, and Triton's names for them."""
 
 
 @dataclass(frozen=True)
 class ModelStats:
-    """One model's counts, since its start or over a load.
+    """One model's counts, since its start or during a load.
 
     Attributes:
         requests: Requests answered.
-        seconds: Summed over these requests: in the queue, and computed with its copies; a batch
-            counts once for each request in it.
+        seconds: Seconds in the queue, and of computing and copying, summed over these requests;
+            a batch counts once for each request in it.
         batches: Executions by batch size.
-        busy: Seconds in which a batch was computed; a batch counts once.
+        busy: Seconds of computing; a batch counts once.
     """
 
     requests: int = 0
@@ -51,12 +51,12 @@ class ModelStats:
         )
 
     def mean(self, name: str) -> float | None:
-        """Seconds that a request spent so on average, None without requests."""
+        """Mean seconds per request of one part; None without requests."""
         return self.seconds[name] / self.requests if self.requests else None
 
     @property
     def mean_batch(self) -> float | None:
-        """Requests per execution, None without any."""
+        """Mean requests per execution; None without executions."""
         executions = sum(self.batches.values())
         if not executions:
             return None
@@ -64,14 +64,14 @@ class ModelStats:
 
 
 Stats = Mapping[str, ModelStats]
-"""By model."""
+"""Counts by model."""
 
 
 class Statistics:
     """Reads a server's statistics.
 
     Args:
-        authority: ``host:port`` of its gRPC.
+        authority: ``host:port`` of its gRPC endpoint.
     """
 
     def __init__(self, authority: str) -> None:
@@ -83,11 +83,11 @@ class Statistics:
         return {model.name: _parse(model) for model in answer.model_stats}
 
     def version(self) -> str:
-        """Of the server."""
+        """The server's version."""
         return str(self._server.get_server_metadata().version)
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._server.close()
 
 
@@ -106,11 +106,11 @@ def _parse(model: object) -> ModelStats:
 
 
 def difference(after: Stats, before: Stats) -> Stats:
-    """What happened in between."""
+    """The counts between two readings."""
     return {name: after[name] - before.get(name, ModelStats()) for name in after}
 
 
 def total(one: Stats, other: Stats) -> Stats:
-    """Two differences together."""
+    """The sum of two differences."""
     nothing = ModelStats()
     return {name: one.get(name, nothing) + other.get(name, nothing) for name in {*one, *other}}

@@ -1,4 +1,4 @@
-"""From FunASR's checkpoint to a verified model in Triton's repository."""
+"""Turns FunASR's checkpoint into a verified model in Triton's repository."""
 
 from export import environment
 

@@ -1,4 +1,4 @@
-"""``python -m export``: checkpoint -> graph -> ONNX -> checked against FunASR -> installed."""
+"""``python -m export``: exports a checkpoint to ONNX, checks it against FunASR and installs it."""
 
 from __future__ import annotations
 
@@ -39,35 +39,35 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint",
         metavar="NAME|DIR|random[:SIZE]",
-        help="a hub's name, a folder with config.yaml, tokens.txt and model.pt, or random weights "
-        "of size large, base or seed (default: emotion2vec_plus_large from the hub)",
+        help="a name on a hub, a folder with config.yaml, tokens.txt and model.pt, or random "
+        "weights of size large, base or seed (default: emotion2vec_plus_large from a hub)",
     )
     parser.add_argument(
         "--hub",
         choices=("modelscope", "huggingface"),
-        help="where to download from (default: the one that answers first)",
+        help="where to download from (default: the hub that answers first)",
     )
-    parser.add_argument("--revision", help="of the hub's checkpoint (default: a pinned one)")
+    parser.add_argument("--revision", help="revision on the hub (default: a pinned one)")
     parser.add_argument("--target", choices=("cpu", "cuda", "tensorrt"), default="cpu")
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),
         default="auto",
-        help="auto: the fastest that the hardware computes itself and that passes the comparison "
+        help="auto: the fastest that the hardware computes natively and that passes the comparison "
         "with FunASR (default: %(default)s)",
     )
     parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
-    parser.add_argument("--samples", type=Path, default=ROOT / "samples", help="also verified on")
-    parser.add_argument("--seed", type=int, help="of the random clips (default: a fresh one)")
+    parser.add_argument("--samples", type=Path, default=ROOT / "samples", help="clips to verify on")
+    parser.add_argument("--seed", type=int, help="seed of the random clips (default: a new one)")
     parser.add_argument(
         "--random-if-unreachable",
         action="store_true",
-        help="where no hub can be reached, go on with random:large instead of failing",
+        help="if no hub can be reached, continue with random:large instead of failing",
     )
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    # So that the staging folder goes away when the export is ended from outside.
+    # So that the staging folder is removed if the export is terminated.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Clips as one batch of the encoder, as Triton's batching builds it."""
+"""Packs clips into a batch for the encoder, as Triton's batching does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Batch:
         waveform: float32 [sum of padded lengths].
         num_samples: int32 [clips, 1].
         frames: int32 [sum of frame counts].
-        longest: float32 [longest padded length], only its shape counts.
+        longest: float32 [longest padded length]; only its shape matters.
     """
 
     waveform: np.ndarray
@@ -38,7 +38,7 @@ class Batch:
 
 
 def input_shapes(clips: int, samples: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the encoder's inputs for so many clips of so many samples each."""
+    """The shapes of the encoder's inputs for ``clips`` clips of ``samples`` samples each."""
     padded = slot_count(samples) * SLOT
     return {
         WAVEFORM.name: (clips * padded,),

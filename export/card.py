@@ -15,7 +15,7 @@ TOOLS = (
     *("torch", "funasr", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
     *("openvino", "tensorrt", "numpy"),
 )
-"""Packages whose versions the card names, where they are installed."""
+"""Packages whose versions the card lists, if they are installed."""
 
 
 def model_card(checkpoint: Checkpoint, target: str, precision: str) -> dict[str, Any]:
@@ -47,11 +47,11 @@ def model_card(checkpoint: Checkpoint, target: str, precision: str) -> dict[str,
 
 
 def provenance(checkpoint: Checkpoint) -> tuple[bool | None, list[str]]:
-    """Whether these are published files, and if not, what differs.
+    """Says whether these are the published files and, if not, what differs.
 
     Returns:
-        True for the published emotion2vec_plus_large, False for anything else, and None for a
-        published checkpoint whose digests this project does not know; and one clause for each
+        True for the published emotion2vec_plus_large, None for a published checkpoint whose
+        digests this project does not know, and False for anything else; and one clause for each
         difference.
     """
     if checkpoint.weights == "random":
@@ -64,10 +64,10 @@ def provenance(checkpoint: Checkpoint) -> tuple[bool | None, list[str]]:
 
 
 def describe(card: dict[str, Any]) -> list[str]:
-    """What an export tells of the card: where the weights come from, and their licence."""
+    """Tells the user where the weights come from, and their licence."""
     lines = []
     if card["published"]:
-        lines.append("these are the published weights: size and SHA-256 are as known")
+        lines.append("these are the published weights: size and SHA-256 match")
     elif card["published"] is None:
         lines.append(f"the published digests of {card['checkpoint']} are not known to this project")
     elif card["weights"] != "random":
@@ -78,8 +78,8 @@ def describe(card: dict[str, Any]) -> list[str]:
     if card["license"]:
         lines.append(
             f"licence of the weights: {card['license']['name']}, {card['license']['link']} "
-            "(other than this project's)"
+            "(not the licence of this project)"
         )
     elif card["weights"] != "random":
-        lines.append("licence of the weights: ask those who made them")
+        lines.append("licence of the weights: ask their authors")
     return lines

@@ -1,4 +1,4 @@
-"""A FunASR emotion2vec checkpoint: read, checked, and built as FunASR's own model."""
+"""Reads and checks a FunASR emotion2vec checkpoint, and builds FunASR's own model from it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ ENGLISH_OF = {"<unk>": "unknown"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What an export starts from.
+    """The checkpoint that an export starts from.
 
     Attributes:
-        source: What the user asked for: a hub's name, a folder, or ``random:large``.
-        revision: The hub's revision, None for folders and random weights.
+        source: What the user asked for: a name on a hub, a folder, or ``random:large``.
+        revision: The hub's revision; None for folders and random weights.
         weights: ``pretrained``, or ``random`` for weights that mean nothing.
         files: Size and digest of each file; empty for random weights.
-        model_conf: The section of that name of config.yaml.
+        model_conf: The section ``model_conf`` of config.yaml.
         tokens: The lines of tokens.txt.
         state: The model's tensors under the names that FunASR's model uses.
-        report: One line per thing worth knowing about the weights.
+        report: Lines about the weights for the user.
     """
 
     source: str
@@ -70,10 +70,10 @@ def load_folder(
     """Reads config.yaml, tokens.txt and model.pt.
 
     Args:
-        folder: Where they lie.
-        source: What to call the checkpoint, the folder by default.
-        revision: The hub's revision, if it came from one.
-        files: Their sizes and digests, where they have been measured already.
+        folder: The checkpoint folder.
+        source: Name of the checkpoint; by default the folder.
+        revision: The hub's revision, if it came from a hub.
+        files: Sizes and digests, if they have been measured already.
 
     Raises:
         ExportError: A file is missing or unreadable, the architecture or the labels are not those
@@ -82,7 +82,7 @@ def load_folder(
     for name in published.FILES:
         if not (folder / name).is_file():
             raise ExportError(
-                f"{folder} has no {name}: a checkpoint folder holds config.yaml, tokens.txt and "
+                f"{folder} has no {name}: a checkpoint folder needs config.yaml, tokens.txt and "
                 "model.pt"
             )
     config = read_config(_read_text(folder / "config.yaml"))
@@ -107,10 +107,10 @@ def load_folder(
 
 
 def read_config(text: str) -> dict[str, Any]:
-    """The sections of a config.yaml.
+    """Returns the sections of a config.yaml.
 
     Raises:
-        ExportError: It is not YAML, or has no section ``model_conf``.
+        ExportError: The text is not YAML, or has no section ``model_conf``.
     """
     try:
         config: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
@@ -123,17 +123,17 @@ def read_config(text: str) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        # Without the byte order mark that an editor may have put before it.
+        # An editor may have put a byte order mark in front.
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read {path}: {error}") from error
 
 
 def check_architecture(model_conf: dict[str, Any]) -> None:
-    """Refuses what the packed graph and the audio layout cannot express.
+    """Refuses an architecture that the packed graph or the audio layout cannot express.
 
     Raises:
-        ExportError: Names the setting, its value and the one that is needed.
+        ExportError: Names the setting, its value and the required value.
     """
     try:
         audio = model_conf["modalities"]["audio"]
@@ -150,9 +150,9 @@ def check_architecture(model_conf: dict[str, Any]) -> None:
         reach = max(3, audio["conv_pos_width"] // audio["conv_pos_depth"]) // 2
     except (KeyError, TypeError) as error:
         raise ExportError(
-            f"config.yaml is not that of an emotion2vec model: {error} is missing from model_conf"
+            f"config.yaml does not describe an emotion2vec model: model_conf has no {error}"
         ) from error
-    # FunASR passes this text to eval(): nothing but a list expression of numbers may get there.
+    # FunASR passes this text to eval(), so it may only be a list expression of numbers.
     if not re.fullmatch(r"([\d\s()\[\],+]|(?<!\*)\*(?!\*))+", str(spec)):
         raise ExportError(f"audio.feature_encoder_spec {spec!r} is not a list of number triples")
     for name, (value, needed) in settings.items():
@@ -160,7 +160,7 @@ def check_architecture(model_conf: dict[str, Any]) -> None:
             raise ExportError(f"{name} is {value!r}, but only {needed!r} can be exported")
     if reach > layout.EXTRA_SLOTS:
         raise ExportError(
-            f"the positional convolutions reach {reach} frames, but clips of one batch stand "
+            f"the positional convolutions reach {reach} frames, but clips in a batch are "
             f"only {layout.EXTRA_SLOTS} slots apart: check audio.conv_pos_width"
         )
 
@@ -169,7 +169,7 @@ def check_tokens(tokens: list[str]) -> None:
     """Refuses label sets other than the nine of emotion2vec+.
 
     Raises:
-        ExportError: Says which revision to take instead.
+        ExportError: Says which revision to use instead.
     """
     if any(token.startswith("unuse") for token in tokens):
         revisions = " or ".join(
@@ -177,8 +177,8 @@ def check_tokens(tokens: list[str]) -> None:
             for hub, name in published.LARGE.names.items()
         )
         raise ExportError(
-            f"tokens.txt is of an old revision, with placeholders instead of labels ({tokens}): "
-            f"take {revisions}"
+            f"tokens.txt is from an old revision, with placeholders instead of labels ({tokens}): "
+            f"use {revisions}"
         )
     english = sorted(_english(token) for token in tokens)
     if english != sorted(contract.LABELS):
@@ -189,23 +189,23 @@ def check_tokens(tokens: list[str]) -> None:
 
 
 def _english(token: str) -> str:
-    """``生气/angry`` is written in both languages; ``<unk>`` is written alone."""
+    """Returns the English label of a token such as ``生气/angry``, or of ``<unk>``."""
     last = token.split("/")[-1].strip().lower()
     return ENGLISH_OF.get(last, last)
 
 
 def build_model(model_conf: dict[str, Any], labels: int) -> Emotion2vec:
-    """FunASR's model as inference needs it, with initial weights.
+    """Builds FunASR's model for inference, with initial weights.
 
-    The published config.yaml describes a decoder for which model.pt has no weights: FunASR builds
+    The published config.yaml describes a decoder that has no weights in model.pt. FunASR builds
     it, warns that its keys are missing, and never calls it (ddlBoJack/emotion2vec#36, #84).
 
     Args:
-        model_conf: The section of that name of config.yaml.
+        model_conf: The section ``model_conf`` of config.yaml.
         labels: Rows of the classification head.
 
     Raises:
-        ExportError: Its frontend does not fit the layout of the audio.
+        ExportError: Its frontend does not fit the audio layout.
     """
     needed = copy.deepcopy(model_conf)
     needed["modalities"]["audio"]["decoder"] = None
@@ -228,10 +228,10 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
             path,
             map_location="cpu",
             weights_only=True,
-            # model.pt holds several copies of the model: read only what is used.
+            # model.pt contains several copies of the model: read only the one in use.
             mmap=zipfile.is_zipfile(path) or None,
         )
-    except Exception as error:  # torch raises a dozen kinds for a file it cannot or must not read
+    except Exception as error:  # torch raises a dozen types for unreadable or unsafe files
         raise ExportError(
             f"cannot read {path} as plain weights ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}): download it again"
@@ -240,14 +240,14 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         if isinstance(stored, dict) and key in stored:
             stored = stored[key]
     if not isinstance(stored, dict):
-        raise ExportError(f"{path} holds a {type(stored).__name__} instead of named tensors")
+        raise ExportError(f"{path} contains a {type(stored).__name__} instead of named tensors")
     return stored
 
 
 def _select(
     stored: dict[str, torch.Tensor], model: Emotion2vec, config: dict[str, Any]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Picks the model's tensors out of the file, as FunASR's loader names them."""
+    """Picks the model's tensors from the file, by the names that FunASR's loader uses."""
     scope = _scope(config)
     state: dict[str, torch.Tensor] = {}
     used: set[str] = set()
@@ -279,10 +279,10 @@ def _select(
 
 
 def _scope(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """Pairs (prefix in the file, prefix in the model) from ``scope_map``; the last that fits wins.
+    """Pairs (prefix in the file, prefix in the model) from ``scope_map``; the last match wins.
 
-    As in FunASR's ``load_pretrained_model``: the list goes on with ``module.``, and ``none``, in
-    any case, is the empty prefix.
+    Like FunASR's ``load_pretrained_model``, it adds the pair ``module.`` and ``none``. ``none``,
+    in upper or lower case, is the empty prefix.
     """
     given = config.get("scope_map") or []
     listed = given.split(",") if isinstance(given, str) else [str(item) for item in given]

@@ -1,4 +1,4 @@
-"""The encoder's config.pbtxt: the contract, for the hardware that an export is meant for."""
+"""Writes the encoder's config.pbtxt from the contract, for the target of an export."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ optimization {{
 }}
 """,
     "cuda": """\
-# ONNX Runtime's CUDA provider computes. For its TensorRT provider instead, which compiles for
-# minutes at the first start, take the marks away:
+# ONNX Runtime's CUDA provider computes. To use its TensorRT provider, which compiles for minutes at
+# the first start, uncomment these lines:
 # optimization {{
 #   execution_accelerators {{
 #     gpu_execution_accelerator [
@@ -41,8 +41,8 @@ optimization {{
 }
 
 PART = """\
-# A batch is computed in parts, the shortest clips first and each answered as soon as its part is: a
-# part's clips times its longest one's samples are within this.
+# A batch is computed in parts, the shortest clips first, and each part is answered once it is done.
+# In a part, the number of clips times the samples of the longest one is at most this.
 parameters {{ key: "max_part_elements" value {{ string_value: "{}" }} }}
 """
 
@@ -51,8 +51,8 @@ def encoder_config(card: dict[str, Any]) -> str:
     """The encoder's config.pbtxt.
 
     Args:
-        card: The model card; travels in the configuration, where clients find it. Its ``target``,
-            ``precision`` and ``embed_dim`` decide what else stands there.
+        card: The model card, which becomes part of the configuration, so that clients find it.
+            Its ``target``, ``precision`` and ``embed_dim`` decide the rest.
     """
     target = TARGETS[card["target"]]
     accelerators = ACCELERATORS[card["target"]].format(precision=card["precision"])
@@ -72,7 +72,7 @@ output [
 {_declare(outputs)}
 ]
 
-# Its shape tells the graph how long the longest clip of the batch is.
+# The shape of this input tells the graph the length of the longest clip in the batch.
 batch_input [
   {{
     kind: BATCH_MAX_ELEMENT_COUNT_AS_SHAPE
@@ -81,7 +81,7 @@ batch_input [
     source_input: [ "{contract.WAVEFORM.name}" ]
   }}
 ]
-# Frames come out of the graph end to end; each request gets as many rows as it has frames.
+# The graph returns frames end to end; each request gets as many rows as it has frames.
 batch_output [
 {_scatter(outputs)}
 ]
@@ -95,13 +95,13 @@ dynamic_batching {{
 }}
 instance_group [ {{ count: 1 kind: {target.kind} }} ]
 {accelerators}
-# The first lengths a runtime meets are slow, and no user shall pay for them.
+# A runtime is slow with the first lengths it meets; no user should wait for that.
 model_warmup [
 {_warmup()}
 ]
 
-# What is true of every clip's tensors. The batch is cut by what each request says of itself: one
-# that does not keep to this must not get into it.
+# The layout of every clip's tensors. The backend splits a batch by the lengths that each request
+# states, so a request that breaks this layout must not get into a batch.
 parameters {{ key: "layout" value {{ string_value: {_layout()} }} }}
 {part}parameters {{ key: "model_card" value {{ string_value: {text} }} }}
 """
@@ -118,7 +118,7 @@ def _layout() -> str:
 
 
 def _resolve(tensor: Tensor, embed_dim: int) -> Tensor:
-    """Fills in the width that the contract leaves to the checkpoint: an embedding's last."""
+    """Fills in the width of an embedding, which the contract leaves to the checkpoint."""
     if tensor not in (contract.EMBEDDING, contract.FRAME_EMBEDDING):
         return tensor
     dims = (*tensor.dims[:-1], embed_dim)

@@ -1,7 +1,7 @@
-"""The tensors, names and labels on which export, Triton's model repository and every client agree.
+"""The tensors, names and labels that the export, Triton's model repository and all clients share.
 
-This is the one definition of the contract: `export.install` renders the encoder's config.pbtxt
-from it, and tests/contract holds every other config.pbtxt to it.
+The contract is defined only here: `export.config` writes the encoder's config.pbtxt from it, and
+tests/contract checks every other config.pbtxt against it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_SECONDS = 30
-"""The longest clip one request may carry."""
+"""Longest clip in a request, in seconds."""
 
 QUEUE_SIZE = 256
-"""Requests that wait before a model; more are refused at once."""
+"""Requests that may wait for a model; more are refused at once."""
 
 QUEUE_SECONDS = 30
-"""A request that has waited for so long is refused: its client, by default, is gone."""
+"""A request that has waited this long is refused: by default, its client has given up."""
 
 LABELS = (
     "angry",
@@ -72,10 +72,10 @@ FRAME_SCORES = Tensor("frame_scores", "TYPE_FP32", (-1, len(LABELS)), scattered_
 FRAME_EMBEDDING = Tensor("frame_embedding", "TYPE_FP32", (-1, -1), scattered_by=FRAMES.name)
 
 SAMPLES = Tensor("samples", "TYPE_FP32", (-1,))
-"""Only of preprocess: the clip as it is heard, 16 kHz mono, before it is normalised."""
+"""Only from preprocess: the decoded clip, 16 kHz mono, before it is normalised."""
 
 SOURCE_RATE = Tensor("source_rate", "TYPE_INT32", (1,))
-"""Only of preprocess: samples per second in the file."""
+"""Only from preprocess: samples per second in the file."""
 
 TIMELINE_OUTPUTS = (
     Tensor("segments", "TYPE_FP64", (-1, 2)),
@@ -87,8 +87,8 @@ TIMELINE_OUTPUTS = (
     Tensor("peaks", "TYPE_FP32", (-1,)),
     Tensor("progress", "TYPE_FP32", (1,)),
 )
-"""Of the timeline: a row for each of N segments, and what is said of the whole recording. After an
-hour a time in FP32 would be some samples off, and scores would not be those of the slice."""
+"""For the timeline: a row for each of N segments, and values for the whole recording. FP64, because
+after an hour a time in FP32 is some samples off, and a slice cut there gets other scores."""
 
 ENCODER_INPUTS = (WAVEFORM, NUM_SAMPLES, FRAMES)
 ENCODER_OUTPUTS = (SCORES, EMBEDDING, FRAME_SCORES, FRAME_EMBEDDING)

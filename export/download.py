@@ -1,4 +1,4 @@
-"""Named checkpoints, from ModelScope or Hugging Face, through their own libraries and caches."""
+"""Gets named checkpoints from ModelScope or Hugging Face, through their libraries and caches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from export.progress import SILENT_SECONDS, say, step
 from export.published import FILES, FileFacts
 
 ANSWER_SECONDS = 20
-"""A hub that has not answered by then counts as unreachable."""
+"""A hub that has not answered after this time counts as unreachable."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Download:
     """A checkpoint folder in a hub's own cache.
 
     Attributes:
-        folder: Holds config.yaml, tokens.txt and model.pt.
-        name: What its hub calls it.
-        revision: The revision that was asked for, None for the newest.
-        files: Their sizes and digests, None where nothing is known to compare them with.
+        folder: Contains config.yaml, tokens.txt and model.pt.
+        name: Its name on the hub.
+        revision: The revision that was requested; None for the newest.
+        files: Sizes and digests; None if there was nothing to compare them with.
     """
 
     folder: Path
@@ -40,19 +40,19 @@ class Download:
 
 @dataclass(frozen=True)
 class _Source:
-    """One hub, and what it would be asked for."""
+    """A hub, and the name and revision to request from it."""
 
     hub: Hub
     name: str
     revision: str | None
 
     def files(self) -> dict[str, FileFacts]:
-        """What the hub has; `ExportError` where a file is missing or the answer is another."""
+        """What the hub has; raises `ExportError` if a file is missing or the answer is invalid."""
         try:
             files = self.hub.files(self.name, self.revision)
         except (AttributeError, KeyError, TypeError) as error:
             raise ExportError(
-                f"{self.hub.title} gave an answer that cannot be read ({error!r})"
+                f"{self.hub.title} sent an answer that cannot be read ({error!r})"
             ) from error
         missing = [name for name in FILES if name not in files]
         if missing:
@@ -60,7 +60,7 @@ class _Source:
         return {name: files[name] for name in FILES}
 
     def cached(self) -> Path | None:
-        """The folder in the hub's cache, where all three files are in it."""
+        """The folder in the hub's cache, if it contains all three files."""
         folder = self.hub.cached(self.name, self.revision)
         try:
             complete = folder and all((folder / name).is_file() for name in FILES)
@@ -73,17 +73,17 @@ class _Source:
 
 
 def fetch(name: str | None, hub: str | None, revision: str | None) -> Download:
-    """Finds a checkpoint in the caches, or downloads it with a progress bar.
+    """Finds a checkpoint in a cache, or downloads it with a progress bar.
 
     Args:
-        name: What a hub calls it, for example ``iic/emotion2vec_plus_base``; None takes
+        name: Its name on a hub, for example ``iic/emotion2vec_plus_base``; None means
             emotion2vec_plus_large.
-        hub: One of ``HUBS``; None asks all of them, and takes the first that answers.
-        revision: Commit, tag or branch; None takes the pinned one, or the newest.
+        hub: One of ``HUBS``; None asks all of them, and uses the first that answers.
+        revision: Commit, tag or branch; None means the pinned one, or else the newest.
 
     Raises:
-        HubUnreachableError: Not cached, and no hub answers.
-        ExportError: No hub has it, the download failed, or a file is not what the hub says it is.
+        HubUnreachableError: It is not cached, and no hub answers.
+        ExportError: No hub has it, the download failed, or a file differs from what the hub says.
     """
     sources = _sources(name, hub, revision)
     cached = {source: folder for source in sources if (folder := source.cached())}
@@ -99,7 +99,7 @@ def fetch(name: str | None, hub: str | None, revision: str | None) -> Download:
             return Download(folder, source.name, source.revision, files)
         for clause in differs:
             say(f"the cached checkpoint is not the published one: {clause}, in {folder}")
-            # Of config.yaml the size alone is known, and a space more changes no score.
+            # Only the size of config.yaml is known, and an extra space changes no score.
             if not clause.startswith("config.yaml"):
                 doubts.append(f"{clause}, in {folder}")
     try:
@@ -112,7 +112,7 @@ def fetch(name: str | None, hub: str | None, revision: str | None) -> Download:
         if not cached:
             raise
         source, folder = next(iter(cached.items()))
-        say(f"{error}: taking {source} from the cache of {source.hub.title} as it is")
+        say(f"{error}: using {source} from the cache of {source.hub.title} unchecked")
         return Download(folder, source.name, source.revision, None)
     folder = _download(source, declared)
     files = published.measure_folder(folder)
@@ -135,7 +135,7 @@ def _sources(name: str | None, hub: str | None, revision: str | None) -> list[_S
 
 
 def _known(source: _Source) -> dict[str, FileFacts]:
-    """What is known of the files at the pinned revision."""
+    """What is known about the files, if this is the pinned revision."""
     checkpoint = published.of_name(source.name)
     if checkpoint is None or source.revision != checkpoint.revisions.get(source.hub.key):
         return {}
@@ -145,18 +145,18 @@ def _known(source: _Source) -> dict[str, FileFacts]:
 def _ask(
     sources: Sequence[_Source], cached: Sequence[_Source]
 ) -> tuple[_Source, dict[str, FileFacts]]:
-    """Asks the hubs: first those from which there is something already, so as not to start anew."""
-    begun = cached or [source for source in sources if source.hub.begun(source.name)]
-    if 0 < len(begun) < len(sources):
+    """Asks the hubs; first those with files in the cache, to avoid starting over."""
+    started = cached or [source for source in sources if source.hub.has_partial(source.name)]
+    if 0 < len(started) < len(sources):
         try:
-            return _first_answer(begun)
+            return _first_answer(started)
         except ExportError as error:
             say(f"{error}")
     return _first_answer(sources)
 
 
 def _first_answer(sources: Sequence[_Source]) -> tuple[_Source, dict[str, FileFacts]]:
-    """Asks all hubs at once; returns the first that has the checkpoint, and what it says of it."""
+    """Asks all hubs at once; returns the first that has the checkpoint, with its files."""
     titles = " and ".join(source.hub.title for source in sources)
     answers: queue.Queue[tuple[_Source, dict[str, FileFacts] | ExportError]] = queue.Queue()
 
@@ -187,14 +187,14 @@ def _first_answer(sources: Sequence[_Source]) -> tuple[_Source, dict[str, FileFa
     silent = [each.hub.title for each in sources if each.hub.title not in failed]
     reasons = [str(error) for error in failed.values()]
     reasons += [f"{title} has not answered within {ANSWER_SECONDS} s" for title in silent]
-    told = "; ".join(reasons)
+    details = "; ".join(reasons)
     if all(isinstance(error, HubUnreachableError) for error in failed.values()):
         raise HubUnreachableError(
-            f"no hub answers ({told}): check the network and its proxy variables, or give a local "
-            "folder to --checkpoint"
+            f"no hub answers ({details}): check the network and its proxy variables, or give a "
+            "local folder to --checkpoint"
         )
     raise ExportError(
-        f"the checkpoint cannot be downloaded ({told}): check its name and --revision, take "
+        f"the checkpoint cannot be downloaded ({details}): check its name and --revision, try "
         "another hub with --hub, or give a local folder to --checkpoint"
     )
 
@@ -206,7 +206,7 @@ def _download(source: _Source, declared: Mapping[str, FileFacts]) -> Path:
         f"the disk of {cache} is too full for the checkpoint's {needed / 1e6:,.0f} MB: free some "
         f"room, or set {variable} to a folder on another disk"
     )
-    # On a terminal the libraries draw bars; elsewhere Hugging Face's draws none.
+    # On a terminal the libraries draw progress bars; elsewhere Hugging Face's draws none.
     every = threading.TIMEOUT_MAX if sys.stderr.isatty() else SILENT_SECONDS
     try:
         with step(f"fetching what is missing of {needed / 1e6:,.0f} MB into {cache}", every):
@@ -218,7 +218,7 @@ def _download(source: _Source, declared: Mapping[str, FileFacts]) -> Path:
 
 
 def _is_full(error: BaseException) -> bool:
-    """Whether a full disk or quota is behind an error."""
+    """Whether a full disk or quota caused an error."""
     return any(
         isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         for cause in causes(error)

@@ -1,4 +1,4 @@
-"""FunASR's emotion2vec, without the other models of FunASR."""
+"""Imports FunASR's emotion2vec without FunASR's other models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 def _alone() -> Iterator[None]:
     """Keeps FunASR from importing all of its modules, which takes three times as long.
 
-    It hides the advice as well that FunASR and pydub print: to install ffmpeg, which is not used.
+    It also hides the advice of FunASR and pydub to install ffmpeg, which is not used.
     """
     walk_packages = pkgutil.walk_packages
     pkgutil.walk_packages = lambda *_, **__: iter(())

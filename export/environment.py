@@ -1,6 +1,6 @@
-"""Settings of libraries, which read them from the environment when they are imported.
+"""Sets environment variables that libraries read when they are imported.
 
-What a user has set stays.
+It keeps what a user has set.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import os
 
 SETTINGS = {
-    # ONNX Runtime's wheel reports its use to its makers otherwise.
+    # Otherwise ONNX Runtime's wheel sends telemetry to Microsoft.
     "ORT_DISABLE_TELEMETRY": "1",
-    # Only plain HTTP is tested here, with its time limits; Xet's client has a cache of its own.
+    # Only plain HTTP, with its timeouts, is tested here; Xet's client has its own cache.
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # A hub that is not there is asked twice, and not four times with longer and longer pauses.
+    # Try an unreachable hub twice, not four times with longer and longer pauses.
     "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "2",
-    # Seconds without a byte, after which a download is tried again, and seconds that it may take.
+    # Seconds without a byte before a retry, and seconds that a whole download may take.
     "MODELSCOPE_DOWNLOAD_TIMEOUT": "15",
     "MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT": "86400",
     "MODELSCOPE_DOWNLOAD_RETRY_MAX_DELAY_SECONDS": "8",
-    # Otherwise each download first asks in which data centre of Alibaba's it runs.
+    # Otherwise each download first asks in which Alibaba data centre it runs.
     "MODELSCOPE_DOWNLOAD_INTRA_CLOUD": "false",
 }
 

@@ -2,7 +2,7 @@
 
 
 class ExportError(RuntimeError):
-    """The export cannot go on; the message says why and what to do."""
+    """The export cannot continue; the message says why and what to do."""
 
 
 class HubUnreachableError(ExportError):

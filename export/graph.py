@@ -7,8 +7,8 @@ clip owns whole 320-sample slots and starts with ten empty ones::
     clip 0                                clip 1
     |10 empty slots|frames 0..T0-1|1-2|   |10 empty slots|frames 0..T1-1|1-2|  ...
 
-Everything but attention works on that packed sequence. The empty slots later hold a clip's ten
-extra tokens, and until then keep neighbours further apart than the positional convolutions reach.
+Everything but attention works on that packed sequence. Later, the empty slots hold a clip's ten
+extra tokens. Until then, they keep clips further apart than the positional convolutions reach.
 No shape depends on tensor values: the batch size, the packed length, the total number of frames
 and the longest clip are all shapes of inputs.
 """
@@ -23,7 +23,7 @@ from audio.layout import EXTRA_SLOTS, SLOT, WINDOW
 from export.emotion2vec import AltBlock, Emotion2vec, get_alibi
 
 MASKED = -1e4
-"""Attention logit of a slot that holds nothing: exp() of it is 0 in fp32 and in fp16."""
+"""Attention logit of an empty slot: exp() of it is 0 in fp32 and in fp16."""
 
 
 class Norm(nn.Module):
@@ -70,7 +70,7 @@ class StridedProjection(nn.Module):
 
 
 class Frontend(nn.Module):
-    """Waveform to one feature vector per slot: FunASR's local encoder and its projection."""
+    """Maps a waveform to one feature vector per slot: FunASR's local encoder and projection."""
 
     def __init__(self, reference: Emotion2vec):
         super().__init__()
@@ -93,8 +93,8 @@ class Frontend(nn.Module):
 class PositionalConvolutions(nn.Module):
     """The five grouped convolutions that give each frame its relative position.
 
-    Computed in windows of one size: oneDNN's fp32 kernel is four times slower at some lengths
-    (508, 520) than at their neighbours, and a packed batch has any length.
+    They run in windows of one size, because a packed batch may have any length and oneDNN's fp32
+    kernel is four times slower at some lengths (508, 520) than at their neighbours.
     """
 
     WINDOW = 64
@@ -110,8 +110,8 @@ class PositionalConvolutions(nn.Module):
     def forward(self, x: Tensor, is_frame: Tensor) -> Tensor:
         """Maps [slots, embed_dim] to the same shape; ``is_frame`` is [slots, 1].
 
-        Slots that hold no frame are zeroed before each convolution, as the zero padding at both
-        ends of a lone clip would be.
+        Sets slots without a frame to zero before each convolution, like the zero padding at both
+        ends of a clip that is computed alone.
         """
         slots, width = x.shape
         windows = (slots + self.WINDOW - 1) // self.WINDOW
@@ -138,7 +138,7 @@ class Block(nn.Module):
         self.heads = block.attn.num_heads
         self.qkv, self.attended = block.attn.qkv, block.attn.proj
         with torch.no_grad():
-            # The queries come out scaled: a power of two, hence exact, in all published sizes.
+            # Scales the queries here: by a power of two, so exactly, in all published sizes.
             queries = self.qkv.in_features
             self.qkv.weight[:queries] *= block.attn.scale
             if self.qkv.bias is not None:
@@ -154,8 +154,8 @@ class Block(nn.Module):
         Args:
             x: Packed slots.
             bias: [1, heads, longest, longest], added to the attention logits of every clip.
-            mask: [clips, 1, 1, longest], added to those of every head and query. Apart from the
-                bias, since their sum would be the largest tensor of all by the number of clips.
+            mask: [clips, 1, 1, longest], added to those of every head and query. Separate
+                from the bias, because their sum would be ``clips`` times as large as it.
             to_grid: [clips * longest], the packed slot of each cell of the attention grid.
             to_packed: [slots], the cell of each packed slot.
         """
@@ -175,7 +175,7 @@ class PackedEncoder(nn.Module):
     """FunASR's ``Emotion2vec`` over packed clips, with pooling, head and softmax in the graph.
 
     Args:
-        reference: The FunASR model whose weights are taken over, in eval mode.
+        reference: The FunASR model that provides the weights, in eval mode.
         order: Row of the checkpoint's classification head for each of ``contract.LABELS``.
     """
 
@@ -188,7 +188,7 @@ class PackedEncoder(nn.Module):
         blocks = [*audio.context_encoder.blocks, *reference.blocks]
         self.blocks = nn.ModuleList(Block(block) for block in blocks)
 
-        # One row per extra token, and a zero row for every slot that is none.
+        # One row per extra token, and a zero row for all other slots.
         self.tokens = nn.Parameter(F.pad(audio.extra_tokens[0], (0, 0, 0, 1)))
         heads = audio.modality_cfg.num_alibi_heads
         slopes = -get_alibi(2, heads)[:, 0, 1]
@@ -208,7 +208,7 @@ class PackedEncoder(nn.Module):
 
         Args:
             waveform: FP32 [sum of the clips' slots * 320], normalised samples in the layout above.
-            num_samples: INT32 [clips, 1], samples of each clip, its layout not counted.
+            num_samples: INT32 [clips, 1], samples of each clip, without the empty slots.
             frames: INT32 [sum of the clips' frames], 0..T-1 for each clip in turn.
             longest: FP32, read only for its shape: [slots of the longest clip * 320].
 
@@ -219,11 +219,11 @@ class PackedEncoder(nn.Module):
         slots, columns = waveform.shape[0] // SLOT, longest.shape[0] // SLOT
         samples = num_samples.flatten().long()
         clips = samples.shape[0]
-        # Not `//`: it becomes Mod, which TensorRT's parser learnt late, and a dozen more operators.
+        # Not `//`: it becomes a dozen operators, and older TensorRT parsers lack one of them, Mod.
         frame_count = torch.div(samples - WINDOW, SLOT, rounding_mode="trunc") + 1
         slot_count = torch.div(samples + SLOT - 1, SLOT, rounding_mode="trunc") + EXTRA_SLOTS
 
-        # Where each clip starts: exclusive sums, as a product since TensorRT has no fast cumsum.
+        # Where each clip starts: exclusive sums, as a product because TensorRT's cumsum is slow.
         clip = torch.arange(clips, device=waveform.device)
         earlier = (clip.unsqueeze(1) > clip.unsqueeze(0)).long()
         first_slot = (earlier * slot_count).sum(1)
@@ -243,7 +243,7 @@ class PackedEncoder(nn.Module):
         x = x + self.tokens.index_select(0, position.clamp(0, EXTRA_SLOTS))
         x = self.norm(x)
 
-        # Clamped, because whatever a client may claim, no index may leave the tensor.
+        # Clamped, so that no index leaves the tensor, whatever a client claims.
         column = torch.arange(columns, device=waveform.device)
         to_grid = (first_slot.unsqueeze(1) + column).flatten().clamp(0, slots - 1)
         to_packed = (slot_clip * columns + position).clamp(0, clips * columns - 1)
@@ -255,7 +255,7 @@ class PackedEncoder(nn.Module):
                 bias = -slopes.reshape(1, -1, 1, 1) * distance
             x = block(x, bias, mask, to_grid, to_packed)
 
-        # Pooling, head and softmax are cheap: fp32 whatever the precision. A runtime that computes
+        # Pooling, head and softmax are cheap, so they always use fp32. A runtime that computes
         # matrix products in bf16 would round 1 / frames, so the sum is divided, not the weights.
         x = x.float()
         owner = (slot_clip == clip.unsqueeze(1)) & is_frame
@@ -268,8 +268,8 @@ class PackedEncoder(nn.Module):
         frame_embedding = x.index_select(0, frame_slot.clamp(0, slots - 1))
 
         head, bias = self.head.weight.float(), self.head.bias.float()
-        # Not as a matrix product, for the same reason; and the bias as one more column, since
-        # OpenVINO 2026.4 adds the first clip's biases along the clips when it follows a sum.
+        # Not a matrix product, for the same reason. The bias is one more column, because after a
+        # sum, OpenVINO 2026.4 adds the first clip's biases along the clips.
         padded = F.pad(embedding, (0, 1), value=1.0).unsqueeze(1)
         logits = (padded * torch.cat([head, bias.unsqueeze(1)], dim=1)).sum(-1)
         scores = torch.softmax(logits, dim=-1)
@@ -278,11 +278,11 @@ class PackedEncoder(nn.Module):
 
     @staticmethod
     def attention_bias(column: Tensor, frame_count: Tensor) -> tuple[Tensor, Tensor]:
-        """ALiBi's distances and the key mask of the attention grid.
+        """Returns ALiBi's distances and the key mask of the attention grid.
 
         Returns:
             Distance in frames [1, 1, longest, longest], zero to and from extra tokens; and the
-            mask [clips, 1, 1, longest], 0 for a key that holds something and MASKED otherwise.
+            mask [clips, 1, 1, longest], 0 for a key in use and MASKED for an empty one.
         """
         framed = column >= EXTRA_SLOTS
         distance = (column.unsqueeze(1) - column).abs() * (framed.unsqueeze(1) & framed)

@@ -1,4 +1,4 @@
-"""The two model hubs behind one interface, each through its own library."""
+"""Both model hubs behind one interface, each through its own library."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ class Hub(Protocol):
     """A model hub.
 
     Attributes:
-        key: What ``--hub`` calls it.
-        title: What people call it.
+        key: Its name for ``--hub``.
+        title: Its name in messages.
     """
 
     key: str
     title: str
 
     def cache(self) -> tuple[Path, str]:
-        """The folder of its cache, and the variable that moves it."""
+        """The folder of its cache, and the environment variable that moves it."""
 
     def cached(self, name: str, revision: str | None) -> Path | None:
-        """The folder of a checkpoint in its cache, which may lack files; asks nobody."""
+        """The folder of a checkpoint in its cache, which may lack files; works offline."""
 
-    def begun(self, name: str) -> bool:
-        """Whether its cache has a part of a file of the checkpoint, from which it would go on."""
+    def has_partial(self, name: str) -> bool:
+        """Whether its cache has a partial file of the checkpoint that a download would resume."""
 
     def files(self, name: str, revision: str | None) -> dict[str, FileFacts]:
-        """Asks the hub for its files of a checkpoint.
+        """Asks the hub for the size and digest of a checkpoint's files.
 
         Raises:
-            HubUnreachableError: There is no connection, or something else answers in its place.
-            ExportError: It answers that there is no such checkpoint, or that it cannot say.
+            HubUnreachableError: There is no connection, or something other than the hub answers.
+            ExportError: The hub has no such checkpoint, or answers with an error.
         """
 
     def download(self, name: str, revision: str | None) -> Path:
-        """Downloads a checkpoint's files into its cache, or what is missing of them.
+        """Downloads the missing files of a checkpoint into its cache, and returns the folder.
 
         Raises:
-            ExportError: It failed, also after the library's own retries.
+            ExportError: The download failed, even after the library's own retries.
         """
 
 
@@ -71,9 +71,9 @@ class HuggingFace:
             return None
         return Path(found).parent if isinstance(found, str) else None
 
-    def begun(self, name: str) -> bool:
-        """See `Hub.begun`."""
-        # What a killed download leaves behind, the library does not take up again.
+    def has_partial(self, name: str) -> bool:
+        """See `Hub.has_partial`."""
+        # The library does not resume a download that was killed.
         return False
 
     def files(self, name: str, revision: str | None) -> dict[str, FileFacts]:
@@ -86,11 +86,11 @@ class HuggingFace:
                 name, revision=revision, files_metadata=True, timeout=CONNECT_SECONDS
             )
         except HfHubHTTPError as error:
-            raise _refused(self, name, error.response.status_code) from error
+            raise _status_error(self, name, error.response.status_code) from error
         except HFValidationError as error:
-            raise ExportError(f"{self.title} has no such name as {name!r}") from error
+            raise ExportError(f"{name!r} is not a valid name on {self.title}") from error
         except _http_errors() as error:
-            raise _silent(self, error) from error
+            raise _unreachable(self, error) from error
         return {
             file.rfilename: FileFacts(file.size, file.lfs.sha256 if file.lfs else None)
             for file in info.siblings or ()
@@ -102,10 +102,10 @@ class HuggingFace:
         from huggingface_hub import hf_hub_download
 
         try:
-            # Not as a snapshot, since the list of files that it asks for has no time limit.
+            # Not as a snapshot, because its request for the list of files has no timeout.
             paths = [hf_hub_download(name, file, revision=revision) for file in FILES]
         except _http_errors() as error:
-            raise _broken(self, name, error) from error
+            raise _download_error(self, name, error) from error
         return Path(paths[0]).parent
 
 
@@ -129,13 +129,13 @@ class ModelScope:
             folder = HubApi().download_repo(name, "model", revision=revision, local_files_only=True)
         except HubError:
             return None
-        # Before 1.38 there was one folder for all revisions: what it holds is only known of the
-        # pinned one, whose files are.
+        # Before 1.38 there was one folder for all revisions. Its files can only be checked if the
+        # pinned revision is wanted, because only that one has known digests.
         known = revision in (None, folder.name, pinned(name, self.key))
         return folder if known else None
 
-    def begun(self, name: str) -> bool:
-        """See `Hub.begun`."""
+    def has_partial(self, name: str) -> bool:
+        """See `Hub.has_partial`."""
         folder = self.cache()[0] / "models" / name.replace("/", "--")
         return any(folder.rglob("*.incomplete"))
 
@@ -144,14 +144,14 @@ class ModelScope:
         from modelscope_hub import HubApi
         from modelscope_hub.errors import APIError, HubError
 
-        # It warns before each retry; what comes of them is told here.
+        # It warns before each retry; the outcome is reported here.
         logging.getLogger("modelscope_hub").setLevel(logging.ERROR)
         try:
             entries = HubApi().list_repo_files(name, "model", revision=revision)
         except APIError as error:
-            raise _refused(self, name, error.status_code) from error
+            raise _status_error(self, name, error.status_code) from error
         except (HubError, OSError, ValueError) as error:
-            raise _silent(self, error) from error
+            raise _unreachable(self, error) from error
         return {
             entry.path: FileFacts(entry.size, entry.sha256)
             for entry in entries
@@ -168,20 +168,20 @@ class ModelScope:
                 name, "model", revision=revision, allow_patterns=list(FILES)
             )
         except (HubError, OSError, ValueError) as error:
-            raise _broken(self, name, error) from error
+            raise _download_error(self, name, error) from error
 
 
 def _http_errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub lets through, with what httpx raises in the version that it uses."""
+    """Errors of huggingface_hub, including those of the HTTP library that it uses."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (*HfHubHTTPError.__bases__, ValueError)
 
 
-def _refused(hub: Hub, name: str, status: int | None) -> ExportError:
-    """What an HTTP status means for somebody who wants a checkpoint."""
+def _status_error(hub: Hub, name: str, status: int | None) -> ExportError:
+    """Explains an HTTP status to a user who wants a checkpoint."""
     if status in (401, 403):
-        why = f"does not give {name} without an account that may read it: log in with its tool"
+        why = f"requires an account that may read {name}: log in with its command-line tool"
     elif status == 404:
         why = f"has no {name} at this revision"
     else:
@@ -189,29 +189,29 @@ def _refused(hub: Hub, name: str, status: int | None) -> ExportError:
     return ExportError(f"{hub.title} {why} (HTTP {status})")
 
 
-def _silent(hub: Hub, error: Exception) -> HubUnreachableError:
+def _unreachable(hub: Hub, error: Exception) -> HubUnreachableError:
     return HubUnreachableError(f"{hub.title} does not answer ({_reason(error)})")
 
 
-def _broken(hub: Hub, name: str, error: Exception) -> ExportError:
+def _download_error(hub: Hub, name: str, error: Exception) -> ExportError:
     return ExportError(
         f"the download of {name} from {hub.title} broke off ({_reason(error)}): run this again, or "
-        "take another hub with --hub"
+        "try another hub with --hub"
     )
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and all that is behind it, the innermost last."""
+    """Yields an error and everything that caused it, the innermost last."""
     yield error
-    # ModelScope keeps those of each file.
-    behind = [*getattr(error, "failed_files", {}).values(), error.__cause__ or error.__context__]
-    for cause in behind:
+    # ModelScope keeps the errors of each file here.
+    reasons = [*getattr(error, "failed_files", {}).values(), error.__cause__ or error.__context__]
+    for cause in reasons:
         if cause is not None:
             yield from causes(cause)
 
 
 def _reason(error: BaseException) -> str:
-    """One line, from what is furthest behind an error: the rest is libraries' wrapping."""
+    """One line about the innermost cause of an error: libraries wrap it in others."""
     innermost = list(causes(error))[-1]
     if isinstance(innermost, OSError) and innermost.strerror:
         return innermost.strerror

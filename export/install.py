@@ -1,4 +1,4 @@
-"""Puts a verified graph into the model repository, all of it or nothing."""
+"""Installs a verified graph in the model repository, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ AT_FDCWD = -100
 
 @contextlib.contextmanager
 def staging(repository: Path) -> Iterator[Path]:
-    """A folder beside the repository in which the encoder is built, gone afterwards.
+    """Makes a folder beside the repository to build the encoder in, and removes it afterwards.
 
     Raises:
-        ExportError: The repository is missing, or another export runs.
+        ExportError: The repository is missing, or another export is running.
     """
     if not repository.is_dir():
         raise ExportError(f"the model repository {repository} does not exist")
@@ -40,7 +40,7 @@ def staging(repository: Path) -> Iterator[Path]:
         except BlockingIOError as error:
             raise ExportError(f"another export into {repository} is running") from error
         stage = workplace / ENCODER
-        # What an export that was killed left behind.
+        # An export that was killed may have left it behind.
         shutil.rmtree(stage, ignore_errors=True)
         (stage / "1").mkdir(parents=True)
         try:
@@ -62,7 +62,7 @@ def write_model_files(stage: Path, card: dict[str, Any]) -> None:
 
 
 def install(stage: Path, repository: Path) -> None:
-    """Swaps the staged encoder in, in one step that a crash cannot halve.
+    """Swaps the staged encoder in, in one step that a crash cannot interrupt.
 
     Raises:
         ExportError: The file system cannot exchange two folders.

@@ -1,4 +1,4 @@
-"""The packed encoder as an ONNX file with external data."""
+"""Writes the packed encoder as an ONNX file with external data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from export.graph import PackedEncoder
 
 OPSET = 18
 STORED = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}
-"""What the weights of each precision are written in. For bf16 it is fp32, and the runtime rounds:
+"""The type that stores the weights of each precision. For bf16 it is fp32, and the runtime rounds:
 ONNX Runtime has no bf16 on a CPU, and fp16 weights would be rounded twice."""
 
 
@@ -27,7 +27,7 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
 
     Args:
         encoder: The graph; converted to the precision in place.
-        path: Where to write; the weights go beside it, under its name and ``.data``.
+        path: Where to write; the weights go beside it, with ``.data`` added to the name.
         precision: One of ``STORED``. Norms, attention's softmax and everything after the last
             block stay in fp32.
 
@@ -35,7 +35,7 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
         ExportError: PyTorch cannot export the graph.
     """
     encoder = encoder.to(STORED[precision]).eval()
-    # Three clips of unequal length, since a size of one would be taken for a constant.
+    # Three clips of different lengths, because a size of one would become a constant.
     example = pack([torch.randn(samples).numpy() for samples in (1600, 3000, 900)])
     slots = torch.export.Dim("slots", min=EXTRA_SLOTS + 2)
     longest = torch.export.Dim("longest_slots", min=EXTRA_SLOTS + 2)
@@ -45,12 +45,12 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
         {0: torch.export.Dim("frames")},
         {0: SLOT * longest},
     )
-    # Each tells what it folds, or that torchvision is not there: nothing for a user to act on.
+    # They report folded constants, or a missing torchvision: a user can do nothing about it.
     for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            # Of PyTorch's own exporter.
+            # PyTorch's own exporter causes it.
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
             program = torch.onnx.export(
                 encoder,

@@ -1,4 +1,4 @@
-"""One export, from its options to the model in the repository."""
+"""Runs one export, from its options to the model in the repository."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def run(options: argparse.Namespace) -> None:
     """Exports one checkpoint.
 
     Args:
-        options: Those of ``python -m export``.
+        options: The options of ``python -m export``.
 
     Raises:
-        ExportError: It cannot be exported, or its answers are too far from FunASR's. Nothing was
-            installed then.
+        ExportError: It cannot be exported, or its answers are too far from FunASR's. Then nothing
+            is installed.
     """
     checkpoint = _checkpoint(options)
     say(f"checkpoint {checkpoint.source}")
@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> None:
     precisions = target.precisions() if options.precision == "auto" else [options.precision]
     seed = options.seed if options.seed is not None else secrets.randbits(32)
     clips = verify.test_clips(options.samples, seed)
-    # A build of its own: exporting changes a model.
-    reference = verify.remembered(Reference(checkpoint, checkpoint.build()).run)
+    # A separate build, because exporting changes a model.
+    reference = verify.cached(Reference(checkpoint, checkpoint.build()).run)
     with install.staging(options.model_repository) as stage:
         for precision in precisions:
             card = model_card(checkpoint, options.target, precision)
@@ -92,13 +92,13 @@ def _checkpoint(options: argparse.Namespace) -> Checkpoint:
 
 
 def _write(checkpoint: Checkpoint, stage: Path, card: dict[str, Any]) -> Session:
-    """Writes the model, and opens it as the configuration that will serve it says."""
+    """Writes the model, and opens it with the configuration that will serve it."""
     path = stage / "1" / "model.onnx"
     with step(f"writing the ONNX graph in {card['precision']}"):
         encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order())
         write_onnx(encoder, path, card["precision"])
     if card["target"] == "tensorrt":
-        # Only where TensorRT is installed.
+        # Imported here, because TensorRT may not be installed.
         from export.plan import PlanSession, build_plan
 
         target = TARGETS["tensorrt"]
@@ -127,9 +127,9 @@ def _verified(
     precision: str,
     seed: int,
 ) -> list[verify.Row]:
-    """The comparison with FunASR, printed; empty where a clip is too far from it."""
+    """Compares with FunASR and prints the table; returns no rows if a clip is too far off."""
     began = time.monotonic()
-    say(f"the random clips of the comparison are those of --seed {seed}")
+    say(f"the random clips for the comparison come from --seed {seed}")
     with step("comparing with FunASR, on the runtime that will serve it") as at:
         rows = verify.compare(session.run, reference, clips, target.max_batch_size, at)
     tolerance = verify.TOLERANCES[precision]

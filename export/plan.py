@@ -1,6 +1,6 @@
-"""The graph as a TensorRT plan, for exactly the GPU and the TensorRT that build it.
+"""Builds a TensorRT plan from the graph, for exactly this GPU and this TensorRT version.
 
-Not run on a GPU yet: the machines this was written on have none.
+This code has not run on a GPU yet: the machines where it was written have none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from export.errors import ExportError
 
 LOGGER = tensorrt.Logger(tensorrt.Logger.WARNING)
 TYPICAL = (8, 10 * SAMPLE_RATE)
-"""Clips, and samples of each, for which TensorRT chooses its kernels."""
+"""Number of clips, and samples per clip, for which TensorRT chooses its kernels."""
 
 
 def build_plan(graph: Path, plan: Path, max_batch_size: int) -> None:
@@ -28,7 +28,7 @@ def build_plan(graph: Path, plan: Path, max_batch_size: int) -> None:
     Args:
         graph: The ONNX file. Its own types decide the precision.
         plan: Where to write.
-        max_batch_size: Clips of the largest batch, each of which may be MAX_SECONDS long.
+        max_batch_size: Clips in the largest batch; each may be MAX_SECONDS long.
 
     Raises:
         ExportError: TensorRT cannot read the graph or finds no kernels for it.
@@ -46,13 +46,13 @@ def build_plan(graph: Path, plan: Path, max_batch_size: int) -> None:
     if serialized is None:
         raise ExportError(
             f"TensorRT {tensorrt.__version__} cannot build a plan for batches of {max_batch_size} "
-            "clips: its lines above say why"
+            "clips: see its messages above"
         )
     plan.write_bytes(serialized)
 
 
 def _profile(builder: tensorrt.Builder, max_batch_size: int) -> tensorrt.IOptimizationProfile:
-    """The shapes that inputs may have: from one shortest clip to the fullest batch."""
+    """The allowed shapes of the inputs: from one shortest clip to the fullest batch."""
     profile = builder.create_optimization_profile()
     cases = ((1, WINDOW), TYPICAL, (max_batch_size, MAX_SECONDS * SAMPLE_RATE))
     smallest, typical, largest = (input_shapes(*case) for case in cases)
@@ -62,7 +62,7 @@ def _profile(builder: tensorrt.Builder, max_batch_size: int) -> tensorrt.IOptimi
 
 
 class PlanSession:
-    """A plan on this machine's GPU, to be verified; Triton's own backend serves it."""
+    """Runs a plan on this machine's GPU to verify it; Triton's own backend serves it."""
 
     def __init__(self, plan: Path):
         engine = tensorrt.Runtime(LOGGER).deserialize_cuda_engine(plan.read_bytes())
@@ -92,6 +92,6 @@ class PlanSession:
             self._context.set_tensor_address(name, tensors[name].data_ptr())
         stream = torch.cuda.current_stream()
         if not self._context.execute_async_v3(stream.cuda_stream):
-            raise RuntimeError("TensorRT could not run the plan: its lines above say why")
+            raise RuntimeError("TensorRT could not run the plan: see its messages above")
         stream.synchronize()
         return {name: tensors[name].cpu().numpy() for name in outputs}

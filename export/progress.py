@@ -1,4 +1,4 @@
-"""What an export says while it works: one line for each step, and a sign of life in long ones."""
+"""Reports the progress of an export: a line for each step, and more lines during long steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 SILENT_SECONDS = 4.0
-"""A step that takes longer says so this often."""
+"""Seconds between two lines of a long step."""
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
@@ -20,19 +20,19 @@ def say(line: str, stream: TextIO | None = None) -> None:
 
 @contextlib.contextmanager
 def step(name: str, every: float = SILENT_SECONDS) -> Iterator[Callable[[str], None]]:
-    """Says what begins, and every few seconds that it goes on.
+    """Prints a line when a step begins, and another every few seconds while it runs.
 
     Args:
-        name: What is done, for example ``reading model.pt``.
-        every: Seconds between two signs of life.
+        name: What the step does, for example ``reading model.pt``.
+        every: Seconds between two lines.
 
     Yields:
-        A function that takes how far the step is, for example ``clip 3 of 17``; the next signs of
-        life say that.
+        A function that takes the position of the step, for example ``clip 3 of 17``; the next
+        lines show it.
     """
     say(f"{name} ...")
     done, where, began = threading.Event(), "", time.monotonic()
-    # What a chatty library prints may be redirected meanwhile, and these lines shall not be.
+    # The caller may redirect stdout to silence a library; these lines must still appear.
     stream = sys.stdout
 
     def reached(position: str) -> None:

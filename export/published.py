@@ -11,7 +11,7 @@ from export.errors import ExportError
 from export.progress import step
 
 FILES = ("config.yaml", "tokens.txt", "model.pt")
-"""What a checkpoint folder holds."""
+"""The files of a checkpoint folder."""
 
 TOKENS = (
     "生气/angry",
@@ -25,7 +25,7 @@ TOKENS = (
     "<unk>",
 )
 TOKENS_TEXT = "\n".join(TOKENS)
-"""tokens.txt as it is published: 119 bytes, without a line end after the last token."""
+"""The published tokens.txt: 119 bytes, without a line end after the last token."""
 
 LICENSE = {"name": "model-license", "link": "https://github.com/alibaba-damo-academy/FunASR"}
 """As the model cards of the published checkpoints state it, under ``license: other``."""
@@ -39,7 +39,7 @@ class FileFacts:
 
     Attributes:
         size: In bytes.
-        sha256: Hexadecimal digest, None where only the size is known.
+        sha256: Hexadecimal digest; None if only the size is known.
     """
 
     size: int
@@ -48,7 +48,7 @@ class FileFacts:
     def differs(self, name: str, other: FileFacts) -> str | None:
         """One clause on how this file differs from the one that ``other`` describes, or None.
 
-        A digest that one side does not know decides nothing.
+        Ignores a digest that only one side knows.
         """
         if self.size != other.size:
             return f"{name} has {self.size:,} bytes instead of {other.size:,}"
@@ -62,9 +62,9 @@ class Published:
     """One published checkpoint.
 
     Attributes:
-        names: What each hub calls it.
-        revisions: Of each hub, the one that this project takes; the newest where none stands here.
-        files: What is known of the files at those revisions.
+        names: Its name on each hub.
+        revisions: The pinned revision on each hub; without one, the newest is used.
+        files: What is known about the files at those revisions.
     """
 
     names: Mapping[str, str]
@@ -98,21 +98,21 @@ CHECKPOINTS = (LARGE, _published("base", {}, {}), _published("seed", {}, {}))
 
 
 def of_name(name: str) -> Published | None:
-    """The published checkpoint that a hub calls ``name``, None for anybody else's."""
+    """The published checkpoint with this name on a hub, or None if it is not one."""
     return next((each for each in CHECKPOINTS if name in each.names.values()), None)
 
 
 def pinned(name: str, hub: str) -> str | None:
-    """The revision that this project takes of a hub's checkpoint, None for the newest."""
+    """The pinned revision of a checkpoint on a hub, or None for the newest."""
     checkpoint = of_name(name)
     return checkpoint.revisions.get(hub) if checkpoint else None
 
 
 def measure(path: Path) -> FileFacts:
-    """Reads a whole file for its size and digest.
+    """Reads a whole file and returns its size and digest.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -125,7 +125,7 @@ def measure_folder(folder: Path) -> dict[str, FileFacts]:
     """Size and digest of each file of a checkpoint folder.
 
     Raises:
-        ExportError: One cannot be read.
+        ExportError: A file cannot be read.
     """
     with step("computing the SHA-256 of the checkpoint's files"):
         try:
@@ -135,6 +135,6 @@ def measure_folder(folder: Path) -> dict[str, FileFacts]:
 
 
 def differences(files: Mapping[str, FileFacts], known: Mapping[str, FileFacts]) -> list[str]:
-    """How files differ from those that are known; one clause each."""
+    """How files differ from the known ones; one clause each."""
     clauses = (files[name].differs(name, facts) for name, facts in known.items() if name in files)
     return [clause for clause in clauses if clause]

@@ -1,4 +1,4 @@
-"""FunASR itself, one clip at a time and unpadded: what every other answer is measured against."""
+"""Runs FunASR itself, one clip at a time and unpadded, as the reference for the graph."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from export.emotion2vec import Emotion2vec
 
 @dataclass(frozen=True)
 class Answer:
-    """What one clip gives.
+    """The answer for one clip.
 
     Attributes:
         scores: float32 [9], in the order of ``contract.LABELS``.
         embedding: float32 [embed_dim].
-        frame_scores: float32 [frames, 9]. FunASR has none: its head on each of its frames.
+        frame_scores: float32 [frames, 9]. FunASR has none: this applies its head to each frame.
         frame_embedding: float32 [frames, embed_dim].
     """
 

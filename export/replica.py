@@ -1,11 +1,11 @@
-"""Checkpoints in the form of the published ones, with seeded random weights, in any size.
+"""Makes checkpoints in the published form, with seeded random weights, in any size.
 
-``random[:SIZE]`` is one of them in memory; tests and proofs write one as a folder::
+``random[:SIZE]`` is such a checkpoint in memory; tests and proofs write one to a folder::
 
     python -m export.replica FOLDER --size large
 
-Their scores mean nothing, and every result of ``random`` says so. They are drawn so that different
-clips get clearly different scores, or comparing two runtimes on them would prove nothing.
+Their scores mean nothing, and every result of ``random`` says so. Yet different clips get clearly
+different scores. Otherwise a comparison of two runtimes on them would prove nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ HEAD_SCALE = 2.0
 CONFIG = Path(__file__).with_name("replica.yaml")
 
 PREFIX = "d2v_model."
-"""Stands before every name in model.pt but those of the classification head."""
+"""Prefix of every name in model.pt except those of the classification head."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """The numbers that tell one emotion2vec+ model from another."""
+    """The numbers in which emotion2vec+ models differ."""
 
     embed_dim: int
     heads: int
@@ -52,7 +52,7 @@ SIZES = {
 
 
 def random_checkpoint(size: str) -> Checkpoint:
-    """A checkpoint of full size with weights that mean nothing.
+    """Returns a full-size checkpoint with random weights.
 
     Args:
         size: One of ``SIZES``.
@@ -61,7 +61,7 @@ def random_checkpoint(size: str) -> Checkpoint:
         ExportError: The size is unknown.
     """
     if size not in SIZES:
-        raise ExportError(f"unknown size random:{size}: take one of {', '.join(SIZES)}")
+        raise ExportError(f"unknown size random:{size}: use one of {', '.join(SIZES)}")
     model_conf = read_config(config_text(config(SIZES[size])))["model_conf"]
     return Checkpoint(
         source=f"random:{size}",
@@ -76,7 +76,7 @@ def random_checkpoint(size: str) -> Checkpoint:
 
 
 def config(size: Size) -> dict[str, Any]:
-    """config.yaml of a published checkpoint, in another size."""
+    """Returns the config.yaml of a published checkpoint, in another size."""
     loaded: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     channels = size.frontend_channels
     model_conf = loaded["model_conf"]
@@ -98,32 +98,32 @@ def config(size: Size) -> dict[str, Any]:
 
 
 def config_text(loaded: dict[str, Any]) -> str:
-    """What `config` returns, or a change of it, as the text of config.yaml."""
+    """Formats what `config` returns, changed or not, as the text of config.yaml."""
     return str(yaml.safe_dump(loaded, sort_keys=False, indent=4, width=200))
 
 
 def draw_state(model_conf: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Seeded tensors for the model that ``model_conf`` describes."""
+    """Draws seeded tensors for the model that ``model_conf`` describes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = build_model(model_conf, len(TOKENS))
         scale = model.modality_encoders["AUDIO"].alibi_scale
         with torch.no_grad():
-            # Some heads with a negative scale, which upstream clamps to zero.
+            # Give some heads a negative scale, which upstream clamps to zero.
             scale.copy_(torch.randn(scale.shape) + 0.5)
             for name, parameter in model.named_parameters():
                 if name.endswith("bias"):
                     parameter.normal_(0, 0.02)
-            # PyTorch's own draw of the head would give every clip nearly the same scores.
+            # PyTorch's own initial head would give every clip nearly the same scores.
             model.proj.weight.normal_(0, HEAD_SCALE * model.proj.in_features**-0.5)
     return model.state_dict()
 
 
 def stored_members(state: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """What model.pt holds: the model's tensors, and members that inference does not read.
+    """Returns the content of model.pt: the tensors, and members that inference does not read.
 
-    The published file is three times as large as its model, to 0.01 %: what fairseq's trainer
-    writes with Adam's two moments of each parameter. Its other members are not known by name.
+    The published file is three times as large as its model, to 0.01 %: fairseq's trainer also
+    writes Adam's two moments of each parameter. The names of its other members are unknown.
     """
     model = {
         (name if name.startswith("proj.") else PREFIX + name): tensor
@@ -151,19 +151,19 @@ def write_folder(
     members: dict[str, Any],
     tokens: str = TOKENS_TEXT,
 ) -> None:
-    """Writes a checkpoint folder as the hubs have it.
+    """Writes a checkpoint folder in the form that the hubs have.
 
     Args:
-        folder: Made if it is missing.
+        folder: Created if it is missing.
         loaded: For config.yaml, from `config`.
         members: For model.pt, from `stored_members`.
-        tokens: For tokens.txt, written as it is.
+        tokens: For tokens.txt, written unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(config_text(loaded), encoding="utf-8")
     (folder / "tokens.txt").write_bytes(tokens.encode())
     torch.save(members, folder / "model.pt")
-    # ModelScope's libraries, FunASR among them, read it where it is there.
+    # ModelScope's libraries, including FunASR, read this file if it exists.
     paths = {
         "init_param": "model.pt",
         "config": "config.yaml",

@@ -1,4 +1,4 @@
-"""The hardware an export is meant for, and what each needs from the machine that exports."""
+"""The hardware that an export may target, and what each target needs on the exporting machine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from export.errors import ExportError
 
 @dataclass(frozen=True)
 class Target:
-    """What differs between the machines that serve.
+    """What differs between the machines that serve the model.
 
     Attributes:
-        backend: Triton's.
-        model_file: What the backend loads.
-        kind: Of Triton's instances.
-        max_batch_size: Clips in one batch at most.
-        queue_delay: Microseconds for which a batch waits for more clips.
-        part_seconds: Of clips times the longest that are computed together, where a batch is
-            computed in parts.
-        precisions: Offered, the first being what ``auto`` tries first.
+        backend: Name of Triton's backend.
+        model_file: File that the backend loads.
+        kind: Kind of Triton's instances.
+        max_batch_size: Most clips in a batch.
+        queue_delay: Microseconds that a batch waits for more clips.
+        part_seconds: Most seconds of audio in a part, counting each clip as long as the longest;
+            None if a batch is not computed in parts.
+        precisions: Returns the precisions on offer, in the order in which ``auto`` tries them.
     """
 
     backend: str
@@ -44,11 +44,11 @@ def _on_a_gpu() -> list[str]:
 
 
 TARGETS = {
-    # On a CPU batching gains up to a tenth with short clips and loses with long ones; NVIDIA's
-    # backend knows no parts, and eight clips of 30 s at once take 8.4 GB.
+    # On a CPU, batching gains up to a tenth with short clips and loses with long ones. NVIDIA's
+    # backend cannot compute in parts, and eight clips of 30 s at once take 8.4 GB.
     "cpu": Target("onnxruntime", "model.onnx", "KIND_CPU", 4, 0, 16, _on_this_cpu),
-    # 2 ms of waiting fill a batch. More than 28 clips of 30 s have a tensor of 2^31 elements in the
-    # frontend, which CUDA's kernels index wrongly: an H200 answered NaN, without an error.
+    # 2 ms of waiting fill a batch. More than 28 clips of 30 s need a tensor of 2^31 elements in the
+    # frontend, which CUDA's kernels index wrongly: an H200 returned NaN without an error.
     "cuda": Target("onnxruntime", "model.onnx", "KIND_GPU", 28, 2000, None, _on_a_gpu),
     "tensorrt": Target("tensorrt", "model.plan", "KIND_GPU", 28, 2000, None, _on_a_gpu),
 }
@@ -62,17 +62,17 @@ def check(target: str, precision: str) -> None:
     """
     if target == "cpu" and precision == "bf16" and precision not in _on_this_cpu():
         raise ExportError(
-            "--precision bf16 is not what this CPU computes (it has neither AMX-BF16 nor "
-            "AVX512-BF16): take auto or fp32"
+            "this CPU cannot compute --precision bf16 natively (it has neither AMX-BF16 nor "
+            "AVX512-BF16): use auto or fp32"
         )
     if target != "cpu" and precision == "bf16":
-        raise ExportError(f"--precision bf16 is for a CPU: take fp16 or fp32 for --target {target}")
+        raise ExportError(f"--precision bf16 is for a CPU: use fp16 or fp32 for --target {target}")
     if target == "cuda":
         import onnxruntime
 
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ExportError(
-                "--target cuda is verified on ONNX Runtime's CUDA provider, which is not there: "
+                "--target cuda needs ONNX Runtime's CUDA provider, which is not available: "
                 "export on the machine with the GPU, with onnxruntime-gpu installed"
             )
     if target == "tensorrt":
@@ -81,7 +81,7 @@ def check(target: str, precision: str) -> None:
         if importlib.util.find_spec("tensorrt") is None:
             raise ExportError(
                 "--target tensorrt needs the Python package tensorrt, which is not installed: "
-                "export in a container of NVIDIA's, with the TensorRT of the Triton that will serve"
+                "export in an NVIDIA container that has the TensorRT version of the serving Triton"
             )
         if not torch.cuda.is_available():
             raise ExportError(

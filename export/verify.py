@@ -1,4 +1,4 @@
-"""Holds the exported graph to FunASR's answers, clip by clip and in one mixed batch."""
+"""Compares the exported graph with FunASR, clip by clip and in mixed batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from export.contract import ENCODER_OUTPUTS
 from export.reference import Answer
 
 LENGTHS = (400, 719, 720, 16_000, 52_345, 160_000, 480_000)
-"""Samples of the random clips: the shortest, both sides of a frame border, up to 30 s."""
+"""Samples of the random clips: the shortest, both sides of a frame boundary, up to 30 s."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Tolerance:
     """How far a graph may be from FunASR.
 
     Attributes:
-        scores: Largest absolute difference of any score of a clip.
-        frame_scores: The same of any single frame. Looser: a frame of digital silence is all
-            rounding, which the frontend's LayerNorm amplifies in FunASR as much as here.
-        embedding: Largest relative error (L2) of an embedding or of a clip's frames.
+        scores: Largest absolute difference of a clip's scores.
+        frame_scores: The same for each frame. Looser, because a frame of digital silence is only
+            rounding error, which the frontend's LayerNorm amplifies in FunASR as much as here.
+        embedding: Largest relative error (L2) of an embedding, or of a clip's frame embeddings.
     """
 
     scores: float
@@ -39,8 +39,8 @@ class Tolerance:
 TOLERANCES = {
     "fp32": Tolerance(1e-5, 1e-4, 1e-4),
     "fp16": Tolerance(2e-3, 2e-2, 1e-2),
-    # Twice what was measured on full-size random weights: 2.0e-2 on clips of one or two frames,
-    # 3.5e-3 from one second on.
+    # Twice the error measured with full-size random weights: 2.0e-2 on clips of one or two frames,
+    # 3.5e-3 on clips of at least one second.
     "bf16": Tolerance(4e-2, 1e-1, 3e-2),
 }
 
@@ -50,13 +50,13 @@ class Row:
     """One clip's distance from FunASR, alone and in the mixed batch.
 
     Attributes:
-        clip: What it is.
+        clip: Its name.
         samples: Its length at 16 kHz.
         scores: Largest absolute difference of its scores.
         frame_scores: Largest absolute difference of any of its frames' scores.
         embedding: Relative error of its embedding.
         frames: Relative error of its frame embeddings.
-        unbatched: Largest absolute difference between its batched and its lone scores.
+        unbatched: Largest absolute difference between its scores in a batch and alone.
     """
 
     clip: str
@@ -68,7 +68,7 @@ class Row:
     unbatched: float
 
     def within(self, tolerance: Tolerance) -> bool:
-        """Whether the clip is close enough; false as well for NaN."""
+        """Whether the clip is close enough; NaN never is."""
         return (
             all(value <= tolerance.scores for value in (*self.scores, self.unbatched))
             and all(value <= tolerance.frame_scores for value in self.frame_scores)
@@ -76,7 +76,7 @@ class Row:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """For the model card."""
+        """Returns the row for the model card."""
         return asdict(self)
 
 
@@ -85,11 +85,11 @@ Answers = Callable[[np.ndarray], Answer]
 
 
 def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
-    """Fresh random clips of every length in ``LENGTHS``, and the recordings of a folder.
+    """Returns random clips of every length in ``LENGTHS``, and the recordings of a folder.
 
     Args:
-        samples: Folder of audio files; those that libsndfile reads are taken.
-        seed: For the random ones, printed with the table so that it can be repeated.
+        samples: Folder of audio files; those that libsndfile cannot read are skipped.
+        seed: For the random clips; printed with the table, so that a run can be repeated.
 
     Returns:
         float32 [n] each, 16 kHz.
@@ -106,8 +106,8 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
     return clips
 
 
-def remembered(reference: Answers) -> Answers:
-    """A reference that computes each clip once, however many precisions are held to it."""
+def cached(reference: Answers) -> Answers:
+    """Wraps a reference so that it computes each clip once for all precisions."""
     answers: dict[bytes, Answer] = {}
 
     def run(clip: np.ndarray) -> Answer:
@@ -126,14 +126,14 @@ def compare(
     batch_size: int = 32,
     reached: Callable[[str], None] = lambda position: None,
 ) -> list[Row]:
-    """Runs all clips through both, alone and in batches of so many at most.
+    """Runs all clips through both, alone and in batches.
 
     Args:
         run: The graph.
         reference: FunASR.
         clips: float32 [n] each, 16 kHz, by name.
-        batch_size: Clips in one batch at most.
-        reached: Told which clip is being computed.
+        batch_size: Most clips in a batch.
+        reached: Called with the clip that is being computed.
     """
     packed = list(clips.values())
     alone = []
@@ -168,7 +168,7 @@ def compare(
 
 
 def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
-    """The rows as text."""
+    """Formats the rows as a table."""
     groups = {
         "max |Δ scores|": ("scores", tolerance.scores),
         "max |Δ frame scores|": ("frame_scores", tolerance.frame_scores),
@@ -215,7 +215,7 @@ def _pair(
     truth: Answer,
     attribute: str,
 ) -> tuple[float, float]:
-    """A measure of the lone and of the batched answer."""
+    """Measures the lone and the batched answer."""
     lone, mixed = (
         measure(getattr(answer, attribute), getattr(truth, attribute)) for answer in answers
     )

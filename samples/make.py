@@ -1,8 +1,8 @@
 """Makes the recordings of this folder by speech synthesis: ``python samples/make.py``.
 
-One version of espeak-ng speaks the same samples on every run, because it computes them by rules
-(only the .ogg files change: they carry a random stream number). `encode` is of use on its own: the
-tests write one signal in all six formats with it.
+A given version of espeak-ng produces the same samples on every run, because it computes them by
+rules (only the .ogg files change: they contain a random stream number). The tests also use
+`encode`, to write one signal in all six formats.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ FOLDER = Path(__file__).resolve().parent
 
 CODECS: dict[str, tuple[str, dict[str, str], str]] = {
     ".mp3": ("libmp3lame", {}, "mp3"),
-    # FFmpeg's default AAC coder follows this speech less closely at the same bit rate.
+    # FFmpeg's default AAC coder reproduces this speech less exactly at the same bit rate.
     ".m4a": ("aac", {"aac_coder": "fast"}, "ipod"),
     ".opus": ("libopus", {}, "ogg"),
 }
-"""Encoder, its options and the container of the suffixes that PyAV writes."""
+"""Encoder, its options and the container for each suffix that PyAV writes."""
 
 SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS"}
-"""Sample encoding of the suffixes that soundfile writes (PyAV is built without libvorbis)."""
+"""Sample encoding for each suffix that soundfile writes (PyAV is built without libvorbis)."""
 
 BITS_PER_CHANNEL = 64_000
 """Bit rate of each channel in the lossy formats, in bits per second."""
 
 BEST_VORBIS = 160_000
-"""Bits per channel that stand for libvorbis's best quality; it takes a quality, not a rate."""
+"""Bit rate that selects libvorbis's best quality; libvorbis takes a quality, not a rate."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def encode(
 
     Args:
         samples: Signal, float32, [n] (mono) or [n, 2] (stereo), -1 to 1; clipped beyond.
-        rate: Samples per second. Where a codec does not take it, the signal is resampled to the
-            next higher rate that the codec takes, or its highest; Opus is always at 48 kHz.
+        rate: Samples per second. If a codec does not support it, the signal is resampled to the
+            next higher rate that the codec supports, or its highest; Opus is always at 48 kHz.
         path: File to write: .wav and .flac (16 bits), .ogg (Vorbis), .mp3, .m4a (AAC) or .opus.
         bits_per_channel: Bit rate of each channel in the lossy formats, in bits per second.
 
@@ -137,8 +137,8 @@ def _write_soundfile(
     with soundfile.SoundFile(
         path, "w", rate, columns.shape[1], SUBTYPES[suffix], compression_level=compression
     ) as f:
-        # A second at a time: libvorbis keeps what one call hands it on the stack, and a long
-        # recording in one call overflows it (libsndfile#1095).
+        # One second per call: libvorbis keeps the samples of a call on the stack, which a long
+        # recording would overflow (libsndfile#1095).
         for start in range(0, len(columns), rate):
             f.write(np.clip(columns[start : start + rate], -1, 1))
 
@@ -146,7 +146,7 @@ def _write_soundfile(
 def _write_av(
     columns: NDArray[np.float32], rate: int, path: str, suffix: str, bits_per_channel: int
 ) -> None:
-    """Writes float32 [n, channels] with PyAV, which cuts it into the frames the codec wants."""
+    """Writes float32 [n, channels] with PyAV, which cuts it into the frames the codec needs."""
     codec, options, container = CODECS[suffix]
     taken = [48_000] if suffix == ".opus" else sorted(av.Codec(codec, "w").audio_rates or [])
     coded_rate = next((r for r in taken if r >= rate), taken[-1])
@@ -156,19 +156,19 @@ def _write_av(
     planes = np.ascontiguousarray(np.clip(columns, -1, 1).T)  # [channels, n]
     frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
     frame.sample_rate = coded_rate
-    # Without times the M4A keeps the encoder's 1024 samples of lead-in as part of the recording.
+    # Without timestamps, the encoder's 1024 samples of lead-in become part of the recording.
     frame.pts, frame.time_base = 0, Fraction(1, coded_rate)
-    # "bitexact" leaves out what differs from run to run: Ogg's random serial number.
+    # "bitexact" omits what differs from run to run: Ogg's random serial number.
     with av.open(path, "w", format=container, options={"fflags": "bitexact"}) as output:
         stream = output.add_stream(codec, rate=coded_rate, layout=layout, options=options)
-        assert isinstance(stream, av.AudioStream)  # Only the codec's name tells, too late for mypy.
+        assert isinstance(stream, av.AudioStream)  # mypy cannot infer this from the codec's name.
         stream.bit_rate = bits_per_channel * columns.shape[1]
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))  # The last, partly filled frame.
 
 
 def synthesise(recording: Recording, text: str) -> NDArray[np.float32]:
-    """Speaks a text as a recording says; returns float32 [n] or [n, 2] at the recording's rate."""
+    """Speaks a text in a recording's voice; returns float32 [n] or [n, 2] at its rate."""
     with tempfile.TemporaryDirectory() as folder:
         spoken = Path(folder) / "spoken.wav"
         manner = ["-v", recording.voice, "-s", str(recording.speed), "-p", str(recording.pitch)]
@@ -178,13 +178,13 @@ def synthesise(recording: Recording, text: str) -> NDArray[np.float32]:
     mono: NDArray[np.float32] = soxr.resample(signal, rate, recording.rate)
     if recording.channels == 1:
         return mono
-    # The speaker stands left of the middle, so that taking one channel for the mean of both gives
-    # a different signal.
+    # The left channel is louder, so that a test notices if one channel is taken instead of the
+    # mean of both.
     return np.stack([mono, np.float32(0.6) * mono], axis=1)
 
 
 def main() -> None:
-    """Writes every recording into this folder and prints the lengths."""
+    """Writes every recording into this folder and prints its length."""
     if shutil.which("espeak-ng") is None:
         sys.exit("espeak-ng was not found: install the Debian package espeak-ng and try again.")
     for recording, text in SENTENCES.items():

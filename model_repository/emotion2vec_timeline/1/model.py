@@ -1,7 +1,7 @@
-"""Triton's Python backend for timelines: a recording in, its segments out.
+"""Triton's Python backend for timelines: turns a recording into segments.
 
-A request is taken at once and answered from a thread of its own, so that several recordings are
-worked on at a time, and a request may ask how far another one is.
+It accepts a request at once and answers it later from another thread. So it processes several
+recordings at the same time, and a request may ask for the progress of another one.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from audio.recording import Answer, BusyError, Cancelled, Encoder, Recording
 from audio.sandbox import Decoder
 
 ENCODER_THREADS = 8
-"""Pieces that wait for the encoder at once: as many as it takes in a batch, and in the next one."""
+"""Pieces that wait for the encoder at once: enough for its current batch and the next one."""
 
 SHM = "/dev/shm"
 ROOM_SECONDS = 5
-"""How long an answer waits for room in shared memory."""
+"""Longest wait of an answer for room in shared memory, in seconds."""
 
-NOTHING = Recording(Options(), False, lambda: False)
-"""What there is of a recording that is not there."""
+NO_RECORDING = Recording(Options(), False, lambda: False)
+"""Stands for a recording that has not arrived yet or is finished."""
 
 TYPES = {"segments": np.float64, "duration": np.float64}
 
 
 class EncoderError(Exception):
-    """The encoder failed; the message is its own."""
+    """The encoder failed; the message is the encoder's."""
 
 
 class OverloadedError(Exception):
-    """There are too many recordings already."""
+    """Too many recordings are in process or waiting."""
 
 
 class NoRoomError(Exception):
@@ -51,7 +51,7 @@ class NoRoomError(Exception):
 
 
 class TritonPythonModel:
-    """Answers recordings, and questions about them."""
+    """Processes recordings, and answers questions about them."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Reads the limits from config.pbtxt."""
@@ -68,11 +68,11 @@ class TritonPythonModel:
         self.recordings: dict[str, Recording] = {}
 
     def execute(self, requests: list[Any]) -> list[None]:
-        """Takes requests; each is answered through its own sender."""
+        """Accepts requests; each is answered through its own sender."""
         for request in requests:
             sender = request.get_response_sender()
             try:
-                self._take(request, sender)
+                self._accept(request, sender)
             except (AudioError, OverloadedError) as error:
                 send(sender, refusal(error))
         return [None] * len(requests)
@@ -83,13 +83,13 @@ class TritonPythonModel:
             recording.cancelled.set()
         self.workers.shutdown()
 
-    def _take(self, request: Any, sender: Any) -> None:
+    def _accept(self, request: Any, sender: Any) -> None:
         names = request.requested_output_names()
         parameters = json.loads(request.parameters())
         for question in ("progress_of", "cancel"):
             if question in parameters:
-                # One that is not known has not arrived yet, or is over: there is nothing of it.
-                other = self.recordings.get(parameters[question], NOTHING)
+                # The recording may not have arrived yet, or may be finished.
+                other = self.recordings.get(parameters[question], NO_RECORDING)
                 if question == "cancel":
                     other.cancelled.set()
                 send(sender, answer(other, names))
@@ -97,20 +97,20 @@ class TritonPythonModel:
         options = Options.read(parameters)
         if len(self.recordings) >= self.at_once + self.waiting:
             raise OverloadedError(
-                f"{self.at_once} recordings are worked on and {self.waiting} wait, which is the "
-                "maximum queue size: send this one later"
+                f"{self.at_once} recordings are in process and {self.waiting} are waiting, which "
+                "is the maximum queue size: send this one later"
             )
         recording = Recording(options, "embedding" in names, sender.is_cancelled)
         key = request.request_id() or uuid.uuid4().hex
         self.recordings[key] = recording
-        # Handed over in a list that is emptied, so that the file is not kept for as long as the
+        # The worker empties this list, so that the file does not stay in memory for as long as the
         # work lasts.
         files = [pb_utils.get_input_tensor_by_name(request, "audio").as_numpy()[0, 0]]
         work = self.workers.submit(self._work, recording, files, names)
         work.add_done_callback(lambda done: self._finish(key, done, sender))
 
     def _start_decoder(self) -> None:
-        """Each worker keeps one: its start takes as long as a short recording."""
+        """Starts one decoder per worker: a start takes as long as a short recording."""
         self.own.decoder = Decoder(self.limits)
 
     def _work(self, recording: Recording, files: list[bytes], names: Iterable[str]) -> Any:
@@ -126,7 +126,7 @@ class TritonPythonModel:
 
 
 def encode(samples: np.ndarray, embedding: bool) -> Answer:
-    """Asks the encoder about one piece, float32 [n] at 16 kHz."""
+    """Sends one piece, float32 [n] at 16 kHz, to the encoder."""
     waveform, frames = lay_out(samples)
     names = ["scores", "embedding"] if embedding else ["scores"]
     response = pb_utils.InferenceRequest(
@@ -149,7 +149,7 @@ def encode(samples: np.ndarray, embedding: bool) -> Answer:
 
 
 def answer(recording: Recording, names: Iterable[str]) -> Any:
-    """The outputs for what a recording has so far."""
+    """Builds the outputs from what a recording has so far."""
     progress = recording.progress
     segments = list(recording.segments)
     pieces = [segment.piece for segment in segments]
@@ -175,16 +175,16 @@ def answer(recording: Recording, names: Iterable[str]) -> Any:
 def wait_for_room(response: Any) -> None:
     """Waits until shared memory has room for an answer, which may be large.
 
-    A sender whose response finds none can never answer its request, so it is not tried.
+    A sender whose response finds no room can never answer its request, so the check comes first.
 
     Raises:
-        NoRoomError: There is none within ROOM_SECONDS.
+        NoRoomError: Shared memory has no room within ROOM_SECONDS.
     """
     size = sum(tensor.as_numpy().nbytes for tensor in response.output_tensors())
     deadline = time.monotonic() + ROOM_SECONDS
     while True:
         room = os.statvfs(SHM)
-        # Other models take of it meanwhile.
+        # Twice the size, because other models use shared memory too.
         if room.f_bavail * room.f_frsize >= 2 * size + 2**20:
             return
         if time.monotonic() > deadline:
@@ -196,22 +196,22 @@ def wait_for_room(response: Any) -> None:
 
 
 def rows(values: list[Any], width: int) -> np.ndarray:
-    """[N, width], also where N is 0."""
+    """Returns an array [N, width], even if N is 0."""
     return np.array(values) if values else np.zeros((0, width))
 
 
 def refusal(error: BaseException) -> Any:
-    """The answer that a request ends with when it fails."""
+    """Builds the response to a request that failed."""
     codes = pb_utils.TritonError
     if isinstance(error, AudioError):
-        # The reason first, for clients that branch on it; the sentence after it is for people.
+        # Clients branch on the reason in front; the sentence after it is for people.
         refused = codes(f"{error.reason}: {error}", codes.INVALID_ARG)
     elif isinstance(error, OverloadedError):
         refused = codes(str(error), codes.UNAVAILABLE)
     elif isinstance(error, Cancelled):
         refused = codes("the request was cancelled", codes.CANCELLED)
     elif isinstance(error, EncoderError):
-        # Under load its queue's time limit ends requests: that is no fault of this code.
+        # Under load, requests time out in the encoder's queue: that is not a bug in this code.
         pb_utils.Logger.log_warn(str(error))
         refused = codes(str(error), codes.INTERNAL)
     else:
@@ -221,5 +221,5 @@ def refusal(error: BaseException) -> Any:
 
 
 def send(sender: Any, response: Any) -> None:
-    """Ends a request with its one answer."""
+    """Sends the only response to a request."""
     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

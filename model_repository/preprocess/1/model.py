@@ -1,4 +1,4 @@
-"""Triton's Python backend for clips: files in, the encoder's input out."""
+"""Triton's Python backend for clips: turns files into the encoder's input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TritonPythonModel:
         self.decoder = Decoder(Limits.read(parameters))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers each request with its waveform, or with the reason why there is none."""
+        """Answers each request with its waveform, or with the reason for a refusal."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
@@ -36,7 +36,7 @@ class TritonPythonModel:
                 )
             decoded = self.decoder.decode(files[0, 0])
         except AudioError as error:
-            # The reason first, for clients that branch on it; the sentence after it is for people.
+            # Clients branch on the reason in front; the sentence after it is for people.
             text = f"{error.reason}: {error}"
             refusal = pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
@@ -48,7 +48,7 @@ class TritonPythonModel:
             "samples": decoded.samples[np.newaxis],
             "source_rate": np.array([[decoded.source_rate]], np.int32),
         }
-        # The ensembles do not ask for the last two, and so do not pay for their way.
+        # The ensembles do not request the last two, and so do not pay for transferring them.
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, tensors[name]) for name in request.requested_output_names()]
         )
