@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import socket
 import sys
 from importlib.metadata import version
@@ -13,8 +14,10 @@ from emotion2vec_client import Emotion2VecError
 from gateway.app import create_app
 from gateway.check import SettingsError, check_outputs, complain, listen, read_settings
 from gateway.page import end_streams
-from gateway.serving import Server, log_lines
+from gateway.serving import Server, configure_log
 from gateway.settings import Settings
+
+log = logging.getLogger("gateway")
 
 READY_SECONDS = 600
 
@@ -40,7 +43,7 @@ def main() -> int:
     except SettingsError as error:
         complain(error)
         return 1
-    log_lines()
+    configure_log(settings.log_format)
     with listener:
         return asyncio.run(_serve(settings, listener, options.restarts))
 
@@ -61,11 +64,11 @@ async def _serve(settings: Settings, listener: socket.socket, restarts: int | No
 async def _announce(client: object, triton: str, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     address = f"http://{'localhost' if host in ('127.0.0.1', '::1', '0.0.0.0', '::') else host}"
-    print(f"gateway: waiting for the models of Triton at {triton} ...", flush=True)
+    log.info("waiting for the models of Triton at %s ...", triton)
     try:
         await client.wait_until_ready(READY_SECONDS)  # type: ignore[attr-defined]
     except Emotion2VecError as error:
-        print(f"gateway: {error}", file=sys.stderr, flush=True)
+        log.error("%s", error)
     print(
         f"gateway: open {address}:{port} in a browser, or POST a file to "
         f"{address}:{port}/api/predict/ (described at {address}:{port}/docs)",

@@ -1,12 +1,17 @@
-"""Answers as JSON; arrays of numbers as they are, which FastAPI would take apart one by one."""
+"""Answers: in JSON, with arrays that FastAPI would take apart, and only while a client waits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import orjson
-from fastapi import Response
+from fastapi import Request, Response
+
+from gateway.problems import hung_up
+
+Answer = TypeVar("Answer")
 
 
 def encoded(content: dict[str, Any]) -> bytes:
@@ -19,3 +24,22 @@ def response_with(
 ) -> Response:
     """The JSON answer for a result."""
     return Response(encoded(content), status, headers, media_type="application/json")
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Cancels the work, in Triton as well, when the client hangs up."""
+
+    async def hang_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(hang_up())
+    try:
+        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise hung_up()
+        return await working
+    finally:
+        watching.cancel()
+        working.cancel()

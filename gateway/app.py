@@ -12,12 +12,13 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from gateway import api, operation, page, timeline_api
+from gateway import page
 from gateway.guard import BrowserHeaders, Door, Keys, Uploads
 from gateway.handlers import add_handlers
 from gateway.metrics import Metrics
 from gateway.outputs import Store
 from gateway.recognition import Recogniser, connect
+from gateway.routes import operations, outputs, predict, timeline
 from gateway.serving import CutOff
 from gateway.settings import Settings
 from gateway.timelines import Timelines
@@ -71,7 +72,7 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
     app.state.recogniser = recogniser
     app.state.metrics = metrics
     app.state.timelines = timelines
-    routers = (api.router, timeline_api.router, operation.router)
+    routers = [topic.router for topic in (predict, timeline, outputs, operations)]
     for router in routers:
         app.include_router(router)
     add_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)])
@@ -101,6 +102,6 @@ async def _prune(store: Store, timelines: Timelines) -> None:
     while True:
         removed = await asyncio.to_thread(store.prune)
         if removed and not store.keeps:
-            log.warning("removed %d results of earlier runs (E2V_KEEP_RESULTS=0)", removed)
+            log.info("removed %d results of earlier runs (E2V_KEEP_RESULTS=0)", removed)
         timelines.prune()
         await asyncio.sleep(PRUNE_SECONDS)

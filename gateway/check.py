@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import ipaddress
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.settings import Settings
+from server.production import is_loopback
 
 
 class SettingsError(ValueError):
@@ -47,7 +47,7 @@ def read_settings(production: bool = False) -> Settings:
         for problem in error.errors(include_url=False):
             problems.append(_sentence(problem))
         raise SettingsError("\n".join(problems)) from error
-    if production and not _is_loopback(settings.host) and not settings.api_keys:
+    if production and not is_loopback(settings.host) and not settings.api_keys:
         problems.append(
             f"--production refuses a gateway on {settings.host} that is open to everyone: put keys "
             "into E2V_API_KEYS, and TLS in front, or leave E2V_HOST at 127.0.0.1"
@@ -64,6 +64,7 @@ EXPECTED = {
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "{ge:g} or more",
     "less_than_equal": "{le:g} or less",
+    "literal_error": "{expected}",
 }
 """What to give, by pydantic's kinds of errors."""
 
@@ -116,15 +117,6 @@ def check_outputs(settings: Settings) -> None:
             f"results cannot be kept in {settings.outputs} ({error.strerror}): make the folder "
             "writable, or choose another with E2V_OUTPUTS"
         ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def complain(error: SettingsError) -> None:

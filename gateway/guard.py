@@ -160,15 +160,20 @@ class Uploads:
                 raise too_large(door.limit, door.files)
             return message
 
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = observed.id
+            await send(message)
+
         with self._metrics.request(door.source) as observed:
             scope.setdefault("state", {})["observed"] = observed
             stated = Headers(scope=scope).get("content-length", "")
             if stated.isdigit() and int(stated) > most:
                 problem = too_large(door.limit, door.files)
                 observed.outcome = problem.code
-                await response_of(problem)(scope, receive, send)
+                await response_of(problem)(scope, receive, named)
             else:
-                await self._app(scope, counted, send)
+                await self._app(scope, counted, named)
 
     def _door(self, scope: Scope) -> Door | None:
         if scope["type"] != "http" or scope["method"] != "POST":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
+import uuid
+from collections import Counter as Counts
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +25,8 @@ from prometheus_client.registry import Collector
 
 from emotion2vec_client import ModelInfo
 
+log = logging.getLogger(__name__)
+
 # When a series began says nothing that its first value does not.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -38,10 +43,14 @@ class Observed:
     Attributes:
         outcomes: Of each recording of the request: ``ok``, or the code of the problem.
         seconds: Length of the audio that was recognised.
+        model: Triton's name for what was asked, once that is known.
+        id: Names the request in the log, and in the response's header X-Request-ID.
     """
 
     outcomes: list[str] = field(default_factory=lambda: ["ok"])
     seconds: float = 0.0
+    model: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
     _counting: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @property
@@ -124,6 +133,7 @@ class Metrics:
                     self._requests.labels(source, outcome).inc()
                     self._seconds.labels(source).observe(seconds)
                 self._audio.labels(source).inc(observed.seconds)
+                _log(source, observed, seconds)
 
     def render(self, model: ModelInfo | None) -> bytes:
         """The text format.
@@ -136,6 +146,19 @@ class Metrics:
             labels = (model.checkpoint, model.revision or "", model.precision, model.weights)
             self._model.labels(*labels).set(1)
         return generate_latest(self._registry)
+
+
+def _log(source: str, observed: Observed, seconds: float) -> None:
+    outcomes = Counts(observed.outcomes)
+    outcome = " ".join(f"{name}:{count}" for name, count in outcomes.items())
+    fields = {
+        "id": observed.id,
+        "source": source,
+        "model": observed.model or "-",
+        "seconds": round(seconds, 3),
+        "outcome": outcome if len(observed.outcomes) > 1 else observed.outcome,
+    }
+    log.info("request", extra={"fields": fields})
 
 
 class _Restarts(Collector):

@@ -186,6 +186,7 @@ class Emotion(BaseModel):
     name: str
     chinese: str
     emoji: str
+    colour: str = Field(description="#rrggbb, as on the page")
 
 
 class Limits(BaseModel):

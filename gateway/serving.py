@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from socket import socket
 
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.guard import observe, response_of
 from gateway.problems import RETRY_SECONDS, Problem
+from server import log
 
 FLUSH_SECONDS = 2
 """For the last answers to reach clients that read slowly."""
@@ -98,9 +98,6 @@ class CutOff:
                 await response_of(problem)(scope, receive, send)
 
 
-def log_lines() -> None:
-    """Logs warnings as the gateway's other lines are: plain, and with its name in front."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("gateway: %(message)s"))
-    handler.addFilter(lambda record: record.getMessage() != CUT_OFF)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+def configure_log(kind: str) -> None:
+    """Logs without Uvicorn's line about each answer that was cut off."""
+    log.configure(kind, lambda record: record.getMessage() != CUT_OFF)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from emotion2vec_client import endpoint
+from emotion2vec_client import _endpoint as endpoint
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """As browsers write it in the header Origin."""
@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     max_recordings: int = Field(default=4, ge=1, description="timelines at once; more get 429")
     recording_timeout: float = Field(
         default=3600.0, gt=0, description="seconds that a timeline may take"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="form of a line of the log, also of the server and Triton"
     )
     outputs: Path = Field(default=Path("outputs"), description="folder of the results")
     keep_results: int = Field(

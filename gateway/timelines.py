@@ -14,8 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emotion2vec_client import AsyncClient, Emotion2VecError, Segmentation, Timeline
-from emotion2vec_client.timeline import PEAK_HOP
+from emotion2vec_client import PEAK_HOP, AsyncClient, Emotion2VecError, Segmentation, Timeline
 from gateway.answers import encoded
 from gateway.forms import Embedding
 from gateway.metrics import Observed
@@ -169,6 +168,7 @@ class Timelines:
         counting: ExitStack,
     ) -> None:
         began = time.monotonic()
+        observed.model = "emotion2vec_timeline"
 
         def progress(share: float) -> None:
             job.progress = share

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from server.errors import ServerError
+from server.installation import in_container
+from server.log import FORMATS, configure
 from server.process import gateway_grace, run_command
 from server.production import check, is_loopback
 from server.settings import Settings
 from server.stop import Stop, StopRequested
 from server.supervisor import Supervisor
 
+log = logging.getLogger("server")
+
 OPEN_WARNING = (
-    "server: WARNING: {settings.host} is open to a network, and this Triton (2.51) has published "
-    "security holes: use 127.0.0.1, or see SECURITY.md and --production"
+    "%s is open to a network, and this Triton (2.51) has published security holes: use 127.0.0.1, "
+    "or see SECURITY.md and --production"
 )
 
 
 def main() -> int:
     """Serves until told to stop; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
-    parser.add_argument("--version", action="version", version=version("emotion2vec-client"))
+    parser.add_argument("--version", action="store_true", help="print the version and end")
     default = Settings()
     parser.add_argument("--model-repository", type=Path, default=default.model_repository)
     parser.add_argument("--host", default=default.host, help="address to listen on (%(default)s)")
@@ -39,7 +45,7 @@ def main() -> int:
     parser.add_argument(
         "--production",
         action="store_true",
-        help="refuse random weights, and doors that would stand open to a network",
+        help="refuse random weights, and unprotected ports on a network",
     )
     parser.add_argument("--verbose", action="store_true", help="show Triton's information lines")
     parser.add_argument(
@@ -51,6 +57,9 @@ def main() -> int:
         "--on-ready", metavar="COMMAND", help="run this once when every model answers"
     )
     options = vars(parser.parse_args())
+    if options.pop("version"):
+        print(version("emotion2vec-client"))
+        parser.exit()
     command, gateway, production = (
         options.pop(name) for name in ("on_ready", "gateway", "production")
     )
@@ -71,22 +80,30 @@ def main() -> int:
             run_command(command, stop, E2V_TRITON_URL=settings.local_url)
 
     try:
+        configure(_log_format())
         if production:
             check(settings)
-        elif not is_loopback(settings.host):
-            print(OPEN_WARNING.format(settings=settings), file=sys.stderr, flush=True)
+        elif not is_loopback(settings.host) and not in_container():
+            log.warning(OPEN_WARNING, settings.host)
         grace = gateway_grace(production) if gateway else None
         if gateway and grace is None:
             stop.check()
             return 1
-        print("server: starting Triton ...", flush=True)
+        log.info("starting Triton ...")
         Supervisor(settings, grace=grace, stop=stop).run(on_ready)
     except ServerError as error:
         print(f"server: {error}", file=sys.stderr)
         return 1
     except StopRequested:
-        print("server: stopped", flush=True)
+        log.info("stopped")
     return 0
+
+
+def _log_format() -> str:
+    kind = os.environ.get("E2V_LOG_FORMAT", FORMATS[0])
+    if kind not in FORMATS:
+        raise ServerError(f"E2V_LOG_FORMAT is {kind!r}: give {' or '.join(FORMATS)}")
+    return kind
 
 
 def _port(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Finds the tritonserver that the nvidia-pytriton wheel carries, and lays out its backends.
+"""Finds the Triton of this machine: NVIDIA's container, or the nvidia-pytriton wheel.
 
 The wheel is only unpacked files to us: PyTriton's own API is not used.
 """
@@ -15,56 +15,69 @@ from pathlib import Path
 
 from server.errors import ServerError
 
+CONTAINER = Path("/opt/tritonserver")
+"""Where NVIDIA's container has it."""
+
 ROOT = Path(__file__).parents[1]
 OWN_BACKENDS = ROOT / "server" / "backends"
 
 
 @dataclass(frozen=True)
-class TritonWheel:
-    """Where the wheel's parts are.
+class Installation:
+    """Where the parts of a Triton are.
 
     Attributes:
         binary: The tritonserver executable.
-        python_backend: Folder with libtriton_python.so.
-        stub: The Python backend's stub process, built for the running Python.
+        backends: Folder of the backends.
+        stub: The Python backend's process for the running Python, if it has to be laid out beside
+            each backend that runs in Python; None where Triton's own backends are complete.
         libpython: Folder of the shared libpython that the stub links, None for the system's own.
+        arguments: More of tritonserver's.
     """
 
     binary: Path
-    python_backend: Path
-    stub: Path
-    libpython: Path | None
+    backends: Path
+    stub: Path | None = None
+    libpython: Path | None = None
+    arguments: tuple[str, ...] = ()
 
-    def lay_out_backends(self, folder: Path) -> None:
-        """Fills ``folder`` with what ``--backend-directory`` expects.
+    def backend_folder(self, folder: Path) -> Path:
+        """What ``--backend-directory`` expects; an incomplete one is completed in ``folder``.
 
-        Triton looks for the stub beside each backend that runs in Python. The stub is a link, as
-        it finds its libraries relative to the wheel; all else is copied, as Triton refuses
-        backends whose files lie elsewhere.
+        Triton looks for the stub beside each backend that runs in Python. The stub is a link,
+        because it finds its libraries relative to the wheel. All else is copied, because Triton
+        refuses backends whose files are elsewhere.
         """
-        for name, source in (
-            ("python", self.python_backend),
-            *(
-                (path.name, path)
-                for path in OWN_BACKENDS.iterdir()
-                if (path / "model.py").is_file()
-            ),
-        ):
-            target = folder / name
+        if self.stub is None:
+            return self.backends
+        own = [path for path in OWN_BACKENDS.iterdir() if (path / "model.py").is_file()]
+        for source in (self.backends / "python", *own):
+            target = folder / source.name
             target.mkdir()
             for path in source.iterdir():
                 if path.is_file() and path.name != self.stub.name:
                     shutil.copy2(path, target)
             (target / self.stub.name).symlink_to(self.stub)
+        return folder
 
 
-def find() -> TritonWheel:
-    """Locates tritonserver for this Python.
+def find() -> Installation:
+    """The container's Triton if there is one, or else the wheel's.
 
     Raises:
-        ServerError: The platform has no wheel, the wheel is not installed, or this Python has no
-            stub or no shared library.
+        ServerError: There is neither, or the wheel does not fit this Python.
     """
+    if in_container():
+        return Installation(CONTAINER / "bin" / "tritonserver", CONTAINER / "backends")
+    return _find_wheel()
+
+
+def in_container() -> bool:
+    """Whether this is NVIDIA's container."""
+    return (CONTAINER / "bin" / "tritonserver").is_file()
+
+
+def _find_wheel() -> Installation:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
         raise ServerError(
@@ -87,7 +100,9 @@ def find() -> TritonWheel:
             f"Triton's Python backend has no stub for Python {version}: make the virtual "
             f"environment with one of {known}"
         )
-    return TritonWheel(binary, root / "backends" / "python", stub, _find_libpython())
+    # It asks in vain for a GPU otherwise, which it has no backend for.
+    arguments = ("--allow-gpu-metrics=false",)
+    return Installation(binary, root / "backends", stub, _find_libpython(), arguments)
 
 
 def _find_libpython() -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import shlex
 import signal
@@ -16,6 +17,8 @@ from server import reaper
 from server.errors import ServerError
 from server.reaper import POLL_SECONDS, kill_group
 from server.stop import Stop
+
+log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 
@@ -39,7 +42,7 @@ def end(process: subprocess.Popen[bytes], name: str, patience: float, stop: Stop
     while process.poll() is None:
         if stop.hurried or time.monotonic() > deadline:
             why = "told again to stop" if stop.hurried else f"it did not end in {patience:g} s"
-            print(f"server: {name} is killed: {why}", file=sys.stderr)
+            log.warning("%s is killed: %s", name, why)
             break
         with suppress(subprocess.TimeoutExpired):
             process.wait(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""How Triton is started, and which of its doors are shut."""
+"""How Triton is started, and which of its APIs are closed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from server.errors import ServerError
 LOOPBACK = "127.0.0.1"
 
 SHUT = ("model-repository", "shared-memory", "trace", "logging")
-"""APIs that change the server for all, which nobody here needs: the shared-memory one of this
-Triton has published holes, and the others load models, write files and say more in the log."""
+"""APIs that change the server for everyone and that the service does not need. The one for shared
+memory has published vulnerabilities; the others load models, write files and change the log."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Settings:
 
     def arguments(self) -> list[str]:
         """For tritonserver, all but where its backends are."""
-        # Nobody learns the key: what is behind it is shut, not locked.
+        # The key is never stored, so that these APIs are closed to everyone.
         shut = f"{','.join(SHUT)}:x-shut={secrets.token_hex(32)}"
         addresses = [
             argument
@@ -97,7 +97,6 @@ class Settings:
             f"--grpc-restricted-protocol={shut}",
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",
-            "--allow-gpu-metrics=false",
             f"--log-info={str(self.verbose).lower()}",
             *self._tls_arguments(),
         ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from server.restarts import Restarts
 from server.settings import Settings
 from server.stop import Stop
 from server.triton import Triton
+
+log = logging.getLogger(__name__)
 
 READY_SECONDS = 120
 TICK_SECONDS = 0.5
@@ -100,14 +102,14 @@ class Supervisor:
             self._heal("Triton", ServerError(f"Triton is started again: {trouble}"))
         elif self._reload:
             self._reload = False
-            _say("loading the model anew; requests that were accepted are answered first")
+            log.info("loading the model anew; accepted requests are answered first")
             self._triton.stop(self._stop)
             self._start()
-            _say("ready with the new model")
+            log.info("ready with the new model")
 
     def _heal(self, name: str, trouble: ServerError) -> None:
         began = time.monotonic()
-        _say(str(trouble))
+        log.error("%s", trouble)
         while True:
             self._count_restart(name, trouble)
             try:
@@ -122,12 +124,12 @@ class Supervisor:
                 break
             except ServerError as error:
                 trouble = error
-                _say(str(error))
+                log.error("%s", error)
         if name == "Triton":
-            _say(f"Triton runs again after {time.monotonic() - began:.1f} s")
+            log.info("Triton runs again after %.1f s", time.monotonic() - began)
         else:
             # It says itself when it is ready.
-            _say(f"{name} is started again")
+            log.info("%s is started again", name)
 
     def _count_restart(self, name: str, trouble: ServerError) -> None:
         now = time.monotonic()
@@ -155,7 +157,3 @@ def _wait_for_end(pids: list[int]) -> None:
     finally:
         for handle in handles:
             os.close(handle)
-
-
-def _say(sentence: str) -> None:
-    print(f"server: {sentence}", file=sys.stderr, flush=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -18,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO
 
-from server import process, wheel
+from server import installation, process
 from server.errors import ServerError
 from server.reaper import SHM, environments, remove, remove_environments, remove_files
 from server.settings import Settings
@@ -42,6 +44,13 @@ POOL_SHARE = 6
 
 LEAST_POOL_BYTES = 2**20
 """Triton takes no less."""
+
+log = logging.getLogger("triton")
+
+HEAD = re.compile(r"([IWEF])\d{4} \S+ \d+ ")
+"""How Triton's own lines begin: level and date, time, process."""
+
+LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
 NO_GPU_NOISE = (
     b"CudaDriverHelper has not been initialized",
@@ -91,16 +100,16 @@ class Triton:
         _check_repository(self.settings.model_repository)
         self.settings.check_tls()
         _check_ports(self.settings)
-        installed = wheel.find()
+        installed = installation.find()
         _remove_stale_files()
         self._ready = False
         self._environments = environments()
         self._reaper = process.Reaper(self._prefix, STOP_SECONDS)
         self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
         try:
-            installed.lay_out_backends(Path(self._backends.name))
+            backends = installed.backend_folder(Path(self._backends.name))
             self._process = subprocess.Popen(
-                [str(installed.binary), *self._arguments()],
+                [str(installed.binary), *self._arguments(backends), *installed.arguments],
                 env=_environment(installed, os.environ),
                 # Its own session: Ctrl-C reaches us alone, and ending it is up to us.
                 start_new_session=True,
@@ -208,8 +217,7 @@ class Triton:
             [self.environment] = made
             self._reaper.own(self.environment)
 
-    def _arguments(self) -> list[str]:
-        backends = self._backends.name if self._backends else ""
+    def _arguments(self, backends: Path) -> list[str]:
         return [
             *self.settings.arguments(),
             f"--backend-directory={backends}",
@@ -254,13 +262,13 @@ def _check_ports(settings: Settings) -> None:
                 ) from error
 
 
-def _environment(installed: wheel.TritonWheel, base: Mapping[str, str]) -> dict[str, str]:
+def _environment(installed: installation.Installation, base: Mapping[str, str]) -> dict[str, str]:
     environment = dict(base)
     # The stub embeds Python and finds its home through PATH: it must find this environment.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
     # The models import what they share from audio/.
     environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(wheel.ROOT), base.get("PYTHONPATH")])
+        filter(None, [str(installation.ROOT), base.get("PYTHONPATH")])
     )
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     # ONNX Runtime's wheel reports its use to its makers otherwise.
@@ -272,11 +280,14 @@ def _environment(installed: wheel.TritonWheel, base: Mapping[str, str]) -> dict[
 
 
 def _relay(stream: IO[bytes]) -> None:
-    """Passes Triton's lines on, without those that only alarm."""
+    """Logs Triton's lines, without those that only alarm."""
     for line in stream:
         if not any(noise in line for noise in NO_GPU_NOISE):
-            sys.stderr.buffer.write(line)
-            sys.stderr.flush()
+            text = line.decode(errors="replace").rstrip()
+            head = HEAD.match(text)
+            # Without a head it comes from elsewhere, such as a traceback of Python's.
+            level = LEVELS[head[1]] if head else logging.WARNING
+            log.log(level, "%s", text[head.end() :] if head else text)
 
 
 def _remove_stale_files() -> None:

@@ -24,7 +24,7 @@ Change = Callable[[dict], None]
 
 
 def unchanged(part: dict) -> None:
-    """Leaves it as it is."""
+    """Changes nothing."""
 
 
 def write(
@@ -35,7 +35,7 @@ def write(
     change_state: Change = unchanged,
     change_members: Change = unchanged,
 ) -> None:
-    """Writes a checkpoint folder, with anything in it changed."""
+    """Writes a checkpoint folder, after applying the given changes."""
     config = replica.config(size)
     read = read_config(replica.config_text(config))
     members = replica.stored_members(replica.draw_state(read["model_conf"]))

@@ -1,6 +1,6 @@
 """Shared fixtures: a tiny checkpoint, its export, and a real Triton that serves it.
 
-PyTorch and FunASR take ten seconds to import, and are left to the tests that need them.
+PyTorch and FunASR take ten seconds to import, so only the tests that need them import them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def recordings() -> list[Path]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes Ctrl-C what it is on a terminal: the background jobs of a shell ignore it."""
+    """Makes Ctrl-C work as on a terminal: the background jobs of a shell ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is marked ``gpu`` where PyTorch sees none."""
+    """Skips the tests marked ``gpu`` if PyTorch sees no GPU."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch
@@ -63,7 +63,7 @@ def write_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> WriteCheckpoin
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a folder that all workers of a run share, by the first that asks for it."""
+    """Makes folders that all workers of a run share: the first worker to need one makes it."""
     own = tmp_path_factory.getbasetemp()
     base = own.parent if own.name.startswith("popen-") else own
 
@@ -71,7 +71,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         with FileLock(base / f"{name}.lock"):
             if not (base / name).is_dir():
                 unfinished = base / f"{name}.unfinished"
-                # What failed once fails again for its own reason.
+                # Start clean, so that a second attempt fails for the real reason.
                 rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
                 make(unfinished)
@@ -110,7 +110,7 @@ def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], P
 def exported(
     made_once: Callable[..., Path], tiny_checkpoint: Path, empty_repository: Callable[[], Path]
 ) -> Callable[[str], Path]:
-    """Model repositories with the tiny checkpoint exported into them, by their precision."""
+    """Model repositories with the exported tiny checkpoint, by precision."""
 
     def get(precision: str) -> Path:
         def make(folder: Path) -> None:
@@ -127,16 +127,16 @@ def exported(
 
 @pytest.fixture(scope="session")
 def tiny_repository(exported: Callable[[str], Path]) -> Path:
-    """The one that is served."""
+    """The model repository that the tests serve."""
     return exported("fp32")
 
 
 @pytest.fixture
 def graph_before(exported: Callable[[str], Path]) -> Callable[[str], Path]:
-    """Folders with the tiny model's graph of an earlier export: writing one takes ten seconds."""
+    """Folders with a graph that was exported earlier: writing one takes ten seconds."""
 
     def get(precision: str) -> Path:
-        # Graphs for bf16 are written like those for fp32.
+        # The graph for bf16 is the same as for fp32.
         return exported(precision.replace("bf16", "fp32")) / "encoder" / "1"
 
     return get
@@ -146,7 +146,7 @@ def graph_before(exported: Callable[[str], Path]) -> Callable[[str], Path]:
 def graphs_from_before(
     graph_before: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exports in this process take the graph of an earlier one, and compare one short clip."""
+    """Makes exports in this process reuse an earlier graph and compare only one short clip."""
     from export import onnx, pipeline, verify
 
     def write_onnx(encoder: object, path: Path, precision: str) -> None:
@@ -156,7 +156,7 @@ def graphs_from_before(
     def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
         return {"short": speech_like(16_000, seed)}
 
-    # Made before anything is changed. Tests in other precisions ask for theirs first.
+    # Export it before patching. Tests of other precisions must ask for theirs first.
     graph_before("fp32")
     for module in (onnx, pipeline):
         monkeypatch.setattr(module, "write_onnx", write_onnx)
@@ -164,14 +164,14 @@ def graphs_from_before(
 
 
 def settings_for(repository: Path) -> Settings:
-    """Triton on free ports."""
+    """Settings for Triton on free ports."""
     http, grpc, metrics = free_ports(3)
     return Settings(repository, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Triton]:
-    """A server that is ready, and that unloads no models when it ends: that takes seconds."""
+    """A ready server. At the end it is killed, because unloading the models takes seconds."""
     with Triton(settings) as running:
         running.wait_until_ready(READY_SECONDS)
         yield running
@@ -187,7 +187,7 @@ def triton(tiny_repository: Path) -> Iterator[Triton]:
 
 @pytest.fixture(scope="session")
 def url(triton: Triton) -> str:
-    """Where the server takes gRPC."""
+    """The server's gRPC address."""
     return f"127.0.0.1:{triton.settings.grpc_port}"
 
 

@@ -1,7 +1,7 @@
 """Hugging Face and ModelScope on the loopback interface, for their real client libraries.
 
-The answers are what the libraries read and what others measured of the real hubs. Left out: folders
-and pages of listings, compression, regions, and Xet, so that HF_HUB_DISABLE_XET=1 must be set.
+The responses contain what the libraries read, as observed at the real hubs. They leave out folders
+and pages of listings, compression, regions and Xet: HF_HUB_DISABLE_XET=1 must be set.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ REVISION = "ab" * 20
 LARGE, BLOCK = ".pt", 1 << 20
 REPO = "([^/]+/[^/]+)"
 CDN = ("/xet-bridge-us/", "/prod/lfs-objects/")
-# The real 401 for an unknown repository has no code: the library goes by the https address.
+# The real 401 for an unknown repository has no code; the library checks the https address instead.
 REFUSALS = {401: "RepoNotFound", 403: "GatedRepo", 404: "RepoNotFound"}
 
 
 @dataclass
 class Request:
-    """What was asked; its status, 0 until then; and the bytes of body that were sent so far."""
+    """A request; its status (0 until the response), and the bytes of body sent so far."""
 
     method: str
     path: str
@@ -44,18 +44,18 @@ class Request:
 
 @dataclass
 class Fault:
-    """What goes wrong with some answers; from ``cut`` on, with the bodies of files alone."""
+    """A fault of some responses; the fields from ``cut`` on affect only the bodies of files."""
 
-    path: str = ""  # Concerns the requests whose path or query contains this.
-    times: int | None = None  # For how many more of them, None for all.
-    status: int | None = None  # The answer is this error.
-    silent: bool = False  # There is no answer, as long as the client waits.
-    cut: int | None = None  # The connection ends after so many bytes of body; more are announced.
-    reset: bool = False  # It is reset then, as by a router, and not closed.
-    stall: int | None = None  # Nothing comes after so many bytes.
-    alter: int | None = None  # The byte at this place is another one.
-    short: int = 0  # The file lacks so many bytes at its end, and the answer's headers agree.
-    call: tuple[int, Callable[[], object]] | None = None  # After so many bytes, and before more.
+    path: str = ""  # Affects requests whose path or query contains this.
+    times: int | None = None  # The number of requests still affected; None is all.
+    status: int | None = None  # The response has this status.
+    silent: bool = False  # There is no response while the client waits.
+    cut: int | None = None  # The connection ends after this many bytes of the announced body.
+    reset: bool = False  # With `cut`: it is reset, as by a router, and not closed.
+    stall: int | None = None  # The body stalls after this many bytes.
+    alter: int | None = None  # The byte at this position is changed.
+    short: int = 0  # The file is this many bytes too short, and the headers agree.
+    call: tuple[int, Callable[[], object]] | None = None  # The call happens after this many bytes.
 
 
 Answer = tuple[int, bytes | Path, dict[str, str]]  # Status, body and headers.
@@ -68,7 +68,7 @@ def _json(data: Any, status: int = 200, headers: Mapping[str, str] | None = None
 
 
 def _refusal(path: str, status: int, code: str = "", text: str = "refused") -> Answer:
-    # What a 5xx of the real hubs looks like is not known. ModelScope makes every refusal a 404.
+    # The real hubs' 5xx responses are unknown. ModelScope answers every refusal with 404.
     if path.startswith("/api/v1/"):
         text = "获取模型目录树失败，信息：record not found"
         return _json({"Code": 10010205001, "Message": text, "Success": False}, status)
@@ -79,12 +79,12 @@ def _refusal(path: str, status: int, code: str = "", text: str = "refused") -> A
 
 
 class LoopbackHub:
-    """Both hubs on one port and the CDN of both on another one, in a ``with`` block.
+    """Both hubs on one port and their CDNs on another, for the length of a ``with`` block.
 
     Args:
-        repositories: Their names and folders, or the folders of several commits, the newest last.
-            Files that end in ``.pt`` are large.
-        revision: The commit of those that have one folder.
+        repositories: Folders by name; or for several commits, their folders, the newest last.
+            Files that end in ``.pt`` count as large.
+        revision: The commit of repositories with one folder.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class LoopbackHub:
         self.connections: list[socket.socket] = []
         self.address, self.cdn = (f"http://127.0.0.1:{one.server_port}" for one in self._servers)
         self.environment = dict.fromkeys(("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"), self.address)
-        # As telemetry, Hugging Face's library asks for a list of those who may run it.
+        # Hugging Face's library fetches a list of programs that may run it, as telemetry.
         self.environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "0"}
         self.environment |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
 
@@ -117,16 +117,16 @@ class LoopbackHub:
         for server in self._servers:
             server.shutdown()
         for connection in self.connections:
-            with suppress(OSError):  # It wakes whoever waits for a client.
+            with suppress(OSError):  # This wakes threads that wait for a client.
                 connection.shutdown(socket.SHUT_RDWR)
         for server in self._servers:
             server.server_close()
         self._pool.shutdown()
 
     def answer(self, address: str) -> Answer:
-        """To a path and query."""
+        """The response to a path and query."""
         path, query = unquote(urlsplit(address).path), urlsplit(address).query
-        if path.startswith(CDN):  # It knows only the signed addresses that were given out.
+        if path.startswith(CDN):  # The CDN knows only the signed addresses that a hub gave.
             return self._signed.get(address) or _refusal(path, 403)
         if path.startswith("/api/v1/"):
             return self._modelscope(path, dict(parse_qsl(query)))
@@ -134,7 +134,7 @@ class LoopbackHub:
         return (200, b"", {}) if path == "/" else self._huggingface(path, deep)
 
     def fault(self, address: str, of_file: bool) -> Fault:
-        """The first that concerns a request: in place of the answer, or with the body of a file."""
+        """The first fault that affects a request: its response, or the body of a file."""
         with self._lock:
             for fault in self.faults:
                 early = fault.silent or fault.status is not None
@@ -144,7 +144,7 @@ class LoopbackHub:
         return Fault()
 
     def _find(self, name: str, revision: str) -> tuple[str, dict[str, Path]]:
-        """The commit and files of a revision; empty where there is none."""
+        """The commit and files of a revision; empty if there is no such revision."""
         commits = self.repositories[name]
         commit = list(commits)[-1] if revision in ("main", "master") else revision
         if not (folder := commits.get(commit)):
@@ -153,9 +153,9 @@ class LoopbackHub:
         return commit, {file.relative_to(folder).as_posix(): file for file in files}
 
     def _hashes(self, path: Path) -> tuple[str, str]:
-        """The sha256, and git's name, which nobody reads of a large file's pointer."""
+        """The sha256, and the git object id (for a large file, the libraries do not read it)."""
         key = path, path.stat().st_size, path.stat().st_mtime_ns
-        with self._lock, path.open("rb") as file:  # Two requests at once read a large file once.
+        with self._lock, path.open("rb") as file:  # Concurrent requests hash a file once.
             if key not in _hashed:
                 text = b"" if path.suffix == LARGE else path.read_bytes()
                 oid = hashlib.sha1(b"blob %d\0" % len(text) + text).hexdigest()
@@ -173,12 +173,12 @@ class LoopbackHub:
                 | {"Size": file.stat().st_size, "Sha256": self._hashes(file)[0]}
                 for name, file in files.items()
             ]
-            # By most reports an unknown revision has no files; by one it is 404, code 10990101004.
+            # By most reports an unknown revision has no files; one reports 404, code 10990101004.
             return _json({"Code": 200, "Data": {"Files": entries or None}, "Success": True})
         if not (file := files.get(query.get("FilePath", ""))):
-            return _refusal(path, 404)  # By reports it is really a 200, with the code 10990101007.
+            return _refusal(path, 404)  # Really a 200 with code 10990101007, by reports.
         if file.suffix != LARGE:
-            return 200, file, {}  # The real hub answers a part of it with 200, not 206.
+            return 200, file, {}  # The real hub answers a range with 200, not 206.
         sha = self._hashes(file)[0]
         shown = urlencode({"filename": file.name, "repository": match[1], "auth_key": "0"})
         place = f"{CDN[1]}{sha[:2]}/{sha[2:4]}/{sha[4:]}?{shown}"
@@ -217,7 +217,7 @@ class LoopbackHub:
             place = f"/api/resolve-cache/models/{name}/{commit}/{quote(match[4])}"
             query = f"{quote(path, safe='')}=&etag={quote(headers['X-Linked-Etag'])}"
             return 307, b"", {**headers, "Location": f"{place}?{query}"}
-        xet = sha[::-1]  # The real one is a hash of chunks; to those without Xet it is opaque.
+        xet = sha[::-1]  # Really a hash of chunks; without Xet it is opaque.
         link = f'<{self.address}/api/models/{name}/xet-read-token/{commit}>; rel="xet-auth"'
         shown = urlencode({"response-content-disposition": f"filename={file.name}", "Signature": 0})
         place = f"{CDN[0]}{name}/{xet}?{shown}"
@@ -227,13 +227,13 @@ class LoopbackHub:
 
 class _Server(ThreadingHTTPServer):
     hub: LoopbackHub
-    daemon_threads = False  # Closing the server waits for those that are not.
+    daemon_threads = False  # Closing the server waits for its threads.
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         self.hub.connections.append(request)
         return True
 
-    def handle_error(self, *_: object) -> None: ...  # A client that goes away is no news.
+    def handle_error(self, *_: object) -> None: ...  # Clients may disconnect.
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -282,7 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
             block = bytearray(source.read(end - asked.sent))
             if fault.alter is not None and asked.sent <= fault.alter < end:
                 block[fault.alter - asked.sent] ^= 1
-            asked.sent = end  # Before, as a client that has it all may end at once.
+            asked.sent = end  # Before the write, as a client may end right after it.
             self.wfile.write(block)
         if asked.sent == fault.cut:
             self.close_connection = True
@@ -297,4 +297,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.recv(1)
 
-    def log_message(self, *_: object) -> None: ...  # The hub lists the requests.
+    def log_message(self, *_: object) -> None: ...  # `requests` is the log.

@@ -2,10 +2,20 @@
 
 from importlib.metadata import version
 
-from emotion2vec_client.async_client import AsyncClient
-from emotion2vec_client.audio import Waveform
-from emotion2vec_client.client import Client
-from emotion2vec_client.endpoint import TLS
+from emotion2vec_client._async_client import AsyncClient
+from emotion2vec_client._audio import Waveform
+from emotion2vec_client._client import Client
+from emotion2vec_client._endpoint import TLS
+from emotion2vec_client._result import (
+    FRAME_HOP,
+    Frames,
+    Granularity,
+    ModelInfo,
+    Outcome,
+    Prediction,
+)
+from emotion2vec_client._summary import Segment, Stretch, Summary, TurningPoint
+from emotion2vec_client._timeline import PEAK_HOP, Segmentation, Timeline
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -17,20 +27,13 @@ from emotion2vec_client.errors import (
     WrongAddressError,
 )
 from emotion2vec_client.labels import LABELS, Label
-from emotion2vec_client.result import (
-    Frames,
-    Granularity,
-    ModelInfo,
-    Outcome,
-    Prediction,
-)
-from emotion2vec_client.summary import Segment, Stretch, Summary, TurningPoint
-from emotion2vec_client.timeline import Segmentation, Timeline
 
 __version__ = version("emotion2vec-client")
 
 __all__ = [
+    "FRAME_HOP",
     "LABELS",
+    "PEAK_HOP",
     "REASONS",
     "TLS",
     "AccessDeniedError",

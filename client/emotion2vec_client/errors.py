@@ -1,4 +1,4 @@
-"""What can go wrong, in one tree."""
+"""All errors of the library."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ REASONS = (
     "unsupported",
     "bad_request",
 )
-"""Why audio is refused."""
+"""Reasons for which the server refuses audio."""
 
 
 class Emotion2VecError(Exception):
-    """Base of all below, and any other failure of the server; the message is one sentence."""
+    """Base of the other errors, and any other failure; the message is one sentence."""
 
 
 class InvalidAudioError(Emotion2VecError):
-    """The audio cannot be used; the server's sentence says why and what to do.
+    """The server cannot use the audio; the message says why and what to do.
 
     Attributes:
-        reason: One of `REASONS` for programs to branch on, or None where the server gave none.
+        reason: One of `REASONS`, for programs to branch on, or None if the server gave none.
     """
 
     def __init__(self, message: str, reason: str | None = None) -> None:
@@ -32,7 +32,7 @@ class InvalidAudioError(Emotion2VecError):
 
 
 class AccessDeniedError(Emotion2VecError):
-    """The server, or the proxy before it, does not accept the API key."""
+    """The server, or the proxy in front of it, does not accept the API key."""
 
 
 class ServerUnavailableError(Emotion2VecError):
@@ -40,12 +40,12 @@ class ServerUnavailableError(Emotion2VecError):
 
 
 class WrongAddressError(Emotion2VecError):
-    """Something else than the port of Triton that was meant answers at the address."""
+    """The gateway, another port of Triton or another service answers at the address."""
 
 
 class OverloadedError(ServerUnavailableError):
-    """The server's queue is full: send less at once, or later."""
+    """The server's queue is full: send fewer requests at once, or retry later."""
 
 
 class PredictionTimeoutError(Emotion2VecError):
-    """The answer did not come in time."""
+    """The response did not come in time."""

@@ -10,9 +10,9 @@ class Label:
     """One emotion.
 
     Attributes:
-        name: Public name, English.
-        chinese: Its name in Chinese.
-        emoji: A face for it.
+        name: English name, as in results.
+        chinese: Chinese name.
+        emoji: Emoji.
         colour: ``#rrggbb``, on the page, in plots and in the terminal.
     """
 

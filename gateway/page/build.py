@@ -19,7 +19,7 @@ from gateway.metrics import Metrics
 from gateway.page import render
 from gateway.page.text import Text
 from gateway.problems import Problem
-from gateway.recognition import Recogniser
+from gateway.recognition import MODELS, Recogniser
 from gateway.settings import Settings
 
 HISTORY = 10
@@ -165,6 +165,7 @@ class _Handlers:
             stage = name
 
         with self._metrics.request("page") as observed:
+            observed.model = MODELS[granularity]
             work = asyncio.create_task(
                 self._recogniser.recognise(data, Path(path).name, granularity, embedding, on_stage)
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from emotion2vec_client import FRAME_HOP, ModelInfo
 from emotion2vec_client.labels import LABELS
-from emotion2vec_client.result import FRAME_HOP, ModelInfo
 from gateway.handlers import documented
 from gateway.problems import Problem
 from gateway.schema import About, Emotion, License, Limits, Status
@@ -48,7 +49,7 @@ async def info(request: Request) -> About:
         published=model.published,
         license=License(name=model.license[0], link=model.license[1]) if model.license else None,
         precision=model.precision,
-        labels=[Emotion(name=each.name, chinese=each.chinese, emoji=each.emoji) for each in LABELS],
+        labels=[Emotion(**asdict(label)) for label in LABELS],
         embedding_dim=model.card["embed_dim"],
         frame_hop=FRAME_HOP,
         version=request.app.version,

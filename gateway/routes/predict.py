@@ -1,25 +1,20 @@
-"""The REST endpoint for clips, and the results that it leaves."""
+"""The endpoint for clips."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
-from fastapi.responses import FileResponse
 
 from emotion2vec_client import Granularity
-from gateway.answers import response_with
+from gateway.answers import response_with, unless_gone
 from gateway.forms import Embedding, choose_embedding, only_known_fields
 from gateway.handlers import MEANINGS, documented
-from gateway.problems import Problem, hung_up
-from gateway.recognition import Recogniser
+from gateway.problems import Problem
+from gateway.recognition import MODELS, Recogniser
 from gateway.schema import Result, Results
 from gateway.settings import Settings
 from gateway.several import recognise_each
-
-Answer = TypeVar("Answer")
 
 router = APIRouter(tags=["recognition"])
 
@@ -62,6 +57,7 @@ async def predict(
     recogniser: Recogniser = request.app.state.recogniser
     settings: Settings = request.app.state.settings
     observed = request.state.observed
+    observed.model = MODELS[granularity]
     wanted = choose_embedding(embedding, extract_embedding, recogniser.store)
     if len(audio) > settings.max_files:
         raise Problem(
@@ -86,63 +82,3 @@ async def predict(
 
     work = recognise(audio[0]) if len(audio) == 1 else recognise_each(audio, recognise, observed)
     return response_with(await unless_gone(request, work))
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Cancels the work, in Triton as well, when the client hangs up."""
-
-    async def hang_up() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    working = asyncio.create_task(work)
-    watching = asyncio.create_task(hang_up())
-    try:
-        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise hung_up()
-        return await working
-    finally:
-        watching.cancel()
-        working.cancel()
-
-
-@router.get(
-    "/outputs/{folder}/{file}",
-    response_class=FileResponse,
-    responses={
-        **documented(404),
-        200: {"content": {"application/octet-stream": {}}, "description": "the file"},
-    },
-    summary="A file of a result",
-)
-async def output(request: Request, folder: str, file: str) -> FileResponse:
-    """Serves the files that recognitions left, for as long as they are kept."""
-    recogniser: Recogniser = request.app.state.recogniser
-    try:
-        return FileResponse(recogniser.store.find(folder, file))
-    except FileNotFoundError as error:
-        raise Problem(404, "not_found", str(error)) from error
-
-
-@router.delete(
-    "/outputs/{folder}",
-    status_code=204,
-    responses=documented(404, 507),
-    summary="Remove a result",
-)
-async def remove(request: Request, folder: str) -> None:
-    """Removes the folder with all its files."""
-    recogniser: Recogniser = request.app.state.recogniser
-    try:
-        await asyncio.to_thread(recogniser.store.remove, folder)
-    except FileNotFoundError as error:
-        raise Problem(404, "not_found", str(error)) from error
-    except OSError as error:
-        raise Problem(
-            507,
-            "not_removed",
-            f"the result could not be removed ({error}): make the gateway's outputs folder "
-            "writable",
-        ) from error
-    request.app.state.timelines.release(folder)

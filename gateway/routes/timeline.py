@@ -1,4 +1,4 @@
-"""The REST endpoint for long recordings."""
+"""The endpoints for long recordings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import orjson
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
 from emotion2vec_client import Segmentation
-from gateway.answers import response_with
-from gateway.api import unless_gone
+from gateway.answers import response_with, unless_gone
 from gateway.forms import Embedding, check_segmentation, choose_embedding, only_known_fields
 from gateway.handlers import documented
 from gateway.outputs import short_name

@@ -1,4 +1,4 @@
-"""Every config.pbtxt, and every constant written twice, against the one definition."""
+"""Compares every config.pbtxt, and every constant that appears twice, with its definition."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MODELS = {
 
 
 def read_config(name: str) -> ModelConfig:
-    """As Triton parses it; the encoder's is the one that an export would write."""
+    """The configuration as Triton parses it; for the encoder, the one that an export writes."""
     if name == "encoder":
         text = encoder_config(CARD)
     else:
@@ -110,7 +110,7 @@ def test_ensembles_are_wired_by_the_contract(name: str) -> None:
     assert dict(first.output_map) == dict(second.input_map) == passed
     computed = {item.name for item in config.output} - {contract.NUM_SAMPLES.name}
     assert set(second.output_map) == computed
-    # Triton refuses an ensemble that promises larger batches than a step of it takes.
+    # Triton refuses an ensemble whose batches are larger than those of one of its steps.
     assert config.max_batch_size <= min(
         read_config(model).max_batch_size for model in ("preprocess", "encoder")
     )
@@ -149,7 +149,7 @@ def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
     samples = contract.MAX_SECONDS * layout.SAMPLE_RATE
     frames = samples // layout.SLOT
     waveform = 4 * (samples + (layout.EXTRA_SLOTS + 1) * layout.SLOT + frames)
-    # Answers leave one by one; those of the last part together, which is no longer than a clip.
+    # Answers leave one by one, except those of the last part, which is no longer than a clip.
     assert int(encoder.parameters["max_part_elements"].string_value) <= samples
     answer = 4 * (frames + 1) * (EMBED_DIM + len(contract.LABELS))
     assert 1.5 * (encoder.max_batch_size * waveform + answer) < POOL_BYTES
@@ -160,7 +160,7 @@ def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
 
 def test_no_segment_of_the_timeline_is_longer_than_a_clip() -> None:
     assert options.LONGEST == contract.MAX_SECONDS
-    # A piece, and one that may join it and is read on until its end is seen.
+    # It holds a piece, and the next one until its end is found, as they may join.
     assert speech.HELD_SECONDS >= 2.5 * options.LONGEST + 2
 
 
@@ -177,13 +177,13 @@ HOUSE = {
     folder: folder if rule == "all" else re.findall(r"`(\w+)", rule)
     for folder, rule in ROW.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
 }
-"""Of each folder, the others that it may import; CONTRIBUTING.md has the table."""
+"""The folders that each folder may import; CONTRIBUTING.md has the table."""
 
 PACKAGES = {"emotion2vec_client": "client"}
-"""Folders whose package has another name."""
+"""Folders of packages with another name."""
 
 EXPENSIVE = {"torch", "funasr"}
-"""Only the export needs them, and the benchmark that compares it with FunASR."""
+"""Only the export and the benchmark that compares it with FunASR need these."""
 
 
 def test_the_table_of_the_house_has_every_folder_with_code() -> None:
@@ -206,7 +206,7 @@ def test_a_folder_imports_only_what_the_table_allows(folder: str) -> None:
 
 
 def sources() -> set[Path]:
-    """Every Python file that git has or would take, from the root."""
+    """Every Python file that git does not ignore, relative to the root."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -215,7 +215,7 @@ def sources() -> set[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Top-level names of every import of a file, also of those inside functions."""
+    """Top-level names of all imports of a file, including those inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""What the documents point at is there: files, headings, and the tests that hold a promise."""
+"""Everything that the docs refer to exists: files, headings, and tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TESTS = re.compile(r"`(tests/[\w/]+\.py)`(?: \(((?:`\w+`(?:, )?)+)\))?")
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it of a heading."""
+    """The anchor that GitHub gives a heading."""
     kept = (
         letter
         for letter in heading.lower().replace(" ", "-")

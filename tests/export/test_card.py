@@ -1,4 +1,4 @@
-"""The model card says whose weights these are, and under which licence."""
+"""The model card names the origin of the weights and their licence."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_published_files_are_recognised_wherever_they_lie(checkpoint: Checkp
         ("tokens.txt", (119, "0" * 64), "sha256 0000"),
     ],
 )
-def test_what_differs_is_told(
+def test_differences_from_the_published_files_are_reported(
     checkpoint: Checkpoint, name: str, facts: tuple[int, str], clause: str
 ) -> None:
     files = {**published.LARGE.files, name: published.FileFacts(*facts)}
@@ -60,17 +60,17 @@ def test_somebody_elses_weights_are_called_that(checkpoint: Checkpoint) -> None:
     assert card["license"] is None
     first, last = describe(card)
     assert first.startswith("these are not the published weights")
-    assert last == "licence of the weights: ask those who made them"
+    assert last == "licence of the weights: ask their authors"
 
 
-def test_of_base_and_seed_no_digest_is_known(checkpoint: Checkpoint) -> None:
+def test_base_and_seed_have_no_known_digest(checkpoint: Checkpoint) -> None:
     named = replace(checkpoint, source="iic/emotion2vec_plus_base")
     card = model_card(named, "cpu", "fp32")
     assert card["published"] is None
     assert "not known to this project" in describe(card)[0]
 
 
-def test_random_weights_are_nobodys() -> None:
+def test_random_weights_have_no_origin() -> None:
     card = model_card(random_checkpoint("base"), "cpu", "fp32")
     assert (card["published"], card["license"], card["sha256"]) == (False, None, None)
     assert describe(card) == []

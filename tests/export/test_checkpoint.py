@@ -1,4 +1,4 @@
-"""Checkpoint folders, good and bad, through the code that loads the real one."""
+"""Good and bad checkpoint folders, loaded by the code that loads the real one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import WriteCheckpoint
 OLD_TOKENS = (
     "生气/angry\nunuse_0\nunuse_1\n开心/happy\n中立/neutral\nunuse_2\n难过/sad\nunuse_3\n<unk>\n"
 )
-"""tokens.txt of the first revisions, to the byte."""
+"""The exact tokens.txt of the first revisions."""
 
 
 def test_loads_the_published_form_and_reports_what_it_used(tiny_checkpoint: Path) -> None:
@@ -89,7 +89,7 @@ def test_config_yaml_is_read_with_a_byte_order_mark_and_crlf(
 def test_each_missing_weight_is_fatal(write_checkpoint: WriteCheckpoint) -> None:
     folder = write_checkpoint(change_members=lambda members: members.pop("last_optimizer_state"))
     stored = torch.load(folder / "model.pt", weights_only=True)
-    # One of each kind: blocks and layers differ by their number only.
+    # One weight of each kind: blocks and layers differ only in their number.
     kinds = {re.sub(r"\d+", "n", name): name for name in stored["model"]}
     assert len(kinds) > 20
     for name in kinds.values():

@@ -1,4 +1,4 @@
-"""Installing is all or nothing, whatever happens in between."""
+"""An export is installed completely or not at all, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_an_export_that_is_ended_installs_nothing(
     assert not (repository / "encoder").exists()
     if end != signal.SIGKILL:
         assert not leftovers(repository)
-    # What a killed export leaves behind does not hinder the next one.
+    # The leftovers of a killed export do not stop the next one.
     stage_encoder(repository, "next")
     assert installed(repository) == "next"
     assert not leftovers(repository)

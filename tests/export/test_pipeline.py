@@ -1,4 +1,4 @@
-"""What an export starts from: a hub's checkpoint, and random weights only where no hub answers."""
+"""The source of an export: a hub's checkpoint, or random weights only if no hub answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ onnx.write_onnx = write_onnx
 verify.LENGTHS = [16_000]
 sys.exit(__main__.main(sys.argv[2:]))
 """
-"""``python -m export`` of a short comparison, and of a graph that is in a folder: argument 1."""
+"""``python -m export`` with a short comparison, and with the graph in the folder of argument 1."""
 
 
 def test_a_hubs_checkpoint_becomes_the_model_and_its_card_says_so(
@@ -48,7 +48,7 @@ def test_a_hubs_checkpoint_becomes_the_model_and_its_card_says_so(
     graph_before: Callable[[str], Path],
     tmp_path: Path,
 ) -> None:
-    """As the first ``make run``, in a process of its own: the hubs' libraries keep variables."""
+    """Does what the first ``make run`` does, in its own process: the hubs' libraries have state."""
     repository = empty_repository()
     served = {name: {LARGE.revisions[key]: tiny_checkpoint} for key, name in LARGE.names.items()}
     caches = ("HF_HOME", "MODELSCOPE_CACHE", "MODELSCOPE_HOME")
@@ -77,7 +77,7 @@ def test_a_hubs_checkpoint_becomes_the_model_and_its_card_says_so(
     ):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
-    # FunASR and pydub advise to install it, and nothing here uses it.
+    # FunASR and pydub recommend ffmpeg, which nothing here uses.
     assert "ffmpeg" not in done.stdout + done.stderr
 
 
@@ -89,7 +89,7 @@ def raising(error: ExportError) -> Callable[..., NoReturn]:
 
 
 @pytest.mark.usefixtures("graphs_from_before")
-def test_the_first_run_goes_on_with_random_weights_where_no_hub_answers(
+def test_the_first_run_uses_random_weights_if_no_hub_answers(
     empty_repository: Callable[[], Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -108,7 +108,7 @@ def test_the_first_run_goes_on_with_random_weights_where_no_hub_answers(
     assert card["license"] is None
 
 
-def test_the_first_run_does_not_where_a_hub_answers_with_an_error(
+def test_the_first_run_fails_if_a_hub_answers_with_an_error(
     empty_repository: Callable[[], Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""The replica has the form of the published files: names, shapes, sizes, and what is absent."""
+"""The replica has the form of the published files: names, shapes, sizes, and missing parts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BLOCK = {
     "norm2.weight": (1,),
     "norm2.bias": (1,),
 }
-"""The twelve tensors of a block, in multiples of the width."""
+"""The twelve tensors of a block; sizes are multiples of the width."""
 
 
 def published_tensors(width: int, heads: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in model.pt of an emotion2vec+ model, as scripts of others read them."""
+    """Names and shapes in model.pt of an emotion2vec+ model, as published scripts read them."""
     audio = "d2v_model.modality_encoders.AUDIO."
     groups = [f"d2v_model.blocks.{n}." for n in range(8)]
     groups += [f"{audio}context_encoder.blocks.{n}." for n in range(4)]
@@ -62,7 +62,7 @@ def published_tensors(width: int, heads: int) -> dict[str, tuple[int, ...]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The replica of emotion2vec_plus_large, full size."""
+    """The full-size replica of emotion2vec_plus_large."""
     target = tmp_path_factory.mktemp("large")
     replica.write_replica(target, SIZES["large"])
     return target

@@ -1,4 +1,4 @@
-"""Precisions and targets: what is offered on which machine, and what config.pbtxt says of it."""
+"""Precisions and targets: which a machine offers, and their settings in config.pbtxt."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_fastest_and_then_the_most_exact_precision_comes_first(
     assert native_precisions(cpuinfo) == precisions
 
 
-def test_a_cpu_is_told_the_precision() -> None:
+def test_the_configuration_tells_a_cpu_the_precision() -> None:
     [accelerator] = config_for(
         "cpu", "bf16"
     ).optimization.execution_accelerators.cpu_execution_accelerator
@@ -59,7 +59,7 @@ def test_a_gpu_gets_instances_large_batches_and_no_cpu_accelerator(
     config = config_for(target)
     assert config.backend == backend
     assert [group.kind for group in config.instance_group] == [ModelInstanceGroup.KIND_GPU]
-    # The second convolution joins 3 taps of 512 channels at 32 places of each slot.
+    # The second convolution needs 3 taps of 512 channels at 32 positions per slot.
     samples = (CODEC_PADDING_SECONDS + contract.MAX_SECONDS) * layout.SAMPLE_RATE
     slots = config.max_batch_size * layout.slot_count(math.ceil(samples))
     assert slots * 32 * 3 * 512 < 2**31
@@ -99,7 +99,7 @@ def test_a_target_that_is_not_there_is_refused_at_once(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Also where there is one.
+    # The test must also pass on a machine with a GPU.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main([*arguments, "--checkpoint", "random", "--model-repository", str(tmp_path)]) == 1
@@ -115,7 +115,7 @@ def test_bf16_is_refused_at_once_where_the_cpu_lacks_it(
     monkeypatch.setattr(targets, "_on_this_cpu", lambda: ["fp32"])
     assert main(["--precision=bf16", "--checkpoint=random", f"--model-repository={tmp_path}"]) == 1
     captured = capsys.readouterr()
-    assert "AVX512-BF16): take auto or fp32" in captured.err
+    assert "AVX512-BF16): use auto or fp32" in captured.err
     assert not captured.out
 
 

@@ -1,4 +1,4 @@
-"""Files made to cost their reader time or memory, and a table of what each costs ours.
+"""Files made to cost a decoder much time or memory, and a measurement of what they cost ours.
 
 `make proofs ARGS="-k attack"` writes the table that docs/reliability.md quotes.
 """
@@ -29,14 +29,14 @@ def recorded(name: str) -> bytes:
 
 
 def written(container: str, subtype: str, samples: np.ndarray, rate: int = 16_000) -> bytes:
-    """A file as libsndfile writes it."""
+    """A file that libsndfile writes."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=container, subtype=subtype)
     return file.getvalue()
 
 
 def ogg_crc() -> np.ndarray:
-    """The table of Ogg's checksum: uint32 [256]."""
+    """The table for Ogg's checksum: uint32 [256]."""
     table = np.arange(256, dtype=np.uint32) << np.uint32(24)
     for _ in range(8):
         table = table << np.uint32(1) ^ np.uint32(0x04C11DB7) * (table >> np.uint32(31))
@@ -58,8 +58,8 @@ def ogg_pages(serial: int, bodies: list[tuple[bytes, bytes, int, int]]) -> list[
 
 
 def ogg(pages: list[bytes]) -> bytes:
-    """A file of pages, to which it adds the checksums."""
-    # Byte by byte in Python it would take minutes: all pages of one length at once.
+    """A file of these pages, with their checksums."""
+    # Compute all pages of one length at once: byte by byte in Python takes minutes.
     lengths = np.array([len(page) for page in pages])
     for length in np.unique(lengths):
         chosen = np.flatnonzero(lengths == length)
@@ -73,7 +73,7 @@ def ogg(pages: list[bytes]) -> bytes:
 
 
 EMPTY_OPUS = bytes([0xFB, 0x06])
-"""Six frames of 20 ms of nothing, which is what a silent line sends."""
+"""A packet of six empty frames of 20 ms, as a silent line sends them."""
 
 OPUS_HEAD = struct.pack("<8sBBHIHB", b"OpusHead", 1, 1, 312, 48_000, 0, 0)
 
@@ -117,7 +117,7 @@ def ogg_of_many_streams() -> bytes:
 
 
 def flac(change: Callable[[bytearray], None], tags: int = 0) -> bytes:
-    """A FLAC file with its STREAMINFO changed, and as many tags as told."""
+    """A FLAC file with a changed STREAMINFO and this many tags."""
     data = written("FLAC", "PCM_16", speech_like(16_000))
     info = bytearray(data[8:42])
     change(info)
@@ -174,7 +174,7 @@ def mp4(
     codec: bytes = b"mp4a",
     where: bytes = b"",
 ) -> bytes:
-    """An MP4 whose sample tables are as told, and which says where the samples lie."""
+    """An MP4 with these sample tables."""
     entry = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 16_000 << 16)
     description = box(b"stsd", struct.pack(">II", 0, 1), box(codec, entry))
     track = box(
@@ -214,7 +214,7 @@ def mp4_of_equal_samples(count: int, tracks: int = 1) -> bytes:
 
 
 def mp4_fragments(runs: int) -> bytes:
-    """Fragments whose samples all have the default size: none takes a byte in the file."""
+    """Fragments whose samples all have the default size, so that they take no bytes in the file."""
     defaults = box(b"mvex", box(b"trex", struct.pack(">IIIIII", 0, 1, 1, 1, 1, 0)))
     run = box(b"trun", struct.pack(">II", 0, BILLION))
     head = box(b"tfhd", struct.pack(">II", 0x020000, 1))
@@ -225,7 +225,7 @@ def mp4_fragments(runs: int) -> bytes:
 def mp4_of_edits() -> bytes:
     """Half a million edits, each of which repeats the whole clip."""
     data = recorded("fearful.m4a")
-    # At the end, after which nothing has to move.
+    # The box is at the end, so that it can grow without moving others.
     start = data.index(b"moov") - 4
     head, moov = data[:start], data[start + 8 :]
     at = moov.index(b"trak") + 4
@@ -303,7 +303,7 @@ def aac_of_tiny_frames() -> bytes:
 
 
 ENDLESS = {"damaged", "too_long", "ok"}
-"""Of what the limit of processor time ends: how far a machine gets in it decides the answer."""
+"""Outcomes of files that hit the CPU time limit; a fast machine may finish some of them."""
 
 ATTACKS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "9 MB of Opus, 100 hours": (opus_of_hours, {"too_long"}),
@@ -336,21 +336,21 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "WebM with 250,000 tags": (webm_of_tags, ENDLESS),
     "WebM of 70,000 tracks": (lambda: webm(b"", 70_000), {"damaged"}),
 }
-"""What makes each file, and the reasons it may be refused for; "ok" where it may be read.
+"""What makes each file, and its allowed outcomes: reasons of a refusal, or "ok" if decoded.
 
-Where a machine is slow, the limit of processor time may end any of them.
+On a slow machine any of them may hit the CPU time limit.
 """
 
 
 class Measured:
-    """A decoder whose process can be asked what a file cost it."""
+    """A decoder that measures the CPU time and memory of each file."""
 
     def __init__(self) -> None:
         self.decoder = Decoder(LIMITS)
         self.is_well()
 
     def is_well(self) -> None:
-        """Raises unless a good file is decoded; also waits until the process has started."""
+        """Raises an error unless a good file is decoded; waits until the process has started."""
         clip = self.decoder.decode(recorded("short.wav"))
         assert len(clip.samples) == 18_218
 
@@ -361,15 +361,15 @@ class Measured:
 
         Args:
             data: The whole file.
-            check: Sees the clip, if there is one.
+            check: Called with the clip, if the file is decoded.
 
         Returns:
-            "ok" or the reason of the refusal, how the process died or nothing, seconds of a
-            processor, and megabytes that were resident at the peak. The last two are NaN where
-            the process died, or made way for a new one.
+            "ok" or the reason of the refusal; how the process died, or an empty text; seconds of
+            CPU time; and megabytes of memory added at the peak. The last two are NaN if the
+            process died or was replaced.
         """
         process = self.decoder.process
-        before, start = resident(process, "VmRSS"), processor_seconds(process)
+        before, start = resident(process, "VmRSS"), cpu_seconds(process)
         (process / "clear_refs").write_text("5")
         outcome, died = "ok", ""
         try:
@@ -380,7 +380,7 @@ class Measured:
         if self.decoder.process != process:
             self.is_well()
             return outcome, died, float("nan"), float("nan")
-        seconds = processor_seconds(process) - start
+        seconds = cpu_seconds(process) - start
         return outcome, died, seconds, (resident(process, "VmHWM") - before) / 2**20
 
 
@@ -391,6 +391,6 @@ def resident(process: Path, what: str) -> int:
     raise KeyError(what)
 
 
-def processor_seconds(process: Path) -> float:
+def cpu_seconds(process: Path) -> float:
     user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

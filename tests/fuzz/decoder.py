@@ -1,8 +1,8 @@
-"""Feeds the decoder damaged files and watches what they do to it.
+"""Feeds damaged files to the decoder and checks what they do to it.
 
-Each input is a good file of any format, changed by a few random mutations that its number and the
-seed decide. It goes through the sandbox, as in production. Findings are what crashes its process
-or takes more memory than is allowed. `mutated` makes a finding's bytes again.
+Each input is a good file of any format with a few random mutations. Its number and the seed decide
+them, so that `mutated` can make it again. It goes through the sandbox, as in production. An input
+is a finding if it crashes the decoder's process or takes more memory than allowed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**24, 2**31 - 1, 2*
 HEADER = 512
 
 CPU_LIMIT = "SIGPROF"
-"""What ends a process that has computed for too long."""
+"""The signal that kills a process after too much CPU time."""
 
 
 def flip_bits(data: bytearray, pick: random.Random) -> None:
@@ -33,7 +33,7 @@ def flip_bits(data: bytearray, pick: random.Random) -> None:
 
 
 def set_field(data: bytearray, pick: random.Random) -> None:
-    """Writes an extreme value over 1 to 8 bytes, mostly of the header or the trailer."""
+    """Overwrites 1 to 8 bytes with an extreme value, mostly in the header or the trailer."""
     size, order = pick.choice([1, 2, 4, 8]), pick.choice(["little", "big"])
     value = pick.choice(EXTREMES) % 2 ** (8 * size)
     end = max(1, len(data) - size)
@@ -66,7 +66,7 @@ def truncate(data: bytearray, pick: random.Random) -> None:
 
 
 def splice(data: bytearray, pick: random.Random) -> None:
-    """Goes on with the rest of another file."""
+    """Continues with the rest of another file."""
     other = seeds()[pick.choice(sorted(seeds()))]
     data[pick.randrange(len(data)) :] = other[pick.randrange(len(other)) :]
 
@@ -80,8 +80,8 @@ def mutated(seed: int, number: int) -> tuple[str, bytes]:
     """Makes one input.
 
     Args:
-        seed: Of the whole run.
-        number: Of the input in it.
+        seed: Seed of the whole run.
+        number: Number of the input in the run.
 
     Returns:
         The name of the good file it comes from, and its bytes.
@@ -96,7 +96,7 @@ def mutated(seed: int, number: int) -> tuple[str, bytes]:
 
 
 def check(clip: Decoded) -> None:
-    """Raises AssertionError where what came out is no clip."""
+    """Raises AssertionError if the decoded clip is not valid."""
     assert clip.samples.dtype == np.float32
     assert np.isfinite(clip.samples).all()
     seconds = len(clip.samples) / SAMPLE_RATE
@@ -107,13 +107,13 @@ def check(clip: Decoded) -> None:
 
 @dataclass
 class Outcome:
-    """What became of a number of inputs.
+    """The results of a fuzzing run.
 
     Attributes:
         statuses: How often each came: "ok", or the reason of the refusal.
-        slowest: Seconds of a processor that one took at most.
-        highest: Megabytes beyond its size that one took at most.
-        findings: What should not have happened, each in a sentence.
+        slowest: Most CPU time of one file, in seconds.
+        highest: Most memory of one file beyond its size, in megabytes.
+        findings: What should not have happened, one sentence each.
     """
 
     statuses: Counter[str]
@@ -134,8 +134,8 @@ def fuzz(target: Measured, numbers: Iterable[int], seed: int) -> Outcome:
 
     Args:
         target: The decoder.
-        numbers: Which inputs, as `mutated` makes them.
-        seed: Of all.
+        numbers: Numbers of the inputs, for `mutated`.
+        seed: Seed of the whole run.
     """
     outcome = Outcome(Counter())
     for number in numbers:
@@ -144,7 +144,7 @@ def fuzz(target: Measured, numbers: Iterable[int], seed: int) -> Outcome:
         outcome.statuses[died or status] += 1
         outcome.slowest = max(outcome.slowest, seconds)
         outcome.highest = max(outcome.highest, peak - len(data) / 2**20)
-        # Its limit of time is for the files that a machine is too slow for.
+        # A slow machine may reach the CPU time limit: that is no finding.
         if died not in ("", CPU_LIMIT) or peak > LIMITS.max_memory_bytes / 2**20:
             outcome.findings.append(
                 f"input {number} of seed {seed}, from {name}: {died or status}, {seconds:.2f} s, "

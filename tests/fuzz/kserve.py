@@ -1,8 +1,8 @@
-"""Requests that no client library would send, to every model and over both protocols.
+"""Malformed requests to every model, over both protocols.
 
-Each input is a good request with a few mutations: of its fields, of its bytes, or of
-both. Between them good requests must be answered as before, and no process may have died. The seed
-and an input's number make the same request again.
+Each input is a good request with a few mutations of its fields, its bytes, or both. Good requests
+between them must still get the same answers, and no process may die. The seed and an input's number
+reproduce the request.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ Tensors = dict[str, tuple[str, np.ndarray]]
 
 @dataclass
 class Outcome:
-    """What became of a number of inputs.
+    """The results of a fuzzing run.
 
     Attributes:
         statuses: How often each status came, by protocol.
-        findings: What should not have happened, each in a sentence.
+        findings: What should not have happened, one sentence each.
     """
 
     statuses: Counter[str]
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def good_requests(client: Client) -> dict[str, Tensors]:
-    """A request for each model that it answers."""
+    """A valid request for each model."""
     data = np.array([[HAPPY.read_bytes()]], np.object_)
     heard = client.decode(HAPPY)
     types = {"float32": "FP32", "int32": "INT32"}
@@ -67,7 +67,7 @@ def raw(tensor: np.ndarray) -> bytes:
 
 
 def mutated_bytes(draw: random.Random, data: bytes) -> bytes:
-    """A few changes anywhere."""
+    """Changes a few bytes anywhere."""
     changed = bytearray(data)
     for _ in range(draw.randint(1, 4)):
         at = draw.randrange(len(changed) + 1)
@@ -84,7 +84,7 @@ def mutated_bytes(draw: random.Random, data: bytes) -> bytes:
 
 
 def grpc_body(draw: random.Random, name: str, tensors: Tensors) -> bytes:
-    """A request for gRPC, as it goes over the wire."""
+    """A gRPC request, serialised."""
     request = ModelInferRequest(model_name=name)
     for key, (datatype, tensor) in tensors.items():
         request.inputs.add(name=key, datatype=datatype, shape=tensor.shape)
@@ -118,7 +118,7 @@ def grpc_body(draw: random.Random, name: str, tensors: Tensors) -> bytes:
 
 
 def http_body(draw: random.Random, tensors: Tensors) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a request for HTTP."""
+    """Headers and body of an HTTP request."""
     contents = [raw(tensor) for _, tensor in tensors.values()]
     inputs: list[dict[str, Any]] = [
         {
@@ -160,7 +160,7 @@ def http_body(draw: random.Random, tensors: Tensors) -> tuple[dict[str, str], by
 
 
 def fuzz(triton: Triton, inputs: int, seed: int) -> Outcome:
-    """Sends inputs to a server that is ready."""
+    """Sends inputs to a ready server."""
     settings = triton.settings
     outcome = Outcome(Counter(), [])
     alive = stubs(triton)
@@ -196,7 +196,7 @@ def fuzz(triton: Triton, inputs: int, seed: int) -> Outcome:
             if number % CHECK_EVERY == 0 or number == inputs - 1:
                 found = dict(client.predict(HAPPY).scores)
                 if max(abs(found[key] - expected[key]) for key in expected) > 1e-5:
-                    outcome.findings.append(f"after input {number} the answers are others")
+                    outcome.findings.append(f"after input {number} the answers have changed")
                 if gone := alive - stubs(triton):
                     outcome.findings.append(f"after input {number} {len(gone)} processes are gone")
                     alive -= gone
@@ -204,6 +204,6 @@ def fuzz(triton: Triton, inputs: int, seed: int) -> Outcome:
 
 
 def stubs(triton: Triton) -> set[int]:
-    """The processes of Python models. Their decoders come and go."""
+    """The processes of the Python models, without their decoders, which are replaced at times."""
     models = {"encoder", "preprocess", "emotion2vec_timeline"}
     return {process.pid for process in below(triton.pid) if part_name(process) in models}

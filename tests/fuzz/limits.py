@@ -1,4 +1,4 @@
-"""The limits that are shipped, read as Triton reads them."""
+"""The shipped limits, parsed as Triton parses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One short, good file of every container and codec that is read."""
+"""One short, good file of every supported container and codec."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def with_pyav(
     file = io.BytesIO()
     with av.open(file, "w", format=container, options=options) as output:
         stream = output.add_stream(codec, rate=rate, layout="mono")
-        # Codecs without a frame size take any, and this one suits none too badly.
+        # Codecs without a frame size accept any.
         step = stream.codec_context.frame_size or 1_024
         fifo = av.AudioFifo()
         frame = av.AudioFrame.from_ndarray(samples[np.newaxis].astype(np.float32), "fltp", "mono")
@@ -72,7 +72,7 @@ def with_pyav(
 
 @cache
 def seeds() -> dict[str, bytes]:
-    """All of them, and the project's recordings."""
+    """All these files and the project's recordings, by name."""
     files = {path.name: path.read_bytes() for path in recordings()}
     clip = speech_like(RATE // 2).clip(-1, 1)
     for container, subtype in SOUNDFILE:

@@ -1,4 +1,4 @@
-"""A gateway in front of the tiny model, and models that hang."""
+"""Fixtures: a gateway in front of the tiny model, and decoders that hang."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def gateway(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate
 def sandboxes(triton: Triton, model: str) -> list[psutil.Process]:
     """The processes in which a model decodes.
 
-    Tests hang these, not the model's own: Triton takes one for dead when it has hung for a second.
+    Tests stop these and not the model's own, which Triton considers dead after a second.
     """
     children = psutil.Process(triton.pid).children(recursive=True)
     models = {child.pid for child in children if part_name(child) == model}
@@ -40,7 +40,7 @@ def sandboxes(triton: Triton, model: str) -> list[psutil.Process]:
 
 @contextmanager
 def held(processes: list[psutil.Process]) -> Iterator[list[psutil.Process]]:
-    """Processes that hang until they are resumed."""
+    """Stops processes until the block ends."""
     assert processes
     for each in processes:
         each.suspend()
@@ -48,14 +48,14 @@ def held(processes: list[psutil.Process]) -> Iterator[list[psutil.Process]]:
         yield processes
     finally:
         for each in processes:
-            # It has ended where the work was cancelled.
+            # A process whose work was cancelled has ended.
             with suppress(psutil.NoSuchProcess):
                 each.resume()
 
 
 @pytest.fixture
 def decoders(triton: Triton) -> Iterator[list[psutil.Process]]:
-    """What decodes clips, and hangs until it is resumed."""
+    """The decoders of clips, stopped until they are resumed."""
     with held(sandboxes(triton, "preprocess")) as found:
         yield found
 
@@ -65,7 +65,7 @@ def hold_timelines(triton: Triton, client: Client) -> HoldTimelines:
     """Makes the next timeline hang for the length of a ``with`` block."""
 
     def hold() -> AbstractContextManager[list[psutil.Process]]:
-        # The thread that answers this one has a decoder, and takes the next one as well.
+        # The thread that answers this timeline starts a decoder, and also gets the next one.
         client.timeline(SAMPLES / "happy.wav")
         return held(sandboxes(triton, "emotion2vec_timeline"))
 

@@ -1,8 +1,8 @@
-"""Runs in a network of its own: every look-up and every packet to elsewhere is written down.
+"""Runs commands in a network of their own, and records every look-up and every packet that leaves.
 
-``unshare --net --mount python -m tests.integration.quiet REPORT COMMAND...``: the commands run one
-after the other, each a line for sh. In that network each address is this machine's, so that what is
-sent to the outside is seen on the loopback interface; the only name server is ours.
+``unshare --net --mount python -m tests.integration.quiet REPORT COMMAND...`` runs the commands one
+after the other with sh. In that network every address is local, so that all packets to the outside
+appear on the loopback interface. The only name server is this program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVERYTHING = 3
 
 
 def set_up(folder: Path) -> None:
-    """All addresses are local; names are asked of 127.0.0.1, as a file in ``folder`` says."""
+    """Makes all addresses local and 127.0.0.1 the name server, with a file in ``folder``."""
     for line in (
         "ip link set lo up",
         "ip route add local default dev lo",
@@ -33,7 +33,7 @@ def set_up(folder: Path) -> None:
 
 
 def serve_names(asked: list[str]) -> None:
-    """Writes down what is asked, and answers that there is no such name."""
+    """Records each look-up, and answers that there is no such name."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 53))
 
@@ -45,14 +45,14 @@ def serve_names(asked: list[str]) -> None:
                 labels.append(query[at + 1 : at + 1 + size].decode(errors="replace"))
                 at += 1 + size
             asked.append(".".join(labels))
-            # The question again, as an answer without records: NXDOMAIN.
+            # Answer NXDOMAIN, with the question repeated and no records.
             server.sendto(query[:2] + b"\x81\x83" + query[4:6] + bytes(6) + query[12:], client)
 
     threading.Thread(target=run, daemon=True).start()
 
 
 def watch(sent: set[str]) -> None:
-    """Writes down the destination of every packet that is not for the loopback addresses."""
+    """Records the destination of every packet that does not go to a loopback address."""
     sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERYTHING))
     sniffer.bind(("lo", 0))
 
@@ -68,7 +68,7 @@ def watch(sent: set[str]) -> None:
 
 
 def main() -> int:
-    """Returns the exit code of the first command that failed, or 0."""
+    """Runs the commands; returns the exit code of the first that failed, or 0."""
     report, *commands = sys.argv[1:]
     set_up(Path(report).parent)
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""The command as people see it, on a terminal of its own."""
+"""Runs the command on a terminal, as people do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMAND = [sys.executable, "-m", "emotion2vec_client"]
 
 
 def on_a_terminal(*arguments: str, command: str = "predict") -> str:
-    """What the command prints where stdout is a terminal and stderr is not."""
+    """What the command prints if stdout is a terminal and stderr is not."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*COMMAND, command, *arguments],
@@ -32,5 +32,5 @@ def read_block(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
     except OSError:
-        # Linux's way of saying that the other side is closed.
+        # Linux reports the closed other side as an error.
         return b""

@@ -1,4 +1,4 @@
-"""Files that are made to break the decoder, or to reach what it may not."""
+"""Files that are made to break the decoder, or to make it read what it must not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MEGABYTE = 2**20
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[attacks.Measured]:
-    """A sandbox whose cost can be measured."""
+    """A sandbox that measures the cost of each file."""
     measured = attacks.Measured()
     yield measured
     measured.decoder.close()
@@ -40,7 +40,7 @@ def test_an_attack_stays_within_the_limits(name: str, target: attacks.Measured) 
     data = make()
     outcome, died, _, peak = target.attempt(data)
     assert outcome in expected or died == decoder.CPU_LIMIT
-    # Where it was NaN the kernel ended the process at the limit.
+    # The peak is NaN if the kernel ended the process at the limit.
     assert not peak - len(data) / MEGABYTE > LIMITS.max_memory_bytes / MEGABYTE
     target.is_well()
 
@@ -53,7 +53,7 @@ def test_endless_work_is_ended_by_the_kernel(target: attacks.Measured) -> None:
 
 
 def test_more_memory_than_the_limit_is_not_given() -> None:
-    """A good file that needs more than one megabyte is refused where one is the limit."""
+    """A good file that needs more than one megabyte is refused if the limit is one megabyte."""
     long = with_soundfile("WAV", "PCM_16", speech_like(29 * 44_100), 44_100)
     assert len(decode(long, LIMITS).samples) == 29 * 16_000
     tight = dataclasses.replace(LIMITS, max_bytes=len(long), max_memory_bytes=MEGABYTE)
@@ -103,7 +103,7 @@ def test_nothing_can_be_opened_inside(target: attacks.Measured) -> None:
 
 
 def reference_movie(path: Path) -> bytes:
-    """A QuickTime file whose samples lie in another file."""
+    """A QuickTime file whose samples are in another file."""
     text = str(path).encode()
     alias = bytes(150) + struct.pack(">hH", 2, len(text)) + text + b"\0" * (len(text) % 2)
     alias += struct.pack(">hH", -1, 0)
@@ -118,7 +118,7 @@ def reference_movie(path: Path) -> bytes:
 
 @pytest.fixture
 def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Another user's recording, where a playlist could name it."""
+    """Another user's recording, in a folder where a playlist can name it."""
     path = tmp_path / "secret.wav"
     path.write_bytes(with_soundfile("WAV", "PCM_16", speech_like(16_000)))
     monkeypatch.chdir(tmp_path)
@@ -150,7 +150,7 @@ def test_a_file_that_names_another_file_does_not_get_it(kind: str, secret: Path)
 
 
 def test_a_playlist_would_get_the_other_file_without_the_allow_list(secret: Path) -> None:
-    """So that the test above proves something: FFmpeg left to itself opens what is named."""
+    """Proves that the test above tests something: by default, FFmpeg opens the other file."""
     with av.open(io.BytesIO(playlists(secret.name)["concat"])) as container:
         assert sum(frame.samples for frame in container.decode(audio=0)) == 16_000
 
@@ -191,7 +191,7 @@ def test_a_forged_duration_changes_nothing() -> None:
     data = attacks.recorded("fearful.m4a")
     truth = decode(data, LIMITS).samples
     forged = bytearray(data)
-    # The duration stands 16 bytes behind the name of a box of version 0.
+    # In a box of version 0, the duration is 16 bytes after the name; in tkhd, 20.
     for name, offset in ((b"mvhd", 20), (b"mdhd", 20), (b"tkhd", 24)):
         start = data.index(name) + offset
         forged[start : start + 4] = b"\x7f\xff\xff\xff"
@@ -201,5 +201,5 @@ def test_a_forged_duration_changes_nothing() -> None:
 def test_mutations_of_good_files_do_no_harm(target: attacks.Measured) -> None:
     outcome = decoder.fuzz(target, range(400), seed=0)
     assert outcome.findings == []
-    # They reach the codecs as well as the parsers: neither all refused nor all read.
+    # The mutations must reach parsers and codecs: some files are decoded, others refused.
     assert {"ok", "damaged", "not_audio"} <= set(outcome.statuses)

@@ -1,4 +1,4 @@
-"""The benchmarks as they are run, in short, on the tiny model: that they work, not how fast."""
+"""Short runs of the benchmarks on the tiny model: they test that it works, not how fast it is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import ROOT, free_ports
 
 PLOTS = {"latency.png", "percentiles.png", "throughput.png", "batches.png"}
 ENDLESS, NONE = "1000", "1e-9"
-"""Targets that every server keeps, and none."""
+"""A target that every server meets, and one that none meets."""
 
 
 def bench(*arguments: str, results: Path) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def report(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a benchmark that starts the service itself."""
+    """The folder of a benchmark that started the service itself."""
     results = tmp_path_factory.mktemp("results")
     done = bench(
         f"--model-repository={tiny_repository}", f"--target-p95={ENDLESS}", results=results
@@ -53,7 +53,7 @@ def report(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_a_report_has_all_its_parts(report: Path) -> None:
     text = (report / "report.md").read_text(encoding="utf-8")
-    assert "**Target kept**" in text
+    assert "**Target met**" in text
     for heading in ("Loads", "Errors", "Memory", "Machine"):
         assert f"## {heading}" in text
     for headline in ("cold start until REST answers", "over the bare encoder", "p99 over p50"):
@@ -80,7 +80,7 @@ def test_every_load_is_answered_over_both_protocols(report: Path) -> None:
 
 
 def test_users_do_not_wait_for_each_other(report: Path) -> None:
-    """gRPC would stop all of Locust's users with one call, unless it is told of gevent."""
+    """Without its gevent support, one gRPC call would block all of Locust's users."""
     begins_and_ends = sorted(
         event
         for row in read(report / "requests.csv")
@@ -103,8 +103,8 @@ def test_a_broken_target_fails_a_run_against_any_server(triton: Triton, tmp_path
     assert "4 clients, short, gRPC: p95 is" in done.stderr
     [folder] = tmp_path.iterdir()
     text = (folder / "report.md").read_text(encoding="utf-8")
-    assert "**Target broken**" in text
-    assert "the service was not started by the benchmark" in text
+    assert "**Target missed**" in text
+    assert "because the service was not started by the benchmark" in text
     assert {row["protocol"] for row in read(folder / "requests.csv")} == {"gRPC"}
 
 
@@ -129,7 +129,7 @@ def test_the_users_run_in_locust_alone(triton: Triton, url: str, arrivals: str) 
             return stats.inference_stats.success.count
 
         before = answered()
-        # Two rounds of all lengths.
+        # Wait for two rounds of all lengths.
         wait_until(lambda: answered() >= before + 6, "the users send clips")
         assert users.end(signal.SIGINT) == 0
     assert '"name": " 3 s"' in users.said
@@ -137,10 +137,10 @@ def test_the_users_run_in_locust_alone(triton: Triton, url: str, arrivals: str) 
 
 
 def test_an_open_loop_counts_from_when_a_clip_was_due() -> None:
-    """With a server that does one clip in 50 ms, and 100 arriving in a second, a queue forms.
+    """A queue forms if 100 clips a second arrive at a server that needs 50 ms for each.
 
-    It keeps the whole process from sending meanwhile, as a full queue keeps a client. Counted from
-    the sending itself, each answer would take 50 ms, and nobody would have waited.
+    This server blocks the whole process meanwhile, so clips are sent late. Counted from when it was
+    sent, each answer would take 50 ms, and the queue would stay hidden.
     """
     program = """
 import json, random, time
@@ -172,5 +172,5 @@ print(json.dumps([(each.due, each.latency) for each in measured.requests]))
     )
     times = json.loads(done.stdout)
     assert len(times) == 40
-    # Forty times 50 ms is 2 s, and the last one was due after 0.4 s or so.
+    # Forty clips take 2 s, and the last one was due after about 0.4 s.
     assert max(latency for _, latency in times) > 1.0

@@ -1,4 +1,4 @@
-"""`make bench-encoder` from end to end, on a tiny model whose times are nobody's matter."""
+"""`make bench-encoder` from end to end, on a tiny model; its speed does not matter here."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 
 def side_here(*arguments: str) -> AbstractContextManager[Any]:
-    """A side: ONNX Runtime's in a process of its own, where PyTorch would be imported in this one.
+    """A side in this process; ONNX Runtime's gets its own process, as it must not see PyTorch.
 
-    ``prepare`` takes the graphs of earlier exports.
+    ``prepare`` reuses the graphs of earlier exports.
     """
     if arguments[0] == "onnxruntime":
         return SIDE(*arguments)
@@ -47,7 +47,7 @@ def test_every_side_answers_the_same_clips(
     for work in result["works"].values():
         sides = work["sides"]
         assert set(sides) == {"funasr", "onnxruntime", *native_precisions()}
-        # The same clips went to all, and a batch came back in its order.
+        # All sides got the same clips, and batches keep their order.
         assert sides["onnxruntime"]["relative_error"] < 1e-4
         assert sides["fp32"]["relative_error"] < 1e-4
         for side in sides.values():
@@ -55,7 +55,7 @@ def test_every_side_answers_the_same_clips(
             assert side["faster_than_funasr"] == pytest.approx(
                 sides["funasr"]["median"] / side["median"]
             )
-    # 1 s, and 1 + 3 + 5 + 10 s of which attention grows faster.
+    # 19 s against 1 s, and attention grows faster than the length.
     ratio = result["works"]["mix"]["flop"] / result["works"]["1 s"]["flop"]
     assert 19 < ratio < 60
 
@@ -63,6 +63,6 @@ def test_every_side_answers_the_same_clips(
 def test_a_side_that_cannot_start_ends_the_benchmark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match="its lines above say why"):
+    with pytest.raises(SystemExit, match="its output above says why"):
         run(monkeypatch, "--checkpoint", str(tmp_path), "--rounds", "1")
     assert "config.yaml" in capfd.readouterr().err

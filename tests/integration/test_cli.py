@@ -1,4 +1,4 @@
-"""The command against the real server, as people and cron use it."""
+"""The command with the real server, on a terminal and in scripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_one_file_on_a_terminal_is_shown_with_nine_bars(url: str) -> None:
 def test_one_file_as_a_table_is_bars_in_a_pipe_too(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `make run` shows it, wherever its output goes."""
+    """`make run` shows it so, wherever its output goes."""
     assert main(["predict", str(HAPPY), "--url", url, "--format", "table"]) == 0
     assert capsys.readouterr().out.count("%") == 10
 
@@ -155,7 +155,7 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
     for index in range(45):
         (folder / f"{index:04}{HAPPY.suffix}").symlink_to(HAPPY)
     output = tmp_path / "x.jsonl"
-    # The names come through a pipe that stays open, so that the command cannot be done too early.
+    # The names come through a pipe that stays open, so that the command cannot finish too early.
     arguments = ["-", "--url", url, "-o", str(output), "--concurrency", "4"]
     files = [str(path) for path in sorted(folder.iterdir())]
     with subprocess.Popen(
@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
     before = json_rows(output.read_text())
     assert told == (
         f"emotion2vec: interrupted: {len(before)} files are in {output}: run it again with "
-        "--resume to go on"
+        "--resume to continue"
     )
     assert 5 <= len(before) <= 40
     arguments = [str(folder), "--url", url, "-o", str(output), "--resume"]
@@ -245,5 +245,5 @@ def test_a_head_fitted_on_the_server_predicts_what_it_was_taught(
     options = ["--head", str(head), "--format", "jsonl", "--url", url]
     assert main(["predict", *map(str, labels), *options]) == 0
     answers = json_rows(capsys.readouterr().out)
-    # Ten recordings in 64 dimensions: a linear head can tell any two groups apart.
+    # A linear head can separate any two groups of ten recordings in 64 dimensions.
     assert [answer["head_label"] for answer in answers] == list(labels.values())

@@ -1,4 +1,4 @@
-"""``emotion2vec timeline`` against the real server."""
+"""``emotion2vec timeline`` with the real server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_timeline_on_a_terminal_is_a_strip_and_its_summary(url: str, client: C
     text = on_a_terminal(str(SAMPLES / "story.ogg"), "--url", url, command="timeline")
     found = client.timeline(SAMPLES / "story.ogg")
     strip, scale, *_ = text.split("\n")
-    # A colour and a block for nearly all columns: the story hardly pauses.
+    # Nearly all columns have a coloured block, because the story hardly pauses.
     assert strip.count("█") > 100 and "\x1b[38" in strip
     assert scale.startswith("0:00") and scale.endswith("0:12")
     assert f"is speech, in {len(found.segments)} segments" in text
@@ -108,7 +108,7 @@ def test_rows_of_many_recordings_hold_the_clients_answers(
     capsys.readouterr()
     output = str(tmp_path / "x.jsonl")
     assert main(["timeline", str(folder), "--url", url, "-o", output]) == 2
-    assert "add --resume to go on with it, or add --overwrite" in capsys.readouterr().err
+    assert "add --resume to continue it, or add --overwrite" in capsys.readouterr().err
     options = ["--url", url, "-o", output, "--embedding", "--resume"]
     assert main(["timeline", str(folder), *options]) == 0
     assert f"wrote 0 rows to {output}; {len(rows)} files done before" in capsys.readouterr().err
@@ -118,10 +118,10 @@ def test_rows_of_many_recordings_hold_the_clients_answers(
 def test_ctrl_c_among_many_timelines_says_how_to_go_on(
     triton: Triton, scheme: str, tmp_path: Path
 ) -> None:
-    """The name after those that are listened to comes never, so that the command cannot be done."""
+    """The input stays open, so that the command cannot finish."""
     ports = {"grpc": triton.settings.grpc_port, "http": triton.settings.http_port}
     output = tmp_path / "x.jsonl"
-    # One at a time: while the next name is waited for, the answer before it is written.
+    # One at a time: while the command waits for the next name, it writes the last answer.
     address = f"{scheme}://127.0.0.1:{ports[scheme]}"
     arguments = ["timeline", "-", "--concurrency", "1", "--url", address, "-o", str(output)]
     with subprocess.Popen(
@@ -135,7 +135,7 @@ def test_ctrl_c_among_many_timelines_says_how_to_go_on(
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         told = process.stderr.read()
-    assert "run it again with --resume to go on" in told
+    assert "run it again with --resume to continue" in told
     assert "Traceback" not in told
 
 

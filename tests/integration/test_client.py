@@ -1,4 +1,4 @@
-"""The client library and its command against the real server, and against none."""
+"""The client library with the real server, and without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client against servers that are overloaded, hang or lose a part."""
+"""The client with servers that are overloaded, hang or lose a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emotion2vec_client import (
     PredictionTimeoutError,
     ServerUnavailableError,
 )
-from emotion2vec_client.retry import Outage
+from emotion2vec_client._retry import Outage
 from export import contract
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, serving, settings_for, speech_like
@@ -39,7 +39,7 @@ def address(triton: Triton, scheme: str) -> str:
 
 @pytest.fixture(scope="module")
 def narrow(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    """A server whose encoder queues no more than two requests, and may be held up for a while."""
+    """A server whose encoder queues at most two requests, and may be stopped for a while."""
     repository = copytree(tiny_repository, tmp_path_factory.mktemp("narrow") / "model_repository")
     config = repository / "encoder" / "config.pbtxt"
     text = config.read_text("utf-8")
@@ -62,7 +62,7 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(
                 tried_again.set()
             return super().delay(attempt, error)
 
-    monkeypatch.setattr("emotion2vec_client.client.Outage", Watched)
+    monkeypatch.setattr("emotion2vec_client._client.Outage", Watched)
     url = address(narrow, scheme)
     [encoder] = stubs(narrow, "encoder")
     with (
@@ -72,7 +72,7 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(
     ):
         encoder.suspend()
         try:
-            # The encoder holds what it had before, and two requests wait: the others are refused.
+            # The stopped encoder keeps its requests, and two more wait: the others are refused.
             attempts = [pool.submit(hasty.predict, CLIP) for _ in range(24)]
             [refused, *_] = wait(attempts, READY_SECONDS, FIRST_COMPLETED).done
             with pytest.raises(OverloadedError, match="too much to do: try later"):
@@ -85,7 +85,7 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_a_server_that_hangs_is_a_timeout_and_answers_when_it_goes_on(
+def test_a_server_that_hangs_is_a_timeout_and_answers_after_it_resumes(
     narrow: Triton, scheme: str
 ) -> None:
     [encoder] = stubs(narrow, "encoder")

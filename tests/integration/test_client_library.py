@@ -1,4 +1,4 @@
-"""The client library's promises: transports, arrays, many files, and servers that go away."""
+"""The client library's promises: transports, arrays, many files, and servers that restart."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_samples_are_sent_without_loss(
 ) -> None:
     clip = speech_like(16_000)
     answer = client.predict((convert(clip), 16_000))
-    # The mean of three equal channels may be off by a rounding.
+    # The mean of three equal channels may have a rounding error.
     assert answer.scores == pytest.approx(client.predict(wav(clip)).scores, abs=1e-6)
 
 
@@ -244,11 +244,11 @@ def test_the_memory_of_many_does_not_grow(client: Client) -> None:
     finally:
         tracemalloc.stop()
         outcomes.close()
-    # A prediction alone has more than a thousand bytes.
+    # A single prediction has more than a thousand bytes.
     assert grown < 150 * 500
 
 
-def test_many_rides_over_a_server_that_is_killed_and_restarted(tiny_repository: Path) -> None:
+def test_many_survives_a_server_that_is_killed_and_restarted(tiny_repository: Path) -> None:
     settings = settings_for(tiny_repository)
     clips = [wav(speech_like(4_000 + 10 * i, seed=i)) for i in range(150)]
     first = Triton(settings)
@@ -271,7 +271,7 @@ def test_many_rides_over_a_server_that_is_killed_and_restarted(tiny_repository: 
 
 
 def test_many_gives_up_on_a_server_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion2vec_client.client.OUTAGE_SECONDS", 1.0)
+    monkeypatch.setattr("emotion2vec_client._client.OUTAGE_SECONDS", 1.0)
     with Client("127.0.0.1:9") as client:
         outcomes = list(client.predict_many([HAPPY] * 200, concurrency=8))
     assert all(isinstance(outcome.error, ServerUnavailableError) for outcome in outcomes)
@@ -295,11 +295,11 @@ def test_keys_are_sent_and_never_shown() -> None:
         assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("module", ["client", "async_client"])
+@pytest.mark.parametrize("module", ["_client", "_async_client"])
 def test_the_examples_of_the_docstrings_run(
     url: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As they stand, but for the port."""
+    """They run unchanged, except for the port."""
     monkeypatch.chdir(SAMPLES)
     here = {
         "Client": lambda _: Client(url),

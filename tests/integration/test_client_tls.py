@@ -1,4 +1,4 @@
-"""TLS and mutual TLS to the real Triton, and headers that arrive."""
+"""TLS and mutual TLS with the real Triton, and headers that reach the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HAPPY = SAMPLES / "happy.wav"
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files made for one test run."""
+    """Certificate files made for one test run."""
 
     ca: str
     server_cert: str
@@ -86,7 +86,7 @@ def test_certificates_that_are_not_there_are_named() -> None:
         Client("localhost:9", tls=TLS("ca.pem"))
 
 
-def test_a_key_arrives_and_its_refusal_is_told() -> None:
+def test_a_key_is_sent_and_its_refusal_is_reported() -> None:
     seen: list[str | None] = []
 
     class Guard(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Every command block of the documents runs as it stands, in a fresh copy of the repository."""
+"""Every command block of the docs runs unchanged, in a fresh copy of the repository."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 RUN_ALL = "make run"
 SERVES = (RUN_ALL, ".venv/bin/python -m server --gateway --production")
-"""Commands that go on until they are ended. What the first serves, the other blocks use."""
+"""Commands that run until they are ended. The other blocks use the service of the first."""
 
 ELSEWHERE = {
     "docker ": "needs Docker and a GPU",
@@ -35,14 +35,14 @@ ELSEWHERE = {
     "make (test|proofs)": "is what runs this",
     r".*speech\.example\.org": "names a server that does not exist",
 }
-"""Commands that are not run here, and why."""
+"""Commands that are not run here, with the reason."""
 
 INSTALLS = "pip install "
 ENDS_SECONDS = 300
 
 
 def blocks() -> Iterator[tuple[str, str, str, str]]:
-    """Document, line of it, language and text of each block."""
+    """Document, line number, language and text of each block."""
     for document in DOCUMENTS:
         text = (ROOT / document).read_text(encoding="utf-8")
         for found in BLOCK.finditer(text):
@@ -51,7 +51,7 @@ def blocks() -> Iterator[tuple[str, str, str, str]]:
 
 
 def commands(language: str, text: str) -> str:
-    """What of a block is run."""
+    """The part of a block that is run."""
     if language == "python":
         return text
     left_out = (INSTALLS, *SERVES)
@@ -63,7 +63,7 @@ def commands(language: str, text: str) -> str:
 
 
 def once(found: Iterable[tuple[str, str, str, str]]) -> list[object]:
-    """The blocks as parameters, in their order; those that differ in comments alone once."""
+    """The blocks as parameters, in order, without those that differ only in comments."""
     different = {re.sub(r" *#.*", "", block[3]): block for block in reversed(list(found))}
     return [
         pytest.param(*block, id=f"{block[0]}:{block[1]}")
@@ -80,7 +80,7 @@ RUN = once(block for block in blocks() if commands(*block[2:]).strip())
 
 @pytest.fixture(scope="module")
 def clone(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Copies of what git has or would take, one for each name, ready to run the tiny model."""
+    """Copies of all files that git does not ignore, one per name, ready to run the tiny model."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -96,7 +96,7 @@ def clone(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             copy(ROOT / file, folder / file)
         copytree(tiny_repository / "encoder", folder / "model_repository" / "encoder")
-        # The clips of the benchmarks, which take seconds to make, are made once.
+        # Share the clips of the benchmarks, because they take seconds to make.
         corpus.CACHE.mkdir(exist_ok=True)
         (folder / "benchmarks" / corpus.CACHE.name).symlink_to(corpus.CACHE)
         environment = folder / ".venv"
@@ -113,13 +113,13 @@ def clone(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 
 
 class Served(Program):
-    """A command of the documents that serves, on free ports."""
+    """A command of the docs that starts a service, on free ports."""
 
     def __init__(self, command: str, folder: Path) -> None:
         http, grpc, metrics, page = free_ports(4)
         ports = f"--http-port {http} --grpc-port {grpc} --metrics-port {metrics}"
         if command.startswith("make "):
-            # make's own way of passing options on, which the documents name.
+            # The docs pass options through make with ARGS.
             command = f"{command} ARGS='{ports}'"
         else:
             command = f"{command.partition('#')[0]} {ports}"
@@ -128,12 +128,12 @@ class Served(Program):
         super().__init__(["bash", "-c", f"exec {command}"], cwd=folder, environment=own)
 
     def send(self, number: signal.Signals) -> None:
-        """As the terminal does: make and what it runs get a signal."""
+        """Sends a signal to make and all that it runs, as the terminal does."""
         os.killpg(self.pid, number)
 
     def here(self, text: str) -> str:
-        """A text with the ports of this service."""
-        # The one user of Locust's that starts here is of gRPC, also where no port says so.
+        """The text with the ports of this service."""
+        # Locust starts a gRPC user here, also if the host has no port.
         text = re.sub(r"--host localhost(?!:)", "--host localhost:8001", text)
         for address, port in self.addresses.items():
             text = text.replace(address, f"localhost:{port}")
@@ -142,10 +142,10 @@ class Served(Program):
 
 @pytest.fixture(scope="module")
 def service(clone: Callable[[str], Path]) -> Iterator[Served]:
-    """What ``make run`` serves."""
+    """The service that ``make run`` starts."""
     with Served(RUN_ALL, clone("served")) as running:
         running.line("in a browser")
-        # Of the first sample, which it recognises when it is ready.
+        # When it is ready, it recognises a first sample; this is the last label.
         running.line("unknown")
         yield running
 
@@ -170,7 +170,7 @@ def test_a_block_runs(
     service: Served,
     clone: Callable[[str], Path],
 ) -> None:
-    # A document's blocks share a folder: one may use what an earlier one wrote.
+    # A document's blocks share a folder, because one may use files of an earlier one.
     folder = clone(document)
     done = run(
         folder,
@@ -178,7 +178,7 @@ def test_a_block_runs(
         service.here(commands(language, text)),
         str(folder / ".venv" / "bin"),
         E2V_TRITON_URL=service.here("localhost:8001"),
-        # Locust's load generator asks for these on its page otherwise, and goes on.
+        # Without these, Locust asks for them on its web page and does not end.
         LOCUST_HEADLESS="true", LOCUST_USERS="1", LOCUST_RUN_TIME="1s",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -203,7 +203,7 @@ def test_the_client_installs(
     clone: Callable[[str], Path],
     tmp_path: Path,
 ) -> None:
-    """In an environment of its own, which finds pip and what the packages need in this one."""
+    """It installs into a new environment that takes pip and the dependencies from this one."""
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     [packages] = environment.glob("lib/python*/site-packages")

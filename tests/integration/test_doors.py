@@ -1,4 +1,4 @@
-"""Doors of Triton that are shut: each is tried, over each protocol."""
+"""Triton's administrative APIs are closed over both protocols, and production mode is safe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from server.settings import Settings
 from server.triton import Triton
 from tests.conftest import SAMPLES, settings_for
 
-HTTP_DOORS = [
+HTTP_APIS = [
     ("POST", "/v2/repository/index"),
     ("POST", "/v2/repository/models/encoder/load"),
     ("POST", "/v2/repository/models/encoder/unload"),
@@ -35,7 +35,7 @@ HTTP_DOORS = [
 ]
 BODY = {"key": "/x", "offset": 0, "byte_size": 1, "trace_file": "/tmp/x", "log_verbose_level": 1}
 
-GRPC_DOORS = {
+GRPC_APIS = {
     "index": lambda client: client.get_model_repository_index(),
     "load": lambda client: client.load_model("encoder"),
     "unload": lambda client: client.unload_model("encoder"),
@@ -49,19 +49,19 @@ GRPC_DOORS = {
 }
 
 
-@pytest.mark.parametrize(("method", "path"), HTTP_DOORS)
-def test_doors_over_http_are_shut(triton: Triton, method: str, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), HTTP_APIS)
+def test_administrative_apis_over_http_are_closed(triton: Triton, method: str, path: str) -> None:
     answer = httpx.request(method, triton.settings.http_url + path, content=json.dumps(BODY))
     assert answer.status_code == 403
     assert "restricted" in answer.text
 
 
-@pytest.mark.parametrize("door", GRPC_DOORS)
-def test_doors_over_grpc_are_shut(url: str, door: str) -> None:
+@pytest.mark.parametrize("api", GRPC_APIS)
+def test_administrative_apis_over_grpc_are_closed(url: str, api: str) -> None:
     with grpc.InferenceServerClient(url) as client:
         with pytest.raises(InferenceServerException, match="restricted"):
-            GRPC_DOORS[door](client)
-        # What is needed stands open.
+            GRPC_APIS[api](client)
+        # The APIs that clients need are open.
         assert client.is_server_ready()
         assert client.get_model_config("encoder")
 
@@ -81,11 +81,11 @@ def test_everything_listens_on_loopback_alone(triton: Triton) -> None:
         host, port = address.split(":")
         if state == "0A" and int(port, 16) in ports:
             listening.add(host)
-    # 127.0.0.1 in the kernel's notation; 00000000 would be every address.
+    # This is 127.0.0.1 in the kernel's notation; 00000000 would be every address.
     assert listening == {"0100007F"}
 
 
-def test_with_tls_what_has_none_stays_on_loopback() -> None:
+def test_with_tls_unencrypted_ports_stay_on_loopback() -> None:
     settings = Settings(host="0.0.0.0", tls_cert=Path("c"), tls_key=Path("k"), tls_ca=Path("a"))
     assert settings.addresses()["grpc"][0] == "0.0.0.0"
     assert {settings.addresses()[name][0] for name in ("http", "metrics")} == {"127.0.0.1"}
@@ -108,7 +108,7 @@ def test_half_of_tls_is_refused(files: dict[str, str], sentence: str) -> None:
 
 @pytest.fixture
 def pretrained(tiny_repository: Path) -> Settings:
-    """The tests' checkpoint is a folder, and so counts as real."""
+    """A checkpoint from a folder, as here, counts as real weights."""
     return settings_for(tiny_repository)
 
 
@@ -132,7 +132,7 @@ def test_production_refuses_a_triton_that_is_open_to_a_network(pretrained: Setti
 
 
 def test_production_refuses_a_gateway_that_is_open_to_a_network(tiny_repository: Path) -> None:
-    """Keys are what the gateway makes of the variable, and not that it is set."""
+    """Setting the variable is not enough: the gateway must find a key in it."""
     options = ("--gateway", "--production")
     with Service(tiny_repository, *options, host="0.0.0.0", api_keys=" , ") as server:
         assert server.wait() == 1

@@ -1,4 +1,4 @@
-"""Faults in a running service: each is told, healed without help, and ridden over by clients."""
+"""Faults in a running service: it reports and repairs each one, and clients lose nothing."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.scenarios.faults import FAULTS, IN_FLIGHT, OTHERS, results_without_ro
 
 OF_THE_GATEWAY = "gateway killed"
 IN_A_MODEL = "encoder stub stopped"
-"""Both strike the service that has a gateway; the others one without."""
+"""These two faults need a service with a gateway; the others run without one."""
 
 
 @pytest.fixture(scope="module")
 def service(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With a gateway, whose results have a disk of their own."""
+    """A service with a gateway that writes its results to a disk of its own."""
     outputs = tmp_path_factory.mktemp("outputs")
     with Service(tiny_repository, outputs=outputs, within=own_disk(outputs, 8)) as running:
         running.wait_until_ready()
@@ -40,7 +40,7 @@ def survives(service: Service, fault: str) -> None:
     assert seen.lost == [], fault
     assert seen.answered >= BUSY_ANSWERS + 2 * CONCURRENCY, fault
     changed = [each for each in struck if each not in below(service.pid)]
-    assert changed, f"no process is another after {fault}"
+    assert changed, f"no process was replaced after {fault}"
     with Client(service.grpc_url) as client:
         assert client.predict(SAMPLES / "happy.wav").emotion, fault
 
@@ -48,7 +48,7 @@ def survives(service: Service, fault: str) -> None:
 def test_triton_comes_back_and_loses_nothing_until_it_breaks_too_often_and_is_given_up(
     tiny_repository: Path, tmp_path: Path
 ) -> None:
-    """Faults that are healed strike one after another, and then one that is not."""
+    """The service recovers from one fault after another, and then meets one that stays."""
     repository = copytree(tiny_repository, tmp_path / "model_repository")
     with Service(repository) as server:
         server.wait_until_ready()
@@ -57,10 +57,10 @@ def test_triton_comes_back_and_loses_nothing_until_it_breaks_too_often_and_is_gi
                 continue
             before = below(server.pid)
             survives(server, fault)
-            # All of Triton is new, also the process that was only stopped.
+            # All of Triton's processes are new, even the one that was only stopped.
             assert not set(before) & set(below(server.pid)), fault
         (repository / "encoder" / "1" / "model.onnx").write_bytes(b"not a graph")
-        # What would load well, and is waited for each time.
+        # Remove the models that would load, to save the time.
         for model in {*MODELS} - {"encoder"}:
             rmtree(repository / model)
         server.part("tritonserver").kill()
@@ -74,7 +74,7 @@ def metrics(service: Service) -> str:
 
 
 def restarts(service: Service) -> dict[str, int]:
-    """What the gateway's metrics say of each part."""
+    """Restarts of each part, from the gateway's metrics."""
     pattern = r'^emotion2vec_restarts_total\{part="(\w+)"\} (\d+)'
     found = re.findall(pattern, metrics(service), re.MULTILINE)
     return {part: int(count) for part, count in found}
@@ -112,7 +112,7 @@ def test_requests_in_flight_end_with_an_error_that_says_so_or_are_sent_again(
 
 
 def ask_until_it_fails(url: str) -> Emotion2VecError:
-    """One request after another, so that one is in flight at any time; none is sent again."""
+    """Sends one request after another, so that one is always in flight, without retries."""
     with Client(url, retry_seconds=0) as client:
         while True:
             try:

@@ -64,7 +64,7 @@ def test_a_file_alone_is_enough_and_the_fixed_keys_are_there(gateway: Gateway) -
     assert (result["weights"], result["filename"]) == ("pretrained", "happy.wav")
     assert result["sample_rate"] == 44_100
     assert "frame_scores" not in result
-    # Without the slash as well, and without being sent elsewhere.
+    # The path without a slash works too, without a redirect.
     bare = gateway.http.post("/api/predict", files={"audio": HAPPY.read_bytes()})
     assert bare.status_code == 200
 
@@ -100,7 +100,7 @@ def test_each_recognition_leaves_its_files(
     samples, rate = soundfile.read(io.BytesIO(heard))
     assert (rate, samples.ndim) == (16_000, 1)
     assert len(samples) / rate == pytest.approx(result["duration"])
-    # It is what the model heard: heard again, it says the same.
+    # The saved audio is what the model heard, so it gets the same answer.
     again = client.predict(heard)
     assert again.scores == pytest.approx(result["scores"], abs=1e-6)
 
@@ -202,7 +202,7 @@ def test_metrics_count_what_became_of_requests(gateway: Gateway) -> None:
 
 
 def test_many_uploads_at_once_each_get_their_own_answer(gateway: Gateway, client: Client) -> None:
-    """Mixed good and bad ones, with the page and the health check asked for in between."""
+    """Good and bad files, with requests for the page and the health check in between."""
     good = {f"{seed}.wav": wav(speech_like(8000 + 1600 * seed, seed)) for seed in range(10)}
     expected = {name: client.predict(data) for name, data in good.items()}
     bad = {
@@ -221,7 +221,7 @@ def test_many_uploads_at_once_each_get_their_own_answer(gateway: Gateway, client
             uploads = [
                 http.post("/api/predict/", files={"audio": (name, data)}) for name, data, _ in work
             ]
-            # Sent along with them, answered among them.
+            # These are sent at the same time.
             others = [http.get(path) for path in ("/health", "/en/", "/metrics", "/ready") * 5]
             answers = await asyncio.gather(*uploads, *others)
         assert {answer.status_code for answer in answers[len(work) :]} == {200}
@@ -239,7 +239,7 @@ def test_many_uploads_at_once_each_get_their_own_answer(gateway: Gateway, client
     good_answers = [answer.json() for answer in answers if answer.status_code == 200]
     assert len({result["output_dir"] for result in good_answers}) == 40
     assert not list(gateway.outputs.glob(".unfinished-*"))
-    # Pools and caches fill, sooner or later. What was kept of every upload would grow without end.
+    # Pools and caches fill up at some point. A leak in every upload would grow forever.
     memory = [gateway.resident_megabytes()]
     while len(memory) < 10 and (len(memory) < 2 or memory[-1] - max(memory[:-1]) > 5):
         asyncio.run(send_all())
@@ -248,10 +248,10 @@ def test_many_uploads_at_once_each_get_their_own_answer(gateway: Gateway, client
 
 
 @pytest.mark.parametrize("at_once", [1, 16])
-def test_what_nobody_waits_for_any_more_is_not_computed(
+def test_requests_of_disconnected_clients_are_not_computed(
     gateway: Gateway, triton: Triton, decoders: list[psutil.Process], at_once: int
 ) -> None:
-    """Clients that hang up while all that they asked for still waits, in Triton or before it."""
+    """Clients disconnect while all their files still wait, in the gateway or in Triton."""
     before = gateway.counts("api")
     decoded, encoded = computed(triton, "preprocess"), computed(triton)
 
@@ -259,7 +259,7 @@ def test_what_nobody_waits_for_any_more_is_not_computed(
         files = [("audio", ("a.wav", HAPPY.read_bytes()))] * at_once
         async with httpx.AsyncClient(base_url=gateway.url, timeout=120) as http:
             posts = [asyncio.create_task(http.post("/api/predict/", files=files)) for _ in range(8)]
-            # Eight files of a request are worked on at a time, and each decoder has one.
+            # The gateway sends eight files of a request at a time, and each decoder has one.
             waiting = 8 * min(at_once, 8) - len(decoders)
             await asyncio.to_thread(
                 wait_until, lambda: pending(triton, "preprocess") == waiting, "all wait in Triton"
@@ -272,9 +272,9 @@ def test_what_nobody_waits_for_any_more_is_not_computed(
     wait_until(lambda: gateway.in_flight() == 0, "all were given up")
     for each in decoders:
         each.resume()
-    # It is answered behind whatever was not cancelled.
+    # This request is answered after any that were not cancelled.
     assert gateway.predict(HAPPY).status_code == 200
     assert gateway.counts("api") - before == {"gone": 8 * at_once, "ok": 1}
     assert computed(triton) == encoded + 1
-    # Each decoder had begun one, and what waited for them in Triton has gone from there too.
+    # Each decoder had begun one clip; those that waited in Triton must be cancelled too.
     assert computed(triton, "preprocess") <= decoded + len(decoders) + 1

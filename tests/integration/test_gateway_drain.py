@@ -1,10 +1,12 @@
-"""What a gateway does with the requests that it has accepted when it is told to stop."""
+"""What a stopping gateway does with the requests that it has accepted."""
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ from tests.conftest import SAMPLES, speech_like
 from tests.integration.gateways import Gateway, computed, wav
 
 REQUESTS = 8
+KEY = "a key that no log has"
 SHORT = SAMPLES / "happy.wav"
 STORY = SAMPLES / "story.ogg"
 
@@ -26,9 +29,9 @@ SEGMENTS = 4 * (SECONDS - 1) + 1
 
 
 def send(gateway: Gateway, pool: ThreadPoolExecutor) -> list[Future[httpx.Response]]:
-    """Requests that the gateway has accepted and that wait for Triton."""
+    """Sends requests that the gateway accepts and that wait for Triton."""
     sent = [pool.submit(gateway.predict, STORY) for _ in range(REQUESTS)]
-    wait_until(lambda: gateway.in_flight() == REQUESTS, "all are on their way")
+    wait_until(lambda: gateway.in_flight() == REQUESTS, "all are in flight")
     return sent
 
 
@@ -43,12 +46,12 @@ def test_what_was_accepted_is_answered(
     with (
         Gateway(url, tmp_path) as gateway,
         ThreadPoolExecutor(REQUESTS) as pool,
-        # An open page is not waited for.
+        # The gateway does not wait for open pages.
         httpx.stream("GET", f"{gateway.url}/en/gradio_api/heartbeat/page", timeout=60) as page,
     ):
         sent = send(gateway, pool)
         gateway.send(signal.SIGTERM)
-        wait_until(lambda: not listens(gateway), "it takes no more")
+        wait_until(lambda: not listens(gateway), "the port is closed")
         assert not any(answer.done() for answer in sent)
         page.read()
         for each in decoders:
@@ -67,10 +70,10 @@ Settings.grace = 0.5
 sys.argv = ["gateway"]
 sys.exit(main())
 """
-"""A gateway whose grace ends long before E2V_TIMEOUT, as that of a real one never does."""
+"""A gateway whose grace period ends long before E2V_TIMEOUT, unlike in production."""
 
 
-def test_what_is_cut_off_is_told_to_come_again(
+def test_unanswered_requests_are_told_to_retry(
     url: str, tmp_path: Path, decoders: list[psutil.Process]
 ) -> None:
     with (
@@ -86,28 +89,38 @@ def test_what_is_cut_off_is_told_to_come_again(
         gateway.wait()
         last = [line.text for line in gateway.lines if "was told to stop" in line.text]
         assert len(last) == 1
-        assert last[0].startswith(f"gateway: {REQUESTS} requests had no answer")
+        assert f" WARNING gateway: {REQUESTS} requests had no answer" in last[0]
         assert "Traceback" not in gateway.said
 
 
-def test_its_lines_are_plain_and_it_leaves_nothing_behind(
+def test_its_log_is_json_and_it_leaves_nothing_behind(
     url: str, triton: Triton, client: Client, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
     for earlier in ("outputs_20260104_120000", "outputs_20260104_120000_2"):
         (outputs / earlier).mkdir(parents=True)
-    # Where another user's Gradio was first, no other user can write; root could.
+    # If another user's Gradio made this path first, only root could write to it.
     (tmp_path / "gradio").touch()
-    with Gateway(url, outputs, E2V_KEEP_RESULTS="0", TMPDIR=str(tmp_path)) as gateway:
+    own = {"E2V_KEEP_RESULTS": "0", "E2V_LOG_FORMAT": "json", "E2V_API_KEYS": KEY}
+    with Gateway(url, outputs, TMPDIR=str(tmp_path), **own) as gateway:
+        gateway.http.headers["X-API-Key"] = KEY
         with socket.create_connection((HOST, gateway.port)) as visitor:
             visitor.sendall(b"this is no HTTP\r\n\r\n")
             assert visitor.recv(100).startswith(b"HTTP/1.1 400")
-        assert gateway.line("Invalid HTTP").text == "gateway: Invalid HTTP request received."
-        removed = "gateway: removed 2 results of earlier runs (E2V_KEEP_RESULTS=0)"
-        assert gateway.line("removed").text == removed
-        assert gateway.predict(SHORT).status_code == 200
+        invalid = json.loads(gateway.line("Invalid HTTP").text)
+        assert (invalid["component"], invalid["level"]) == ("uvicorn", "warning")
+        removed = json.loads(gateway.line("removed 2 results").text)
+        assert (removed["component"], removed["level"]) == ("gateway", "info")
+        answer = gateway.predict(SHORT)
+        assert answer.status_code == 200
+        request = json.loads(gateway.line('"request"').text)
+        assert request["id"] == answer.headers["x-request-id"]
+        assert datetime.fromisoformat(request["time"]).tzinfo
+        expected = {"source": "api", "model": "emotion2vec", "outcome": "ok"}
+        assert expected.items() <= request.items()
+        assert request["seconds"] > 0
 
-        # What the page is given is the gateway's own.
+        # The gateway owns the files that visitors upload to the page.
         files = {"files": ("happy.wav", SHORT.read_bytes())}
         [path] = gateway.http.post("/en/gradio_api/upload", files=files).json()
         [folder] = tmp_path.glob(OWNED_PREFIX.format(pid=gateway.process.pid) + "*")
@@ -121,7 +134,10 @@ def test_its_lines_are_plain_and_it_leaves_nothing_behind(
         assert {job["status"] for job in jobs} == {"running"}
     assert not list(outputs.iterdir())
     assert not folder.exists()
-    assert all(line.text.startswith("gateway: ") for line in gateway.lines)
+    # Only the page's address is printed for people, and not as JSON.
+    told = [line.text for line in gateway.lines if "in a browser" not in line.text]
+    assert {json.loads(line)["component"] for line in told} <= {"gateway", "uvicorn"}
+    assert KEY not in gateway.said
     # Two are worked on at a time: this one would have to wait for three of the four.
     assert client.timeline(SHORT).duration > 1
     assert computed(triton) - before < 2 * SEGMENTS

@@ -1,4 +1,4 @@
-"""What a gateway refuses: it has little room, and asks for a key."""
+"""Requests that a gateway refuses: it has low limits and requires a key."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_without_room_a_request_is_refused_at_once(
 ) -> None:
     with ThreadPoolExecutor() as pool:
         first = pool.submit(strict.predict, HAPPY)
-        wait_until(lambda: strict.in_flight() == 1, "the first was on its way")
+        wait_until(lambda: strict.in_flight() == 1, "the first is in flight")
         refused = pool.submit(strict.predict, HAPPY).result()
         assert not first.done()
         for each in decoders:
@@ -53,7 +53,7 @@ def test_the_limits_of_a_request_are_settings(strict: Gateway) -> None:
     refused = strict.post(("a", b"RIFF"), ("b", b"RIFF"))
     assert (refused.status_code, refused.json()["code"]) == (422, "too_many_files")
     assert "E2V_MAX_FILES" in refused.json()["detail"]
-    # Larger than all its files may be together.
+    # This is larger than the limit for all files together.
     large = strict.predict(bytes(11 * 2**20))
     assert (large.status_code, large.json()["code"]) == (413, "too_large")
 
@@ -68,7 +68,7 @@ def test_the_limits_of_timelines_are_their_own(
         refused = strict.timeline(HAPPY)
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         assert refused.headers["retry-after"] == "60"
-        # A clip is another matter.
+        # The limit does not apply to clips.
         assert strict.predict(HAPPY).status_code == 200
         strict.http.delete(job["url"])
     assert strict.timeline(HAPPY, wait="60").status_code == 200

@@ -1,4 +1,4 @@
-"""Embeddings in the answer, several files at once, and what a gateway tells."""
+"""Embeddings in the response, several files in a request, and metadata about the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_inline_numbers_are_those_of_the_file(gateway: Gateway, granularity: str
     np.testing.assert_allclose(np.float32(inline["embedding"]), saved, atol=1e-5)
     assert "embedding.npy" not in inline["files"]
     assert "embedding" not in file
-    # Not twice: result.json is the rest of the answer.
+    # result.json does not repeat the embedding.
     kept = gateway.http.get(inline["files"]["result.json"]).json()
     assert kept == {name: value for name, value in inline.items() if name != "embedding"}
 
@@ -49,7 +49,7 @@ def test_a_timeline_has_its_embeddings_inline(gateway: Gateway, client: Client) 
     np.testing.assert_allclose(np.float32(result["embedding"]), expected, atol=1e-4)
     assert gateway.http.get(job["url"]).json() == job
     assert "embedding" not in gateway.http.get(result["files"]["result.json"]).json()
-    # Without speech there are none.
+    # Without speech there are no embeddings.
     silent = gateway.timeline(wav(np.zeros(32_000)), embedding="inline", wait="60").json()
     assert silent["result"]["embedding"] == []
     refused = gateway.timeline(STORY, embedding="inline", extract_embedding="true")
@@ -84,7 +84,7 @@ def test_each_of_several_files_gets_its_own_answer(gateway: Gateway, client: Cli
     assert gateway.metric(heard) == pytest.approx(before_heard + seconds)
 
 
-def test_clients_learn_what_they_talk_to(gateway: Gateway, client: Client) -> None:
+def test_info_describes_the_model_and_the_limits(gateway: Gateway, client: Client) -> None:
     info = gateway.http.get("/info").json()
     model = client.model_info()
     for name in ("checkpoint", "revision", "weights", "published", "precision"):

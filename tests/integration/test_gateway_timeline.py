@@ -63,7 +63,7 @@ def test_a_short_one_can_be_waited_for(gateway: Gateway) -> None:
     assert starts == [0, 2, 4, 6, 8, 10]
     assert "embedding.npy" not in job["result"]["files"]
     assert gateway.http.get(job["url"]).json() == job
-    # Without the slash as well.
+    # The path without a slash works too.
     bare = gateway.http.post("/api/timeline", files={"audio": SHORT.read_bytes()})
     assert bare.status_code == 202
 
@@ -104,12 +104,12 @@ def test_a_job_can_be_cancelled(gateway: Gateway, hold_timelines: HoldTimelines)
         ended = gateway.http.delete(job["url"]).json()
     assert ended["status"] == "cancelled"
     assert gateway.http.get(job["url"]).json()["status"] == "cancelled"
-    # Cancelling what is over changes nothing.
+    # Cancelling a finished job changes nothing.
     done = gateway.timeline(SHORT, wait="60").json()
     assert gateway.http.delete(done["url"]).json() == done
 
 
-def test_who_hangs_up_while_waiting_has_cancelled(
+def test_a_client_that_disconnects_while_waiting_cancels_the_job(
     gateway: Gateway, hold_timelines: HoldTimelines
 ) -> None:
     before = gateway.counts("timeline")
@@ -125,7 +125,7 @@ def test_who_hangs_up_while_waiting_has_cancelled(
 
     with hold_timelines():
         asyncio.run(hang_up())
-        wait_until(lambda: gateway.in_flight() == 0, "it was given up")
+        wait_until(lambda: gateway.in_flight() == 0, "the job is cancelled")
     assert gateway.counts("timeline") - before == {"cancelled": 1}
 
 

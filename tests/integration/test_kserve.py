@@ -1,4 +1,4 @@
-"""Clients that are not ours, and mean harm: they send tensors to the models as they like."""
+"""Hostile clients, which send arbitrary tensors to the models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tensors = dict[str, np.ndarray]
 
 
 def clip() -> Tensors:
-    """A second, laid out as the encoder takes it."""
+    """A clip of one second, in the encoder's layout."""
     waveform = np.zeros(SLOTS * 320, np.float32)
     waveform[3200:] = np.random.default_rng(0).standard_normal(SAMPLES)
     return {
@@ -33,7 +33,7 @@ def clip() -> Tensors:
 
 
 def changed(tensor: str, value: float, at: int = 0) -> Tensors:
-    """A clip of which one element is another."""
+    """A clip with one changed element."""
     tensors = clip()
     tensors[tensor][at] = value
     return tensors
@@ -81,7 +81,7 @@ def test_what_the_attacks_are_made_of_is_answered(url: str) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_tensors_that_do_not_fit_together_fail_alone(url: str, client: Client, attack: str) -> None:
-    """Each would be in one batch with good requests, whose answers stay what they are."""
+    """Each is sent together with good requests, whose answers must not change."""
     good = [(speech_like(4_000 + 999 * number, seed=number), 16_000) for number in range(6)]
     expected = [vector(client.predict(each, granularity="frame")) for each in good]
 

@@ -1,4 +1,4 @@
-"""The gateway answers every request that its OpenAPI description allows as described."""
+"""The gateway's responses to all requests that its OpenAPI description allows are as described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server as a process: how it starts, how it ends, and what it leaves."""
+"""The server's processes: how they start and end, and that they leave nothing behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def server(tiny_repository: Path) -> Iterator[Service]:
 
 
 def leftovers(server: Service) -> list[Path | psutil.Process]:
-    """What a server has outside its memory, and what it started."""
+    """The files and processes of a server that still exist."""
     pattern = OWNED_PREFIX.format(pid=server.pid)
     files = [
         path for folder in (SHM, Path(tempfile.gettempdir())) for path in folder.glob(f"{pattern}*")
@@ -44,13 +44,13 @@ def leftovers(server: Service) -> list[Path | psutil.Process]:
 
 
 def wait_for_models(server: Service, count: int) -> list[psutil.Process]:
-    """Returns what the server started when Triton loads so many of its models at least."""
+    """Waits until Triton loads at least this many models; returns the server's processes."""
     server.wait_for("starting Triton")
 
     def loading() -> bool:
         return sum(part_name(each) in MODELS for each in below(server.pid)) >= count
 
-    # They stay, once they are there.
+    # The models' processes stay once they exist.
     wait_until(loading, f"{count} models are being loaded")
     return below(server.pid)
 
@@ -58,13 +58,13 @@ def wait_for_models(server: Service, count: int) -> list[psutil.Process]:
 def test_on_ready_runs_a_command_and_ctrl_c_ends_every_process_and_leaves_nothing(
     tiny_repository: Path,
 ) -> None:
-    """As `make run` does; the command finds the server on whichever port that is."""
+    """`make run` uses it; the command finds the server on any port."""
     command = f"{sys.executable} -m emotion2vec_client predict {SAMPLES / 'happy.wav'} --json"
     with Service(tiny_repository, f"--on-ready={command}") as server:
         server.wait_for('"emotion":')
         server.wait_for('"granularity": "utterance"')
         ends(server, signal.SIGINT, {"tritonserver", *MODELS})
-        # Which a newcomer reads.
+        # A new user would worry about it.
         assert "error" not in server.said.lower()
         assert "fail" not in server.said.lower()
 
@@ -80,7 +80,7 @@ def test_the_gateway_starts_with_triton_and_sigterm_ends_both_and_leaves_nothing
 
 
 def ends(server: Service, number: signal.Signals, parts: set[str]) -> None:
-    """A signal ends a server with these parts, and all that it started."""
+    """Ends a server that has these parts with a signal, and checks that all processes end."""
     started = below(server.pid)
     assert {part_name(each) for each in started} >= parts
     assert leftovers(server)
@@ -92,7 +92,7 @@ def ends(server: Service, number: signal.Signals, parts: set[str]) -> None:
 
 @pytest.mark.parametrize("models", [0, 1, 3])
 def test_signals_while_starting_leave_nothing(server: Service, models: int) -> None:
-    """Two of them, as make and the terminal send them, at any stage of Triton's start."""
+    """Two signals, one from make and one from the terminal, at any stage of Triton's start."""
     wait_for_models(server, models)
     server.send(signal.SIGTERM)
     server.send(signal.SIGINT)
@@ -104,16 +104,16 @@ def test_a_killed_triton_leaves_no_folder(tiny_repository: Path) -> None:
     with Triton(settings_for(tiny_repository)) as triton:
         triton.wait_until_ready(READY_SECONDS)
         folder = triton.environment
-        # It is not known where another Triton has started at the same time.
+        # The folder is unknown if another Triton started at the same time.
         assert folder is None or folder.is_dir()
         triton.kill()
     assert folder is None or not folder.exists()
 
 
-def test_a_start_removes_what_a_reaper_could_not_and_an_end_leaves_another_service_whole(
+def test_a_start_removes_old_leftovers_and_an_end_leaves_other_services_alone(
     server: Service, tiny_repository: Path
 ) -> None:
-    """Triton aborts where a folder of its own is gone."""
+    """Triton aborts if its own folder is gone."""
     server.wait_until_ready()
     with Service(tiny_repository) as witness:
         witness.wait_until_ready()
@@ -122,7 +122,7 @@ def test_a_start_removes_what_a_reaper_could_not_and_an_end_leaves_another_servi
         server.send(signal.SIGKILL)
         server.wait()
         wait_until_gone(started)
-        assert leftovers(server)
+        # Nothing can be asserted here: another worker's start removes the same leftovers.
         with Service(tiny_repository) as next_one:
             next_one.wait_until_ready()
             assert not leftovers(server)
@@ -133,7 +133,7 @@ def test_a_start_removes_what_a_reaper_could_not_and_an_end_leaves_another_servi
 
 @pytest.mark.parametrize("models", [1, 3])
 def test_a_launcher_killed_while_starting_leaves_nothing(server: Service, models: int) -> None:
-    """While Triton loads its first or its last model."""
+    """The launcher is killed while Triton loads its first or its last model."""
     killed(server, wait_for_models(server, models))
 
 
@@ -148,7 +148,7 @@ def test_a_killed_launcher_takes_the_gateway_with_it_and_leaves_nothing(
 
 
 def killed(server: Service, started: list[psutil.Process]) -> None:
-    """What a killed server has started ends, and nothing is left of it."""
+    """Waits until all processes of a killed server have ended, and checks that nothing is left."""
     server.send(signal.SIGKILL)
     wait_until_gone(started)
     server.wait()
@@ -159,7 +159,7 @@ def test_a_model_that_cannot_load_ends_the_start(tiny_repository: Path, tmp_path
     assert OTHERS["corrupt model at the start"](tiny_repository, tmp_path).lost == []
 
 
-def test_a_gateway_that_cannot_start_is_told_before_triton_starts(tiny_repository: Path) -> None:
+def test_a_failing_gateway_is_reported_before_triton_starts(tiny_repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with Service(tiny_repository, "--gateway", port=port) as server:

@@ -1,4 +1,4 @@
-"""Nothing phones home: an export, the whole service, the page and the command line, watched."""
+"""Nothing phones home: records the traffic of an export, the service, the page and the command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import ROOT, SAMPLES
 
 PYTHON = sys.executable
 CACHES = (".cache/pip", ".cache/huggingface", ".cache/modelscope", ".modelscope")
-"""Of pip, and of the hubs' libraries."""
+"""Caches of pip and of the hubs' libraries."""
 
 HANGS = 900
 
@@ -24,7 +24,7 @@ CONNECTED = "import socket; socket.create_connection(('192.0.2.7', 443), 5)"
 
 
 def watched(folder: Path, commands: Sequence[str], **environment: str) -> dict[str, list[str]]:
-    """Who was asked for and what was sent, while the commands ran with a home of their own."""
+    """The look-ups and packets of the commands, which run with a home folder of their own."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     home, temporary = folder / "home", folder / "tmp"
     home.mkdir()
@@ -75,7 +75,7 @@ def test_nothing_is_asked_of_any_other_machine_and_nothing_written_elsewhere(
         f'{PYTHON} -c "{visit}"; code=$?; kill -TERM $PPID; exit $code'
     )
     script = tmp_path / "visit.sh"
-    # The gateway may need longer than Triton.
+    # The gateway may become ready after Triton.
     script.write_text(
         "timeout 120 sh -c 'until curl -sf http://127.0.0.1:7860/ready; do sleep 0.1; done'\n"
         + while_ready
@@ -97,5 +97,5 @@ def test_nothing_is_asked_of_any_other_machine_and_nothing_written_elsewhere(
     written = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
     assert not [path for path in written if not path.startswith(CACHES)]
     left = [path.name for path in (tmp_path / "tmp").iterdir()]
-    # PyTorch's, of each user.
+    # PyTorch makes one such folder per user.
     assert not [name for name in left if not name.startswith("torchinductor_")]

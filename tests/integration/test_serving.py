@@ -1,4 +1,4 @@
-"""Answers of the real Triton, through the client library and as plain KServe."""
+"""Answers of the real Triton, through the client library and over plain KServe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.conftest import SAMPLES, recordings, speech_like
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
-    """The bytes of a WAV file, lossless."""
+    """The bytes of a lossless WAV file."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
     return file.getvalue()
@@ -38,7 +38,7 @@ def vector(prediction: Prediction) -> np.ndarray:
 
 
 def executions(url: str) -> tuple[int, int]:
-    """Requests the encoder has answered, and the batches it ran for them."""
+    """Requests that the encoder has answered, and the batches that it ran for them."""
     with kserve.InferenceServerClient(url) as raw:
         [stats] = raw.get_inference_statistics("encoder").model_stats
     return stats.inference_count, stats.execution_count
@@ -46,7 +46,7 @@ def executions(url: str) -> tuple[int, int]:
 
 @contextmanager
 def held_up(triton: Triton, url: str) -> Iterator[Callable[[int], None]]:
-    """The encoder stands still; gives what waits until so many requests are prepared for it."""
+    """Stops the encoder; yields a function that waits until a number of requests are prepared."""
     with kserve.InferenceServerClient(url) as raw:
 
         def prepared() -> int:
@@ -93,13 +93,13 @@ def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
             answers = pool.map(lambda clip: client.predict(clip, granularity="frame"), clips)
             wait_for(len(clips))
         together = list(answers)
-    # Triton counts a request a moment after it has answered it.
+    # Triton counts a request a moment after it answers it.
     wait_until(lambda: executions(url)[0] - before[0] >= len(clips), "all are counted")
     assert executions(url)[1] - before[1] < len(clips)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(vector(one), vector(other), atol=1e-6)
         np.testing.assert_allclose(one.frames.scores, other.frames.scores, atol=1e-6)
-    # The comparison above would see a mix-up: no two clips have the same answer.
+    # No two clips have the same answer, so the comparison above detects a mix-up.
     distances = [np.abs(vector(a) - vector(b)).max() for a, b in itertools.pairwise(together)]
     assert min(distances) > 1e-3
 
@@ -107,7 +107,7 @@ def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
 def test_a_short_clip_is_answered_before_a_long_one_that_shares_its_batch(
     client: Client, triton: Triton, url: str
 ) -> None:
-    """Also where the long one came first: the CPU computes a batch in parts."""
+    """This is so even if the long one came first, because a CPU computes a batch in parts."""
     answered: list[int] = []
 
     def predict(seconds: int) -> None:
@@ -115,7 +115,7 @@ def test_a_short_clip_is_answered_before_a_long_one_that_shares_its_batch(
         answered.append(seconds)
 
     with ThreadPoolExecutor(3) as pool, held_up(triton, url) as wait_for:
-        # The first one occupies the encoder, so that the others wait for it together.
+        # The first one keeps the encoder busy, so that the others wait together.
         for count, seconds in enumerate((10, 30, 1), start=1):
             pool.submit(predict, seconds)
             wait_for(count)
@@ -134,8 +134,8 @@ def test_a_clip_has_one_row_per_frame(client: Client) -> None:
 def test_the_same_speech_in_six_formats_gives_the_same_answer(
     client: Client, tmp_path: Path
 ) -> None:
-    """At a high bit rate, and with a room's noise: a synthetic voice pauses in digital silence,
-    where the frontend's LayerNorm would amplify what little each codec leaves there."""
+    """With a high bit rate and room noise: a synthetic voice pauses in digital silence, where the
+    frontend's LayerNorm would amplify the tiny differences between codecs."""
     speech, rate = soundfile.read(SAMPLES / "happy.wav", dtype="float32")
     noise = np.random.default_rng(0).standard_normal(speech.shape)
     room = (speech + 0.004 * noise).astype(np.float32)
@@ -154,7 +154,7 @@ def test_every_recording_gets_scores_that_sum_to_one(client: Client) -> None:
     for answer in answers:
         assert sum(answer.scores.values()) == pytest.approx(1, abs=1e-5)
         assert answer.confidence == max(answer.scores.values())
-    # The tiny weights are drawn so that answers differ, or equality would prove nothing.
+    # The tiny weights must give different answers, or equality would prove nothing.
     assert max(a.confidence for a in answers) - min(a.confidence for a in answers) >= 0.2
 
 

@@ -1,4 +1,4 @@
-"""A full /dev/shm: what finds no room ends with an error, and the service goes on."""
+"""A full /dev/shm: answers that do not fit end with an error, and the service keeps working."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.scenarios.faults import LENGTHS, answers_without_room
 
 @pytest.fixture(scope="module")
 def service(tiny_repository: Path) -> Iterator[Service]:
-    """With a /dev/shm of its own; nothing of it had to be started again at the end."""
+    """A service with a /dev/shm of its own; checks at the end that nothing was restarted."""
     with Service(tiny_repository, within=own_disk(SHM, 256)) as running:
         running.wait_until_ready()
         yield running
@@ -26,14 +26,14 @@ def service(tiny_repository: Path) -> Iterator[Service]:
 
 
 def test_clips_are_answered_all_the_same(service: Service) -> None:
-    """Also the largest: their room is taken at the start."""
+    """Even the largest, because the service reserves their memory at the start."""
     seen = answers_without_room(service)
     assert seen.lost == []
     assert seen.answered == 2 * len(LENGTHS)
 
 
 def test_a_timeline_ends_with_an_error_and_it_passes(service: Service) -> None:
-    """Its answer may be larger than what is taken at the start, and is not tried."""
+    """Its answer may be larger than the memory reserved at the start."""
     minute = np.zeros(60 * 16_000, np.float32), 16_000
     with Client(service.grpc_url, retry_seconds=0) as client:
         service.fill(SHM)

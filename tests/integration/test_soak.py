@@ -1,4 +1,4 @@
-"""The proofs under load, in small: what they do and count is right, however long it takes."""
+"""Short forms of the proofs under load: they test that traffic and counts are right, not speed."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def test_the_detector_sees_each_leak_and_nothing_else() -> None:
     assert soak.blind_spots() is None
 
 
-def test_a_detector_that_sees_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detector_that_sees_nothing_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "_descriptors", lambda pid: 0)
-    assert "where descriptors leaked, it saw nothing" in str(soak.blind_spots())
+    assert "descriptors leaked, but the detector found nothing" in str(soak.blind_spots())
 
 
 def test_every_client_of_the_soak_gets_what_it_should(service: Service) -> None:
     happened, samples = soak.soak(service, rounds=2, seconds=0, seed=1, bursts=1)
     assert happened.wrong == happened.failed == []
     assert set(happened.counts) == {
-        *(f"answered over {door}" for door in ("grpc", "http", "rest")),
+        *(f"answered over {protocol}" for protocol in ("grpc", "http", "rest")),
         *("bad files refused", "given up", "hung up", "killed"),
     }
     [sample] = samples
@@ -45,7 +45,7 @@ def test_every_client_of_the_soak_gets_what_it_should(service: Service) -> None:
     assert sample.overdue == 0
 
 
-def test_another_clips_answer_is_found_out_at_every_door(
+def test_another_clips_answer_is_detected_over_every_protocol(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clients = traffic.Traffic(service, seed=1)
@@ -53,8 +53,8 @@ def test_another_clips_answer_is_found_out_at_every_door(
         monkeypatch.setitem(traffic.CLIPS, name, traffic.CLIPS["short.wav"])
     asyncio.run(clients.run(seconds=0, clients=sum(traffic.WAYS.values())))
     assert clients.failed == []
-    for door in ("grpc", "http", "rest"):
-        assert any(f"over {door}: " in sentence for sentence in clients.wrong)
+    for protocol in ("grpc", "http", "rest"):
+        assert any(f"over {protocol}: " in sentence for sentence in clients.wrong)
 
 
 def test_under_overload_each_request_is_answered_or_refused(url: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The timeline of the real Triton: where speech is, what it says, and how it ends early."""
+"""The timeline of the real Triton: borders of speech, scores, and early ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def http_url(triton: Triton) -> str:
 
 @pytest.fixture(scope="module")
 def conversation(url: str) -> Conversation:
-    """Three minutes of the project's recordings with silence, noise and music between."""
+    """Three minutes of the project's recordings, separated by silence, noise and music."""
     with Client(url) as client:
         utterances = [client.decode(path).samples for path in recordings()]
     return build(utterances, seconds=180, seed=1)
@@ -82,7 +82,7 @@ def test_scores_are_those_of_predict_on_the_slice(
 
 
 def test_plain_kserve_over_both_protocols(url: str, http_url: str, client: Client) -> None:
-    """As the docs say for clients that are not ours."""
+    """Follows the docs for other clients."""
     truth = client.timeline(SAMPLES / "sad.mp3")
     data = np.array([[(SAMPLES / "sad.mp3").read_bytes()]], np.object_)
     for library, address in ((kserve, url), (kserve_http, http_url.removeprefix("http://"))):
@@ -152,7 +152,7 @@ def test_more_than_two_hours_are_too_long(client: Client, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An hour in which windows keep the server busy for longer than any test takes."""
+    """An hour of audio: its windows keep the server busy for longer than any test takes."""
     path = tmp_path_factory.mktemp("hour") / "hour.flac"
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
         for _ in range(60):
@@ -166,8 +166,8 @@ WINDOWS = 3_600 / 3
 
 @pytest.fixture(autouse=True)
 def polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client asks how far the server is more often than people want to know it."""
-    monkeypatch.setattr("emotion2vec_client.waiting.POLL_SECONDS", 0.05)
+    """Makes the client poll for progress more often than in normal use."""
+    monkeypatch.setattr("emotion2vec_client._waiting.POLL_SECONDS", 0.05)
 
 
 class Enough(Exception):
@@ -181,7 +181,7 @@ def leave(share: float) -> None:
 
 @pytest.fixture
 def encoded(url: str) -> Iterator[Callable[[], int]]:
-    """How many clips the encoder has answered in this test."""
+    """A function that counts the clips that the encoder has answered in this test."""
     with kserve.InferenceServerClient(url) as raw:
 
         def count() -> int:
@@ -192,18 +192,18 @@ def encoded(url: str) -> Iterator[Callable[[], int]]:
 
 
 def assert_given_up(url: str, encoded: Callable[[], int]) -> None:
-    """The encoder does nothing any more but what this asks, and did not do the whole hour."""
+    """Checks that the encoder answers only this function, and did not compute the whole hour."""
     asked = 0
     with Client(url) as client:
 
         def is_idle() -> bool:
             nonlocal asked
             before = encoded()
-            # As long as its windows, so that they do not get ahead of them.
+            # These clips are as long as the windows, so that they do not overtake them.
             for _ in range(4):
                 client.predict((speech_like(30 * SAMPLE_RATE), SAMPLE_RATE))
             asked += 4
-            # Triton counts a request a moment after it has answered it.
+            # Triton counts a request a moment after it answers it.
             return encoded() - before <= 5
 
         wait_until(is_idle, "the encoder is idle")
@@ -276,7 +276,7 @@ def test_the_asynchronous_client_gives_the_same(client: Client, url: str, http_u
 def test_two_recordings_go_on_at_once_and_short_requests_between(
     client: Client, hour: Path
 ) -> None:
-    """Neither waits for the other to end; all of them are left when both have begun."""
+    """Neither waits for the other to end; both are cancelled once both have begun."""
     begun, stop = threading.Barrier(3), threading.Event()
 
     def watch(share: float) -> None:
@@ -300,7 +300,7 @@ def test_two_recordings_go_on_at_once_and_short_requests_between(
 
 
 def test_a_full_queue_is_refused(url: str, hour: Path) -> None:
-    """Ten recordings are taken; the eleventh is told to come later."""
+    """Ten recordings are accepted; the eleventh is refused for now."""
     data = hour.read_bytes()
     results: list[BaseException] = []
     refused = threading.Event()

@@ -1,4 +1,4 @@
-"""The exported file on the runtimes that serve it, and FunASR's own loader on the same folder."""
+"""The exported graph in the runtimes that serve it, against FunASR on the same folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def openvino(precision: str) -> dict:
-    """The part of a model configuration that asks for OpenVINO."""
+    """The part of a model configuration that selects OpenVINO."""
     accelerator = {"name": "openvino", "parameters": {"precision": precision}}
     accelerators = {"cpu_execution_accelerator": [accelerator]}
     return {"optimization": {"execution_accelerators": accelerators}}
@@ -33,7 +33,7 @@ def openvino(precision: str) -> dict:
 def graphs(exported: Callable[[str], Path]) -> dict[str, Path]:
     """The tiny checkpoint's graph in every precision."""
     return {
-        # Written like fp32, and rounded by the runtime.
+        # The graph for bf16 is the one for fp32; the runtime rounds it.
         precision: exported(precision.replace("bf16", "fp32")) / "encoder" / "1" / "model.onnx"
         for precision in PRECISIONS
     }
@@ -61,7 +61,7 @@ def test_equals_funasr_alone_and_batched(session: Session, tiny_checkpoint: Path
 def test_each_precision_keeps_its_tolerance_alone_and_batched(
     precision: str, graphs: dict[str, Path], tiny_checkpoint: Path
 ) -> None:
-    """Where the CPU lacks a precision, its graph is computed in fp32."""
+    """If the CPU lacks a precision, the runtime computes its graph in fp32."""
     computed = precision if precision in native_precisions() else "fp32"
     rows = compare(open_session(graphs[precision], openvino(computed)), tiny_checkpoint)
     # A tiny model has fewer channels over which bf16's rounding could average out.
@@ -82,7 +82,7 @@ def test_scores_sum_to_one_in_every_precision(precision: str, graphs: dict[str, 
 def test_a_loaded_graph_keeps_no_second_copy_of_its_weights_in_memory(
     graphs: dict[str, Path], tmp_path: Path
 ) -> None:
-    # A copy, since other tests have the original loaded.
+    # Use a copy, because other tests have loaded the original.
     path = copytree(graphs["fp32"].parent, tmp_path / "own").resolve() / "model.onnx"
     session = open_session(path, openvino("fp32"))
     good = pack([speech_like(4_000)]).inputs()
@@ -92,7 +92,7 @@ def test_a_loaded_graph_keeps_no_second_copy_of_its_weights_in_memory(
     mapped = [block for block in blocks if data in block]
     resident = [int(block.split("\nRss:")[1].split()[0]) for block in mapped]
     assert sum(resident) * 1024 < Path(data).stat().st_size / 10
-    # And it still answers, also after a failure, which makes it read them again.
+    # It must still answer after a failure, which makes it read the weights again.
     with pytest.raises(RuntimeError):
         session.run({**good, "waveform": good["waveform"][:-1]}, ["scores"])
     np.testing.assert_array_equal(session.run(good, ["scores"])["scores"], before)
@@ -121,7 +121,7 @@ SHAPED_BY = {
     "Tile": (1,),
     "Unsqueeze": (1,),
 }
-"""Which inputs decide the shape of an operator's output."""
+"""The inputs that decide the shape of an operator's output."""
 
 
 def test_only_the_asked_for_outputs_come(session: Session) -> None:
@@ -130,7 +130,7 @@ def test_only_the_asked_for_outputs_come(session: Session) -> None:
 
 
 def test_answers_differ_between_recordings(session: Session) -> None:
-    """With near-constant scores, no comparison of scores could fail."""
+    """Otherwise no comparison of scores could fail."""
     clips = verify.test_clips(ROOT / "samples", seed=1)
     top = [
         session.run(pack([clip]).inputs(), ["scores"])["scores"].max() for clip in clips.values()
@@ -149,7 +149,7 @@ def test_fp16_weights_are_half_as_large(graphs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_tensorrt_has_every_operator(precision: str, graphs: dict[str, Path]) -> None:
-    """As its parser's docs/operators.md lists them; LayerNormalization since TensorRT 8.6."""
+    """The list is docs/operators.md of its parser; LayerNormalization needs TensorRT 8.6."""
     model = onnx.load(graphs[precision], load_external_data=False)
     assert {node.domain for node in model.graph.node} == {""}
     assert not {node.op_type for node in model.graph.node} - TENSORRT
@@ -159,11 +159,11 @@ def test_tensorrt_has_every_operator(precision: str, graphs: dict[str, Path]) ->
 def test_the_graph_has_no_shape_that_depends_on_values(
     precision: str, graphs: dict[str, Path]
 ) -> None:
-    """TensorRT refuses such graphs: whatever decides a shape must come from inputs' shapes."""
+    """TensorRT refuses such graphs: every shape must follow from the shapes of the inputs."""
     model = onnx.load(graphs[precision], load_external_data=False)
     known = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
-        # What follows from shapes and constants alone is known before anything is computed.
+        # Values that follow from shapes and constants are known before the computation.
         if node.op_type == "Shape" or set(node.input) <= known:
             known |= set(node.output)
         deciding = [

@@ -1,4 +1,4 @@
-"""FunASR through its front door, and the service, on the same folder and the same files."""
+"""FunASR's public ``AutoModel`` and the service, on the same folder and the same files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from funasr import AutoModel
 
 LENGTHS = (400, 16_000, 52_345, 480_000)
-"""Samples at 16 kHz, so that no resampling of ours or of FunASR's is compared."""
+"""Lengths in samples; clips have 16 kHz, so that neither side resamples."""
 
 
 def load(folder: Path) -> AutoModel:
-    """As FunASR's users load the published folder: it builds the decoder, and warns of its keys."""
-    import funasr  # Takes ten seconds, in every worker if it were above.
+    """Loads a folder like FunASR's users: it also builds the decoder, and warns of its keys."""
+    import funasr  # Here, because it takes each worker ten seconds.
     from funasr import AutoModel
 
-    # What its users get, and what `export.emotion2vec` leaves out.
+    # Users of FunASR get all submodules; `export.emotion2vec` leaves most out.
     funasr.import_submodules("funasr")
     return AutoModel(model=str(folder), disable_update=True, disable_pbar=True)
 
@@ -64,7 +64,7 @@ def test_the_service_answers_as_automodel_does(
 
 
 def generate(funasr: AutoModel, path: str, granularity: str) -> list[dict[str, Any]]:
-    """The call of FunASR's README."""
+    """Calls FunASR as in its README."""
     answer: list[dict[str, Any]] = funasr.generate(
         path, granularity=granularity, extract_embedding=True
     )

@@ -1,4 +1,4 @@
-"""What a GPU computes, held to FunASR. It does not pass yet: docs/gpu.md says why."""
+"""Compares a GPU's results with FunASR's. It does not pass yet: docs/gpu.md explains why."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_export_holds_its_tolerance(
         pytest.importorskip("tensorrt")
     repository = empty_repository()
     arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
-    # It compares every clip, alone and in a batch, and installs nothing that is too far off.
+    # The export compares every clip, alone and in a batch, and fails if one is too far off.
     export_main([*arguments, "--target", target, "--precision", precision])
     card = json.loads((repository / "encoder" / "model_card.json").read_text("utf-8"))
     assert (card["target"], card["precision"]) == (target, precision)

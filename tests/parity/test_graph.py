@@ -1,4 +1,4 @@
-"""The packed graph against FunASR: in PyTorch, where each part of it can be broken on purpose."""
+"""The packed graph against FunASR, in PyTorch, so that tests can break each part on purpose."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FP32 = verify.TOLERANCES["fp32"]
 
 
 def torch_runner(checkpoint: Checkpoint) -> verify.Run:
-    """The graph as a PyTorch module, behind the interface of a session."""
+    """The graph as a PyTorch module, with the interface of a session."""
     encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order()).eval()
     names = [tensor.name for tensor in contract.ENCODER_OUTPUTS]
 
@@ -39,7 +39,7 @@ def torch_runner(checkpoint: Checkpoint) -> verify.Run:
 
 
 def compare(checkpoint: Checkpoint) -> list[verify.Row]:
-    """FunASR against the graph on clips of all kinds of length."""
+    """Compares FunASR with the graph on clips of many lengths."""
     clips = {str(n): speech_like(n, seed=n) for n in LENGTHS}
     model = checkpoint.build()
     return verify.compare(torch_runner(checkpoint), Reference(checkpoint, model).run, clips)
@@ -89,7 +89,7 @@ def test_utterance_logits_are_the_mean_of_the_frames(checkpoint: Checkpoint) -> 
     clip = speech_like(20_000)
     run = torch_runner(checkpoint)(pack([clip]).inputs(), ())
     logits = np.log(run["frame_scores"])
-    # Softmax loses each frame's own constant: compare differences between labels.
+    # Softmax removes a constant from each frame, so compare differences between labels.
     mean = (logits - logits[:, :1]).mean(axis=0)
     frames = checkpoint.build().proj(torch.from_numpy(run["frame_embedding"]))
     exact = (frames - frames[:, :1]).mean(dim=0).detach().numpy()

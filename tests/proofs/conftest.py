@@ -1,4 +1,4 @@
-"""What the proofs share: the model that is installed, and where their tables go."""
+"""Fixtures of the proofs: the installed model, and the files for their tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESULTS = ROOT / "tests" / "proofs" / "results"
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The model repository with the model that `make export` installed."""
+    """The model repository, with the model that `make export` installed."""
     found = ROOT / "model_repository"
     assert (found / "encoder" / "config.pbtxt").is_file(), "there is no model: run `make export`"
     return found
@@ -22,7 +22,7 @@ def repository() -> Path:
 
 @pytest.fixture
 def show(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Prints a text, and adds it to the file of its proof, from which the documents quote."""
+    """Prints a text, and appends it to the proof's results file, which the docs quote."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{request.node.name.removeprefix('test_')}.md"
     file.unlink(missing_ok=True)

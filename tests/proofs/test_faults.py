@@ -1,4 +1,4 @@
-"""Every fault, on the model that is installed: how fast it is told and healed, and what is lost."""
+"""Every fault, with the installed model: time to the report, time to recovery, and losses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_every_fault_is_ridden_over(
 ) -> None:
     seen: dict[str, Seen] = {}
     for name, fault in FAULTS.items():
-        # A fresh one for each: it gives up what has to be started again too often.
+        # A new service for each fault: the supervisor gives up after too many restarts.
         with Service(repository, outputs=tmp_path / "outputs") as service:
             service.wait_until_ready()
             seen[name] = ride_over(service, fault)

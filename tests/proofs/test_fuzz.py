@@ -1,4 +1,4 @@
-"""120,000 files for the decoder, and 20,000 requests for the models; 500 for each address."""
+"""120,000 files for the decoder, 20,000 requests for the models, 500 for each REST endpoint."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ def test_no_request_breaks_the_gateway(
         asked = [operation.ok() for operation in schema.get_all_operations()]
         for each in asked:
             openapi.fuzz(schema, each.path, each.method, REST_REQUESTS)
-    show(f"{REST_REQUESTS} requests to each of {len(asked)} addresses were answered as described")
+    show(f"{REST_REQUESTS} requests to each of {len(asked)} endpoints were answered as described")

@@ -1,4 +1,4 @@
-"""Five times what the service can do, for three minutes."""
+"""Overload of five times the service's capacity, for three minutes."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_what_is_accepted_is_answered_soon_and_the_rest_refused_at_once(
         ("accepted, p99 (s)", percentile(measured.seconds(200, "since_due"), 0.99), ACCEPTED_P99),
         ("refused, p99 (s)", percentile(measured.seconds(429, "since_upload"), 0.99), REFUSED_P99),
         ("neither answered nor refused", measured.others, 0),
-        ("memory, end by beginning", memory.last / memory.first, leaks.MEMORY_GROWTH),
-        ("as fast as before after (s)", measured.back, BACK_SECONDS),
+        ("memory, end over start", memory.last / memory.first, leaks.MEMORY_GROWTH),
+        ("recovered after (s)", measured.back, BACK_SECONDS),
     ]
-    # Nothing that was measured is no success.
+    # A promise without a measurement counts as broken.
     kept = [found is not None and found <= most for _, found, most in promises]
     rows = [
         (name, "none" if found is None else f"{found:.3g}", f"{most:g}", "ok" if good else "BROKEN")

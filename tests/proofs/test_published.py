@@ -1,7 +1,7 @@
 """A new user's first hour with the published checkpoint, from a hub on the loopback interface.
 
 ``make run`` in a fresh clone: packages, download, export, verification, service, first prediction.
-Once undisturbed, and once killed ten times on the way. The checkpoint is the replica in full size.
+One test runs it undisturbed; one kills it ten times. The checkpoint is the full-size replica.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ MOMENTS = (
     "starting Triton",
     "server: ready",
 )
-"""What ``make run`` says on its way."""
+"""Texts that ``make run`` prints in this order."""
 PREDICTED = "中立 neutral"
-"""In the table of the first prediction."""
+"""Text in the table of the first prediction."""
 
 AUTOMODEL = """
 import json, sys
@@ -69,12 +69,12 @@ class Run(Program):
         super().__init__(["make", "run", f"ARGS={ports}"], cwd=clone, environment=own)
 
     def send(self, number: signal.Signals) -> None:
-        """To make and all that is below it."""
+        """Sends a signal to make and all its descendants."""
         self.started = below(self.pid)
         os.killpg(self.pid, number)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ends it and all that is below it."""
+        """Ends make and all its descendants."""
         code = super().end(number)
         wait_until_gone(self.started)
         return code
@@ -118,7 +118,7 @@ def environment(hub: LoopbackHub, tmp_path: Path) -> dict[str, str]:
 
 
 def check(run: Run, expected: tuple[np.ndarray, np.ndarray]) -> None:
-    """The service answers as FunASR does, within what the precision costs."""
+    """Checks that the service answers as FunASR does, within the precision's tolerance."""
     with Client(f"127.0.0.1:{run.grpc}") as client:
         info = client.model_info()
         answer = client.predict(FIRST_FILE, embedding=True)
@@ -148,7 +148,7 @@ def test_make_run_serves_what_the_hub_has_and_says_what_it_does(
         assert "RANDOM" not in run.said
         check(run, expected)
     show(f"make run, first: ready after {ready.when - run.began:.0f} s")
-    # From the first import to the end of the export.
+    # Only the export counts, from its first import to its end.
     first, last = run.line("loading PyTorch"), run.line("installed into")
     times = [line.when for line in run.lines if first.when <= line.when <= last.when]
     longest = max(later - earlier for earlier, later in itertools.pairwise(times))
@@ -173,7 +173,7 @@ def test_make_run_gets_there_however_often_it_is_killed(
         moment, delay = draw.choice(MOMENTS), draw.uniform(0, 4)
         run = Run(clone, environment)
         run.start()
-        # Where that is done already, it is killed while it serves.
+        # An earlier run may have finished this step: then it is killed while it serves.
         run.wait_for(moment, "server: ready")
         time.sleep(delay)
         run.end(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Twenty minutes of mixed traffic: no wrong answer, and nothing that grows."""
+"""Twenty minutes of mixed traffic: no wrong answers, and nothing grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timeline of an hour: its borders, its speed, its memory, and who has to wait."""
+"""The timeline of an hour: borders, speed, memory, and the latency of short requests meanwhile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import recordings
 from tests.scenarios.conversation import SAMPLE_RATE, Conversation, build
 
 MINUTES = float(os.environ.get("MINUTES", "60"))
-# With "1" no short requests are sent meanwhile.
+# QUIET=1 sends no short requests meanwhile.
 QUIET = os.environ.get("QUIET") == "1"
 SHORT_EVERY = 2.0
 """Seconds between the short requests."""
@@ -43,7 +43,7 @@ def mp3(samples: np.ndarray) -> bytes:
 
 
 def ask(client: Client) -> float:
-    """Seconds that a clip of 3 s takes."""
+    """Seconds until a clip of 3 s is answered."""
     began = time.monotonic()
     client.predict(SAMPLES / "happy.wav")
     return time.monotonic() - began
@@ -59,7 +59,7 @@ def test_an_hour_in_bounded_memory_beside_short_requests(
 ) -> None:
     own = Service(repository)
     with Target(own.hosts, own) as target, Client(own.grpc_url) as client:
-        # The encoder keeps something for each length that it meets.
+        # Warm up: the encoder caches something for each new length.
         client.timeline(mp3(conversation(client, WARM_SECONDS).samples))
         truth = conversation(client, MINUTES * 60)
         file = mp3(truth.samples)
@@ -79,11 +79,11 @@ def test_an_hour_in_bounded_memory_beside_short_requests(
         beside = [threading.Thread(target=each) for each in (look, send)]
         for thread in beside:
             thread.start()
-        before, began = target.processor_seconds(), time.monotonic()
+        before, began = target.cpu_seconds(), time.monotonic()
         try:
             found = client.timeline(file, progress=shares.append)
         finally:
-            seconds, used = time.monotonic() - began, target.processor_seconds() - before
+            seconds, used = time.monotonic() - began, target.cpu_seconds() - before
             done.set()
             for thread in beside:
                 thread.join()
@@ -108,5 +108,5 @@ def test_an_hour_in_bounded_memory_beside_short_requests(
             show(f"short requests {name}: {spread(times)}")
     assert min(complete, right) >= 0.95
     assert shares == sorted(shares)
-    # What grows is the file: Triton, its backend and the decoder have a copy each.
+    # Memory may grow by the file: Triton, its backend and the decoder have a copy each.
     assert max(memory) - memory[0] < 150 + 6 * len(file) / 2**20

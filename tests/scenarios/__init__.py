@@ -1,1 +1,1 @@
-"""What happens to a service: `make test` plays it in small, `make proofs` at length."""
+"""Scenarios that a service must survive: short in `make test`, long in `make proofs`."""

@@ -1,4 +1,4 @@
-"""Clips on their way to a service all the time, none of which may be lost."""
+"""A client that sends clips to a service without a break; none of them may be lost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TIMEOUT = 120.0
 
 
 class Busy:
-    """`predict_many` at work beside a fault, for the length of a ``with`` block.
+    """Runs `predict_many` during a fault, for the length of a ``with`` block.
 
     Attributes:
-        answered: How many clips have been answered well.
-        lost: What went wrong with others, in sentences.
+        answered: How many clips have been answered correctly.
+        lost: What went wrong with the others, one sentence each.
         pause: Seconds between two clips.
     """
 
@@ -45,7 +45,7 @@ class Busy:
         self._thread.join()
 
     def wait_for_answers(self, more: int) -> None:
-        """Blocks until there are so many more than now."""
+        """Blocks until this many more clips have been answered or lost."""
         wanted = self.answered + len(self.lost) + more
         wait_until(lambda: self.answered + len(self.lost) >= wanted, "answers come")
 
@@ -65,7 +65,7 @@ class Busy:
 
 
 def trouble_of(outcome: Outcome[Any], expected: Arrays, tolerance: float) -> str | None:
-    """What is wrong with an outcome, in a sentence; None where nothing is."""
+    """What is wrong with an outcome, in a sentence; None if nothing is."""
     if outcome.prediction is None:
         return str(outcome.error)
     return differs(arrays_of(outcome.prediction), expected, tolerance)

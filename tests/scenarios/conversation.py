@@ -1,5 +1,5 @@
-"""A long recording of which is known where its speech is: the project's samples, and between them
-silence, noise and music.
+"""A long recording in which the position of all speech is known: the project's samples, separated
+by silence, noise and music.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from emotion2vec_client.result import FloatArray
+from emotion2vec_client._result import FloatArray
 
 SAMPLE_RATE = 16_000
 FRAME = 160
-"""Samples, 10 ms, in which speech is told from quiet."""
+"""Samples (10 ms) for which loudness is measured."""
 
 QUIET = 0.02
-"""Of an utterance's loudest 10 ms (-34 dB): what is below is no speech."""
+"""Share of the loudest frame's level (-34 dB); quieter frames are not speech."""
 
 GAPS = (1.5, 6.0)
-"""Seconds of the shortest and the longest gap between utterances."""
+"""Shortest and longest gap between utterances, in seconds."""
 
 Borders = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A recording and the truth about it, in seconds.
+    """A recording and where its speech is, in seconds.
 
     Attributes:
         samples: float32 [n] at 16 kHz.
-        utterances: float64 [k, 2], where each utterance begins and ends.
-        pauses: float64 [p], where speech stops and starts again within utterances.
+        utterances: float64 [k, 2], the start and end of each utterance.
+        pauses: float64 [p], the times at which speech stops and starts again within utterances.
     """
 
     samples: FloatArray
@@ -40,11 +40,11 @@ class Conversation:
     pauses: Borders
 
     def found(self, segments: Borders, within: float) -> float:
-        """Share of the utterances' borders that have a segment's border near, 0 to 1."""
+        """Share of the utterances' borders that are close to a segment's border, 0 to 1."""
         return _near(self.utterances.ravel(), segments.ravel(), within)
 
     def right(self, segments: Borders, within: float) -> float:
-        """Share of the segments' borders where speech does begin, pause or end, 0 to 1."""
+        """Share of the segments' borders at which speech really starts or stops, 0 to 1."""
         truth = np.concatenate([self.utterances.ravel(), self.pauses])
         return _near(segments.ravel(), truth, within)
 
@@ -54,11 +54,11 @@ def build(utterances: Sequence[FloatArray], seconds: float, seed: int = 0) -> Co
 
     Args:
         utterances: float32 [n] at 16 kHz each.
-        seconds: How long the recording shall be.
-        seed: Of the order and of the gaps.
+        seconds: Length of the recording.
+        seed: Seed for the order and the gaps.
     """
     random = np.random.default_rng(seed)
-    # A room is never silent while somebody speaks; in the gaps it may be.
+    # Speech gets background noise, as in a real room. Gaps may be completely silent.
     parts = [gap(random)]
     borders: list[tuple[int, int]] = []
     pauses: list[int] = []
@@ -82,7 +82,7 @@ def build(utterances: Sequence[FloatArray], seconds: float, seed: int = 0) -> Co
 
 
 def speech_edges(speech: FloatArray) -> npt.NDArray[np.int64]:
-    """Where clean speech begins and ends, and every pause of 100 ms in it, in samples [2 m]."""
+    """Start and end of clean speech, and of every pause over 100 ms in it, in samples [2 m]."""
     frames = speech[: len(speech) // FRAME * FRAME].reshape(-1, FRAME)
     loudness = np.sqrt(np.square(frames).mean(axis=1))
     loud = np.flatnonzero(loudness > QUIET * loudness.max())
@@ -103,13 +103,13 @@ def gap(random: np.random.Generator) -> FloatArray:
 
 
 def noise(samples: int, level: float, random: np.random.Generator) -> FloatArray:
-    """Noise whose loudness sways, as of traffic."""
+    """Noise whose loudness rises and falls, like traffic."""
     sway = 1 + 0.5 * np.sin(np.arange(samples) / SAMPLE_RATE * random.uniform(1, 4))
     return (level * sway * random.standard_normal(samples)).astype(np.float32)
 
 
 def music(samples: int, random: np.random.Generator) -> FloatArray:
-    """Plucked chords, four notes to a second, each with its overtones."""
+    """Plucked chords with overtones, four per second."""
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     out = np.zeros(samples + SAMPLE_RATE, np.float32)
     for start in range(0, samples, SAMPLE_RATE // 4):

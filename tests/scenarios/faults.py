@@ -1,4 +1,4 @@
-"""Faults of a service that is busy: seen where it tells of them, and ridden over by its clients."""
+"""Faults of a busy service: the supervisor must log each one, and clients must lose nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.1
 IN_FLIGHT = 20
 SAMPLE_RATE, LONGEST = 16_000, 480_000
 LENGTHS = (LONGEST, 20_000, LONGEST, 30_000, LONGEST, 16_000, 300_000, 100_000)
-"""Samples of the clips that meet a full /dev/shm."""
+"""Samples of the clips that are sent while /dev/shm is full."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Fault:
     """Something that happens to a part of a service.
 
     Attributes:
-        part: Its process: ``tritonserver``, ``gateway``, the name of a model, or ``launcher``.
+        part: The process: ``tritonserver``, ``gateway``, ``launcher``, or the name of a model.
         number: The signal that it gets.
-        told: What the supervisor says of it.
-        back: What it says when all is well again.
+        told: What the supervisor logs about the fault.
+        back: What the service logs once it has recovered.
     """
 
     part: str
@@ -44,7 +44,7 @@ class Fault:
     back: str = "Triton runs again"
 
     def strike(self, service: Service) -> None:
-        """Lets it happen."""
+        """Sends the signal."""
         if self.part == "launcher":
             service.send(self.number)
         else:
@@ -67,7 +67,7 @@ FAULTS = {
         "gateway",
         signal.SIGKILL,
         "the gateway ended unexpectedly (signal SIGKILL)",
-        # What it says when it is ready.
+        # The gateway logs this when it is ready.
         "in a browser",
     ),
     "new model loaded (SIGHUP)": Fault(
@@ -81,11 +81,11 @@ class Seen:
     """What a fault did.
 
     Attributes:
-        noticed: Seconds until the service told of it; None where there is nothing to tell.
-        back: Seconds until it said that all is well.
+        noticed: Seconds until the service reported it; None if there is nothing to report.
+        back: Seconds until the service reported that it has recovered.
         answered: Clips that `predict_many` got answers for meanwhile.
-        lost: What went wrong with others, in sentences.
-        note: What else there is to say.
+        lost: What went wrong with the others, one sentence each.
+        note: A remark for the table.
     """
 
     noticed: float | None
@@ -96,28 +96,28 @@ class Seen:
 
 
 def ride_over(service: Service, fault: Fault) -> Seen:
-    """Strikes a busy service, and waits until it says that all is well again.
+    """Causes a fault in a busy service, and waits until the service reports that it recovered.
 
     Args:
-        service: Ready.
-        fault: What happens.
+        service: A ready service.
+        fault: The fault to cause.
     """
     with Busy(service) as busy:
         began = service.clock()
         fault.strike(service)
-        # A part that starts needs the processor more.
+        # Leave CPU time to the part that restarts.
         busy.pause = PAUSE_SECONDS
         told = service.wait_for(fault.told)
         back = service.wait_for(fault.back)
-        # Who was in flight at the fault, and who came after it.
+        # Cover the clips in flight at the fault and the ones sent after it.
         busy.wait_for_answers(2 * CONCURRENCY)
     return Seen(told.when - began, back.when - began, busy.answered, busy.lost)
 
 
 def drain(repository: Path, folder: Path) -> Seen:
-    """SIGTERM while clips are on their way, of which none is sent twice; later ones are refused.
+    """SIGTERM with clips in flight: all are answered without a retry, and later ones are refused.
 
-    A batch that waits to be filled holds all of them until the signal has been given.
+    A long batching delay keeps all of them in the queue until the signal has been sent.
     """
     copy = copytree(repository, folder / "model_repository")
     config = copy / "encoder" / "config.pbtxt"
@@ -169,7 +169,7 @@ def drain(repository: Path, folder: Path) -> Seen:
 
 
 def _is_taken(client: Client) -> bool:
-    """Whether a clip gets in, and then its answer as well."""
+    """Whether the service accepts a clip and answers it."""
     try:
         client.predict(CLIP)
     except ServerUnavailableError:
@@ -178,7 +178,7 @@ def _is_taken(client: Client) -> bool:
 
 
 def corrupt(repository: Path, folder: Path) -> Seen:
-    """A graph that cannot be read, at the start."""
+    """A start with a graph that cannot be read."""
     copy = copytree(repository, folder / "model_repository")
     (copy / "encoder" / "1" / "model.onnx").write_bytes(b"not a graph")
     with Service(copy) as service:
@@ -193,7 +193,7 @@ def corrupt(repository: Path, folder: Path) -> Seen:
 
 
 def full_outputs(repository: Path, folder: Path) -> Seen:
-    """No room for results: REST says so, and Triton goes on."""
+    """No room for results: REST reports it, and Triton keeps working."""
     outputs = folder / "outputs"
     outputs.mkdir()
     with Service(repository, outputs=outputs, within=own_disk(outputs, 8)) as service:
@@ -202,7 +202,7 @@ def full_outputs(repository: Path, folder: Path) -> Seen:
 
 
 def results_without_room(service: Service) -> Seen:
-    """The same of a service that is ready, whose results have a disk of their own."""
+    """The same for a ready service that writes its results to a disk of its own."""
 
     def status() -> int:
         return rest.status(service.rest, rest.upload(CLIPS[CLIP.name]))
@@ -221,14 +221,14 @@ def results_without_room(service: Service) -> Seen:
 
 
 def full_shared_memory(repository: Path, folder: Path) -> Seen:
-    """No room in /dev/shm: clips are answered as before, from what was taken at the start."""
+    """No room in /dev/shm: clips are still answered, in the memory reserved at the start."""
     with Service(repository, within=own_disk(SHM, 256)) as service:
         service.wait_until_ready()
         return answers_without_room(service)
 
 
 def answers_without_room(service: Service) -> Seen:
-    """The same of a service that is ready, with clips up to the longest, several at once."""
+    """The same for a ready service, with several clips at once, up to the longest."""
     with Client(service.grpc_url, retry_seconds=0, timeout=TIMEOUT) as client:
         samples = np.resize(client.decode(CLIPS["story.ogg"]).samples, LONGEST)
         clips = [(samples[:length], SAMPLE_RATE) for length in LENGTHS]
@@ -252,4 +252,4 @@ OTHERS: dict[str, Callable[[Path, Path], Seen]] = {
     "outputs/ full": full_outputs,
     "/dev/shm full": full_shared_memory,
 }
-"""What needs a service of its own, as it must start or end in its course."""
+"""Faults that need a service of their own, because they start or end it."""

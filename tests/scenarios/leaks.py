@@ -1,4 +1,4 @@
-"""What the service holds on to, whether it grows, and the proof that growth would be seen."""
+"""Detects leaks: what the service holds, whether it grows, and proof that growth is detected."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from server.triton import OWNED_PREFIX
 
 MEMORY_GROWTH = 1.03
 PRUNED_SECONDS = 150.0
-"""The gateway prunes its results once a minute; older ones must be among those that are kept."""
+"""The gateway prunes its results once a minute; older ones beyond the limit are overdue."""
 
 SETTLING_SAMPLES, SETTLING_PAUSE = 8, 0.25
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What is held at one moment.
+    """What the service holds at one moment.
 
     Attributes:
-        memory: Resident MB of all processes, shared pages counted once. Without the pages of
-            files, which the kernel takes and gives back as it likes.
+        memory: Resident MB of all processes; shared pages count once. File pages do not count,
+            because the kernel loads and evicts them as it likes.
         descriptors: Open files and sockets of all processes.
         shared: MB in /dev/shm.
         overdue: Results in outputs/ that should have been pruned.
@@ -47,10 +47,10 @@ class Verdict:
     """Whether something has grown.
 
     Attributes:
-        name: Which attribute of `Usage`.
+        name: The attribute of `Usage`.
         first: Median of the first quarter of the samples.
         last: Median of the last quarter.
-        limit: More than this is growth.
+        limit: A larger `last` is growth.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Verdict:
 
 
 class Watch:
-    """Weighs a process and all below it.
+    """Measures what a process and all its descendants hold.
 
     Args:
-        pid: The process, which also names its files in /dev/shm.
+        pid: The process, whose number is also in the names of its files in /dev/shm.
         outputs: Folder of the results.
-        keep: How many are kept.
+        keep: How many results the gateway keeps.
     """
 
     def __init__(self, pid: int, outputs: Path, keep: int) -> None:
@@ -79,7 +79,7 @@ class Watch:
         self._keep = keep
 
     def usage(self) -> Usage:
-        """What is held now."""
+        """What they hold now."""
         pids = [self._pid, *(process.pid for process in below(self._pid))]
         regions = SHM.glob(OWNED_PREFIX.format(pid=self._pid) + "*")
         return Usage(
@@ -90,8 +90,8 @@ class Watch:
         )
 
     def settled(self) -> Usage:
-        """What is held by an idle service: the least of a few looks, as it asks itself at times
-        whether it is well."""
+        """What an idle service holds: the minimum of a few samples, because its own health checks
+        add a little at times."""
         looks = []
         for _ in range(SETTLING_SAMPLES):
             looks.append(astuple(self.usage()))
@@ -107,7 +107,7 @@ class Watch:
 
 
 def judge(samples: list[Usage]) -> list[Verdict]:
-    """Compares the end of a series of samples with its beginning, by medians of quarters."""
+    """Compares the medians of the first and the last quarter of the samples."""
     quarter = max(len(samples) // 4, 1)
     verdicts = []
     for field in fields(Usage):
@@ -146,10 +146,10 @@ if kind == "shared":
 
 
 def control(kind: str) -> list[Verdict]:
-    """Judges a process that leaks on purpose, like the service would be judged.
+    """Judges a process that leaks on purpose, in the same way as the service.
 
     Args:
-        kind: One of `LEAKS`: an attribute of `Usage`, which is made to grow by 6 %, one
+        kind: One of `LEAKS`: the attribute of `Usage` that grows, by 6 % in total, or by one
             descriptor, one page or one result at a time.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +185,7 @@ def _resident_megabytes(pid: int) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        # It has ended since it was found: decoders are renewed from time to time.
+        # It has ended since it was found: decoders are replaced from time to time.
         return 0.0
     return sum(
         int(line.split()[1]) / 1024 for line in lines if line.startswith(("Pss_Anon", "Pss_Shmem"))

@@ -1,7 +1,7 @@
-"""Five times what the service can do: the accepted are answered soon, the refused told at once.
+"""Overload of five times the capacity: accepted requests are answered soon, others refused at once.
 
 Measures the service's capacity with as many clients as fill a batch, each of which waits for its
-answer, and then sends five times that to REST, at random moments and without waiting.
+answer. Then sends five times that rate to REST, at random moments and without waiting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.scenarios.traffic import CLIPS
 FACTOR = 5.0
 CAPACITY_CLIENTS = 4
 SINGLES = 10
-WEIGH_SECONDS = 2.0
+SAMPLE_SECONDS = 2.0
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 0.1
 SEED = 1
@@ -29,9 +29,9 @@ class Sent:
     """One request under overload.
 
     Attributes:
-        status: Of its answer.
-        since_due: Seconds from when it was due to be sent until its answer.
-        since_upload: Seconds from when it had been sent completely until its answer.
+        status: HTTP status of the response.
+        since_due: Seconds from the time at which it was due to its response.
+        since_upload: Seconds from the end of its upload to its response.
     """
 
     status: int
@@ -41,16 +41,16 @@ class Sent:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found.
+    """What was measured.
 
     Attributes:
         capacity: Answers per second with a few clients that wait for their answers.
-        singles: Seconds of single requests before.
-        sent: Each request under overload.
-        back: Seconds from the last one sent until a single request was answered as fast as before.
+        singles: Seconds that single requests took before the overload.
+        sent: All requests under overload.
+        back: Seconds from the last request to a single request that was as fast as before.
         usages: What the service held under overload.
-        delays: Seconds by which a pause of our own was too long, time and again under overload:
-            how late this machine lets a process go on that has something to do.
+        delays: Seconds by which pauses of this process were too long under overload: how late
+            this machine resumes a process that has work to do.
     """
 
     capacity: float
@@ -61,7 +61,7 @@ class Measured:
     delays: list[float]
 
     def seconds(self, status: int, attribute: str) -> list[float]:
-        """One attribute of all answers with a status."""
+        """One attribute of all responses with this status."""
         return [getattr(sent, attribute) for sent in self.sent if sent.status == status]
 
     @property
@@ -80,22 +80,22 @@ async def overload(
     """Measures one service.
 
     Args:
-        address: Of its REST endpoint.
-        watch: Weighs it.
-        capacity_seconds: For how long its capacity is measured.
-        seconds: For how long it gets five times that, and half as long before it counts.
-        patience: Seconds after which it counts as not coming back.
+        address: Address of its REST endpoint.
+        watch: Measures what it holds.
+        capacity_seconds: How long its capacity is measured.
+        seconds: How long the overload lasts, after a warm-up of half that length.
+        patience: Seconds after which it counts as not recovered.
     """
     draw = random.Random(SEED)
-    # Once before it counts: a new length costs something the first time.
+    # Warm up first: each new length is slower the first time.
     await _closed_loop(address, capacity_seconds, draw)
     capacity = await _closed_loop(address, capacity_seconds, draw)
     singles = [(await _single(address)).seconds for _ in range(SINGLES)]
-    # No quieter load has its batches, and memory grows with the first thousand mixes of lengths.
+    # Warm up under overload too: only it makes full batches of many mixes, which grow memory.
     await asyncio.gather(*await _open_loop(address, capacity * FACTOR, seconds / 2, draw))
     usages = [watch.usage()]
     delays: list[float] = []
-    beside = [asyncio.create_task(_weigh(watch, usages)), asyncio.create_task(_pause(delays))]
+    beside = [asyncio.create_task(_sample(watch, usages)), asyncio.create_task(_pause(delays))]
     sent = await _open_loop(address, capacity * FACTOR, seconds, draw)
     for task in beside:
         task.cancel()
@@ -115,7 +115,7 @@ async def _closed_loop(address: rest.Address, seconds: float, draw: random.Rando
             if answer.status == 200:
                 answered += 1
             else:
-                # Before the gateway knows how fast the service is.
+                # The gateway may refuse until it knows how fast the service is.
                 await asyncio.sleep(RETRY_SECONDS)
 
     began = time.perf_counter()
@@ -157,9 +157,9 @@ async def _recovery(address: rest.Address, normal: float, patience: float) -> fl
     return float("inf")
 
 
-async def _weigh(watch: Watch, usages: list[Usage]) -> None:
+async def _sample(watch: Watch, usages: list[Usage]) -> None:
     while True:
-        await asyncio.sleep(WEIGH_SECONDS)
+        await asyncio.sleep(SAMPLE_SECONDS)
         usages.append(await asyncio.to_thread(watch.usage))
 
 

@@ -1,4 +1,4 @@
-"""The REST endpoint over bare sockets, which can be timed exactly, and hung up at any byte."""
+"""A REST client over bare sockets, to time requests exactly and disconnect at any byte."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the gateway.
+    """A response of the gateway.
 
     Attributes:
         status: HTTP status.
-        body: As it came.
-        seconds: From when the request was sent completely until the answer was there completely.
+        body: The raw body.
+        seconds: Seconds from the last byte of the request to the last byte of the response.
     """
 
     status: int
@@ -34,7 +34,7 @@ class Answer:
 
 
 def upload(file: bytes, **fields: str) -> bytes:
-    """The whole request for the recognition of a file."""
+    """The complete request that uploads a file to be recognised."""
     parts = [
         f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
         for name, value in fields.items()
@@ -51,14 +51,14 @@ def upload(file: bytes, **fields: str) -> bytes:
 
 
 async def ask(address: Address, request: bytes) -> Answer:
-    """Sends a request on a connection of its own, and waits for the answer.
+    """Sends a request on a new connection, and waits for the response.
 
     Raises:
-        OSError: The gateway does not answer.
+        OSError: The gateway does not respond.
     """
     reader, writer = await asyncio.open_connection(*address)
     try:
-        # So that `drain` returns when the last byte has gone.
+        # Makes `drain` return only after the last byte has been sent.
         writer.transport.set_write_buffer_limits(0)
         writer.write(request)
         await writer.drain()
@@ -70,23 +70,23 @@ async def ask(address: Address, request: bytes) -> Answer:
         writer.close()
     head, found, body = received.partition(b"\r\n\r\n")
     if not found:
-        raise ConnectionResetError("the gateway hung up without an answer")
+        raise ConnectionResetError("the gateway closed the connection without a response")
     return Answer(int(head.split(b" ", 2)[1]), body, seconds)
 
 
 def status(address: Address, request: bytes) -> int:
-    """The status that a request is answered with."""
+    """The status of the response to a request."""
     return asyncio.run(ask(address, request)).status
 
 
 async def get(address: Address, path: str) -> Answer:
-    """Asks for a path."""
+    """Requests a path."""
     request = f"GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
     return await ask(address, request.encode())
 
 
 async def hang_up(address: Address, request: bytes, after: float) -> None:
-    """Sends a request, or a part of one, and is gone ``after`` seconds later."""
+    """Sends a request, or a part of one, and disconnects ``after`` seconds later."""
     _, writer = await asyncio.open_connection(*address)
     try:
         writer.write(request)

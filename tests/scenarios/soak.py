@@ -1,8 +1,8 @@
-"""Hours of mixed traffic in minutes: no wrong answer, and nothing that grows.
+"""Minutes of dense, mixed traffic: no wrong answers, and nothing grows.
 
-Clients work in rounds: over gRPC, HTTP and REST, with good and bad files, some of which give up,
-hang up or are killed at work. Each good answer is compared with that clip's answer at the start.
-What the service holds is weighed after each round, in silence.
+Clients work in rounds, over gRPC, HTTP and REST, with good and bad files. Some give up, disconnect
+or are killed. Each answer is compared with the answer to the same clip at the start. After each
+round, what the idle service holds is measured.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ KEEP_RESULTS = 50
 
 
 def blind_spots() -> str | None:
-    """What the detector fails to see, or sees where there is nothing; None when all is well.
+    """Where the leak detector is wrong, in a sentence; None if it is right about every leak.
 
-    Processes that leak on purpose prove that a leak would be seen.
+    It judges processes that leak on purpose.
     """
     for kind in leaks.LEAKS:
         grown = {verdict.name for verdict in leaks.control(kind) if verdict.grown}
         if grown != {kind} - {"nothing"}:
-            return f"where {kind} leaked, it saw {sorted(grown) or 'nothing'}"
+            return f"{kind} leaked, but the detector found {sorted(grown) or 'nothing'}"
     return None
 
 
@@ -36,24 +36,24 @@ def soak(
     """Lets clients work in rounds.
 
     Args:
-        service: Ready, with `KEEP_RESULTS` and outputs.
-        rounds: How many; the first half, with twice as many clients, warms up.
+        service: A ready service with outputs that keeps `KEEP_RESULTS` results.
+        rounds: Number of rounds; the first half is a warm-up with twice as many clients.
         seconds: Length of a round.
-        seed: Of what the clients do.
-        bursts: How often the longest clip comes from everyone at once, before all else.
+        seed: Seed for what the clients do.
+        bursts: How often all clients send the longest clip at once, before the first round.
 
     Returns:
-        What happened, and what was held after each round that was not for warming up.
+        What happened, and what the service held after each round that followed the warm-up.
     """
     assert service.outputs is not None
     traffic = Traffic(service, seed)
     watch = Watch(service.pid, service.outputs, KEEP_RESULTS)
     samples = []
-    # The encoder's caches and the heap grow with the largest batches, and with ever rarer mixes of
-    # lengths: after a thousand requests there is little that they have not seen.
+    # The encoder's caches and the heap grow with the largest batches and with new mixes of lengths.
+    # After a thousand requests, new mixes are rare.
     asyncio.run(traffic.burst(CLIENTS * 2, bursts))
     for number in range(rounds):
-        # What grows with the number of requests at once shall have grown when it counts.
+        # Twice the clients: memory that grows with concurrency must grow before it is measured.
         warming = number < rounds // 2
         asyncio.run(traffic.run(seconds, CLIENTS * 2 if warming else CLIENTS))
         usage = watch.settled()

@@ -1,4 +1,4 @@
-"""Everything that clients do to the service at the same time, and whether each answer is right."""
+"""Concurrent clients that do everything clients do, and check that each answer is right."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ GRANULARITIES: tuple[Granularity, ...] = ("utterance", "frame")
 TIMEOUT = 120.0
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 3e-2}
-"""How far answers to one clip may be apart by the company it has in a batch, by precision: as a
-share of the largest value."""
+"""How much the answers to one clip may differ between batches, by precision: as a share of the
+largest value."""
 
 WAYS = {"grpc": 4, "http": 3, "rest": 4, "bad": 2, "cancel": 2, "hang up": 2}
-"""What clients do, and how often of so many times in a row."""
+"""What clients do, and how often each way occurs in one shuffled deck."""
 
 Arrays = Mapping[str, npt.NDArray[np.float64]]
 
 
 def bad_files() -> dict[str, bytes]:
-    """Files that must be refused, each for another reason."""
+    """Files that must be refused, each for a different reason."""
     short = CLIPS["short.wav"]
     return {
         "empty": b"",
@@ -58,16 +58,16 @@ def bad_files() -> dict[str, bytes]:
 
 
 def endless_flac(tags: int = 300_000) -> bytes:
-    """A file that takes the decoder minutes, which therefore is ended and replaced."""
+    """A file that would take minutes to decode, so that the decoder is killed and replaced."""
     comments = b"".join(struct.pack("<I", 8) + b"%06d=x" % number for number in range(tags))
     block = struct.pack("<I", 0) + struct.pack("<I", tags) + comments
     good = CLIPS["angry.flac"]
-    # Behind the marker and STREAMINFO, which says here that it is not the last block.
+    # Insert the tags after the marker and STREAMINFO, whose "last block" flag is cleared.
     return good[:4] + b"\0" + good[5:42] + b"\x04" + len(block).to_bytes(3, "big") + block
 
 
 def arrays_of(prediction: Prediction) -> Arrays:
-    """What a prediction says, as float64 arrays by name."""
+    """The contents of a prediction, as float64 arrays by name."""
     found = {
         "scores": np.array([prediction.scores[label.name] for label in LABELS]),
         "embedding": prediction.file_embedding,
@@ -77,14 +77,14 @@ def arrays_of(prediction: Prediction) -> Arrays:
 
 
 def differs(found: Arrays, expected: Arrays, tolerance: float) -> str | None:
-    """Which array is another one, by shape or by value; None where all are the same."""
+    """Which array differs in shape or value, in a sentence; None if all are the same."""
     for name, array in found.items():
         known = expected[name]
         if array.shape != known.shape:
-            return f"{name} has shape {array.shape} and not {known.shape}"
+            return f"{name} has shape {array.shape} instead of {known.shape}"
         distance = np.abs(array - known).max() / np.abs(known).max()
         if not distance <= tolerance:
-            return f"{name} is off by {distance:.2g} of its largest value"
+            return f"{name} is off by {distance:.2g} times its largest value"
     return None
 
 
@@ -101,17 +101,16 @@ class Traffic:
     """Clients of one service.
 
     Attributes:
-        counts: How often what has happened.
-        wrong: Answers that were not that clip's, each in a sentence.
-        failed: Requests that got another error than they should, each in a sentence.
+        counts: How often each thing happened.
+        wrong: Wrong answers, one sentence each.
+        failed: Requests with an unexpected error, one sentence each.
 
     Args:
-        service: Ready.
-        seed: Of what each client does.
+        service: A ready service.
+        seed: Seed for what each client does.
 
     Raises:
-        ValueError: The model's answers to two clips are so alike that one could not be told from
-            the other.
+        ValueError: The model's answers to two clips are too similar to tell the clips apart.
     """
 
     def __init__(self, service: Service, seed: int) -> None:
@@ -140,10 +139,10 @@ class Traffic:
                 and differs(answer, self._expected[other, "utterance"], self._tolerance) is None
             ]
             if alike:
-                raise ValueError(f"the answers to {name} and {alike[0]} cannot be told apart")
+                raise ValueError(f"the answers to {name} and {alike[0]} are too similar")
 
     async def run(self, seconds: float, clients: int) -> None:
-        """Lets clients come, work for so many seconds, at least once each, and go."""
+        """Runs clients for this many seconds; each sends at least one request."""
         service = self._service
         async with (
             AsyncClient(service.grpc_url, timeout=TIMEOUT) as grpc,
@@ -158,7 +157,7 @@ class Traffic:
             )
 
     async def burst(self, clients: int, times: int) -> None:
-        """The longest clip from everyone at once: the largest batches there are."""
+        """All clients send the longest clip at once, which makes the largest possible batches."""
         longest = max(CLIPS, key=lambda name: len(self._expected[name, "frame"]["frame_scores"]))
         async with AsyncClient(self._service.grpc_url, timeout=TIMEOUT) as grpc:
             for _ in range(times):
@@ -188,7 +187,7 @@ class Traffic:
                 break
 
     def _next_way(self) -> str:
-        """From a shuffled deck, so that nothing is left out, however few requests there are."""
+        """Draws from a shuffled deck, so that even a few requests cover every way."""
         if not self._deck:
             self._deck = [way for way, times in WAYS.items() for _ in range(times)]
             self._random.shuffle(self._deck)
@@ -231,20 +230,20 @@ class Traffic:
             self.wrong.append(f"{name} over {way}: {difference}")
 
     async def _send(self, name: str, client: AsyncClient, file: bytes, reason: str | None) -> None:
-        """A file that must be refused for one reason and no other."""
+        """Sends a file that must be refused for this reason."""
         try:
             await client.predict(file)
         except InvalidAudioError as error:
             self.counts["bad files refused"] += 1
             if error.reason != reason:
-                self.failed.append(f"{name} was refused as {error.reason} and not {reason}")
+                self.failed.append(f"{name} was refused as {error.reason} instead of {reason}")
         except Emotion2VecError as error:
             self.failed.append(f"{name}: {error}")
         else:
             self.failed.append(f"{name} was answered")
 
     async def _cancel(self, client: AsyncClient, name: str, kind: Granularity) -> None:
-        """A client that gives up waiting."""
+        """Sends a clip and gives up waiting."""
         asking = asyncio.create_task(client.predict(CLIPS[name], granularity=kind))
         await asyncio.sleep(self._random.uniform(0, 0.1))
         asking.cancel()
@@ -253,7 +252,7 @@ class Traffic:
         self.counts["given up"] += 1
 
     async def _hang_up(self, name: str) -> None:
-        """A client whose socket closes, in its upload or while it waits."""
+        """Disconnects during the upload or while waiting for the response."""
         request = rest.upload(CLIPS[name])
         if self._random.random() < 0.5:
             request = request[: self._random.randrange(len(request))]
@@ -261,7 +260,7 @@ class Traffic:
         self.counts["hung up"] += 1
 
     async def _die(self, seconds: float) -> None:
-        """A process of the client library that is killed at work."""
+        """Starts a client process and kills it while it sends."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", DYING_CLIENT, self._service.grpc_url),
             str(SAMPLES / "short.wav"),
@@ -280,4 +279,4 @@ def _refusal(client: Client, file: bytes) -> str | None:
         client.predict(file)
     except InvalidAudioError as error:
         return error.reason
-    raise ValueError(f"a bad file of {len(file)} bytes was answered: there is nothing to compare")
+    raise ValueError(f"a bad file of {len(file)} bytes was answered instead of refused")

@@ -21,15 +21,15 @@ from emotion2vec_client import (
     ServerUnavailableError,
     Timeline,
 )
+from emotion2vec_client._result import Frames, ModelInfo, Outcome
 from emotion2vec_client.cli import connection
-from emotion2vec_client.result import Frames, ModelInfo, Outcome
 
 SCORES = {label.name: (index + 1) / 45 for index, label in enumerate(LABELS)}
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=8)))
 
 
 def prediction(weights: str = "pretrained", frames: int = 0) -> Prediction:
-    """As of a server, with an embedding [3] and that many frames, which are happy and then sad."""
+    """A server's answer, with an embedding [3]; the first half of the frames is happy, then sad."""
     scores = np.tile(np.array(list(SCORES.values()), np.float32), (frames, 1))
     if frames:
         names = list(SCORES)
@@ -55,7 +55,7 @@ def prediction(weights: str = "pretrained", frames: int = 0) -> Prediction:
 def timeline(
     segments: int, weights: str = "pretrained", segmentation: Segmentation = "vad"
 ) -> Timeline:
-    """As of a server: pieces of a second, each with an embedding [3]."""
+    """A server's answer: segments of a second, each with an embedding [3]."""
     pieces = (
         Segment(float(index), index + 1.0, SCORES, 0.5, np.full(3, 0.1 * index, np.float32))
         for index in range(segments)
@@ -64,12 +64,12 @@ def timeline(
 
 
 class FakeClient:
-    """Answers by name: ``bad…`` is no audio, ``gone…`` finds no server, ``silent…`` no speech."""
+    """Answers by name: ``bad…`` is not audio, ``gone…`` has no server, ``silent…`` no speech."""
 
     weights = "pretrained"
     retry_seconds = 2.0
     asked: Callable[[Path], object] = staticmethod(lambda path: None)
-    """Called for every file before it is answered."""
+    """Called with every file before its answer."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
@@ -112,7 +112,7 @@ class FakeClient:
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeClient]:
-    """The client is no real one, and the test runs in an empty folder."""
+    """Replaces the client, and runs the test in an empty folder."""
 
     class Fake(FakeClient):
         pass

@@ -1,4 +1,4 @@
-"""Who is let in, by hand-computed estimates."""
+"""Which requests the gateway admits, against estimates computed by hand."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return fake
 
 
-def fill(door: Admission, stack: ExitStack, most: int = 100) -> int:
-    """Lets in as many as it takes; returns how many."""
+def fill(gate: Admission, stack: ExitStack, most: int = 100) -> int:
+    """Enters as many requests as are admitted; returns how many."""
     for count in range(most):
         try:
-            stack.enter_context(door.admit())
+            stack.enter_context(gate.admit())
         except Problem as problem:
             assert (problem.status_code, problem.code) == (429, "overloaded")
             assert problem.headers == {"Retry-After": "1"}
@@ -37,97 +37,97 @@ def fill(door: Admission, stack: ExitStack, most: int = 100) -> int:
     return most
 
 
-def answer(door: Admission, clock: Clock, seconds: float, before: int = 0) -> None:
-    """One answer that took so long, behind others that are never answered."""
+def answer(gate: Admission, clock: Clock, seconds: float, before: int = 0) -> None:
+    """One answer that took this long, behind ``before`` requests that are never answered."""
     with ExitStack() as stack:
         for _ in range(before):
-            stack.enter_context(door.admit())
-        answered = stack.enter_context(door.admit())
+            stack.enter_context(gate.admit())
+        answered = stack.enter_context(gate.admit())
         clock.now += seconds
         answered()
 
 
 def test_as_many_as_are_answered_in_time(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=3.0)
-    # The fourth in the queue waited for a second: twelve are answered within three.
-    answer(door, clock, 1.0, before=3)
+    gate = Admission(most=1000, max_wait=3.0)
+    # The fourth in the queue waited one second, so three seconds are enough for twelve.
+    answer(gate, clock, 1.0, before=3)
     with ExitStack() as stack:
-        assert fill(door, stack) == 12
-    # Each that leaves makes room for one.
+        assert fill(gate, stack) == 12
+    # Each request that ends makes room for one.
     with ExitStack() as stack:
-        fill(door, stack)
+        fill(gate, stack)
         stack.pop_all().close()
-        assert fill(door, stack) == 12
+        assert fill(gate, stack) == 12
 
 
-def test_what_nineteen_of_twenty_took_counts_and_is_forgotten(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=3.0)
+def test_the_95th_percentile_counts_and_is_forgotten(clock: Clock) -> None:
+    gate = Admission(most=1000, max_wait=3.0)
     for seconds in [0.1] * (REMEMBERED - 2) + [0.55] * 2:
-        answer(door, clock, seconds)
-    # A tenth of a second for each place, and 0.45 s to spare.
+        answer(gate, clock, seconds)
+    # 0.1 s for each place in the queue, and a 95th percentile of 0.45 s beyond that.
     with ExitStack() as stack:
-        assert fill(door, stack) == 25
-    # The first of the slow ones is forgotten after so many quick ones, and one is too few.
+        assert fill(gate, stack) == 25
+    # After this many quick ones the first slow one is forgotten, and one slow one is too few.
     for _ in range(REMEMBERED // 2 - 1):
-        answer(door, clock, 0.1)
+        answer(gate, clock, 0.1)
     with ExitStack() as stack:
-        assert fill(door, stack) == 30
+        assert fill(gate, stack) == 30
 
 
-def test_one_slow_clip_does_not_shut_the_door(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=3.0)
+def test_one_slow_clip_does_not_stop_admission(clock: Clock) -> None:
+    gate = Admission(most=1000, max_wait=3.0)
     for seconds in [0.1] * 40 + [60]:
-        answer(door, clock, seconds)
+        answer(gate, clock, seconds)
     with ExitStack() as stack:
-        assert fill(door, stack) == 30
+        assert fill(gate, stack) == 30
 
 
-def test_what_all_waited_for_once_is_not_counted_for_each_place(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=30.0)
+def test_a_delay_of_all_is_not_counted_for_each_place(clock: Clock) -> None:
+    gate = Admission(most=1000, max_wait=30.0)
     for seconds in [1.5] * 40 + [10.0] * 4:
-        answer(door, clock, seconds, before=2)
-    # Half a second for each place, and 8.5 s to spare.
+        answer(gate, clock, seconds, before=2)
+    # 0.5 s for each place in the queue, and 8.5 s beyond that.
     with ExitStack() as stack:
-        assert fill(door, stack) == 43
+        assert fill(gate, stack) == 43
 
 
-def test_what_others_send_to_triton_is_not_counted_for_each_place(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=30.0)
-    # Five seconds for others' requests, and half a second for each of its own.
-    answer(door, clock, 6.5, before=2)
+def test_the_wait_for_other_clients_is_not_counted_for_each_place(clock: Clock) -> None:
+    gate = Admission(most=1000, max_wait=30.0)
+    # Five seconds for other clients' requests, and 0.5 s for each of the gateway's.
+    answer(gate, clock, 6.5, before=2)
     for _ in range(REMEMBERED // 2):
-        answer(door, clock, 10.0, before=9)
-        answer(door, clock, 5.5)
+        answer(gate, clock, 10.0, before=9)
+        answer(gate, clock, 5.5)
     with ExitStack() as stack:
-        assert fill(door, stack) == 30
+        assert fill(gate, stack) == 30
 
 
 def test_idle_time_is_not_slowness(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=3.0)
+    gate = Admission(most=1000, max_wait=3.0)
     for _ in range(10):
-        answer(door, clock, 0.125)
+        answer(gate, clock, 0.125)
         clock.now += 3600
     with ExitStack() as stack:
-        assert fill(door, stack) == 24
+        assert fill(gate, stack) == 24
 
 
-def test_what_is_not_answered_says_nothing_of_the_time(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=3.0)
-    answer(door, clock, 0.1)
-    with door.admit():
+def test_requests_without_an_answer_do_not_change_the_estimate(clock: Clock) -> None:
+    gate = Admission(most=1000, max_wait=3.0)
+    answer(gate, clock, 0.1)
+    with gate.admit():
         clock.now += 60
     with ExitStack() as stack:
-        assert fill(door, stack) == 30
+        assert fill(gate, stack) == 30
 
 
-def test_a_few_are_let_in_however_slow_it_was(clock: Clock) -> None:
-    door = Admission(most=1000, max_wait=3.0)
-    answer(door, clock, 60)
+def test_a_few_are_always_admitted(clock: Clock) -> None:
+    gate = Admission(most=1000, max_wait=3.0)
+    answer(gate, clock, 60)
     with ExitStack() as stack:
-        assert fill(door, stack) == ALWAYS
+        assert fill(gate, stack) == ALWAYS
 
 
 def test_never_more_than_the_bound() -> None:
-    door = Admission(most=7, max_wait=3.0)
+    gate = Admission(most=7, max_wait=3.0)
     with ExitStack() as stack:
-        assert fill(door, stack) == 7
+        assert fill(gate, stack) == 7

@@ -1,4 +1,4 @@
-"""The commands `similarity`, `map`, `cluster` and `head`, on embeddings that are known."""
+"""The commands `similarity`, `map`, `cluster` and `head`, on known embeddings."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emotion2vec_client._result import ModelInfo, Outcome, Prediction
 from emotion2vec_client.analysis import AnalysisError
 from emotion2vec_client.analysis.head import Head
 from emotion2vec_client.cli import connection, main
 from emotion2vec_client.labels import LABELS
-from emotion2vec_client.result import ModelInfo, Outcome, Prediction
 from tests.unit.blobs import CARD, blobs
 
 
 class FakeClient:
-    """Stands for a server: a file's name begins with its group."""
+    """Replaces a server; a file's name begins with its group."""
 
     def __enter__(self) -> FakeClient:
         return self

@@ -1,4 +1,4 @@
-"""Decoding, without Triton: every format, every limit, every kind of broken file."""
+"""Decoding without Triton: every format, every limit, every kind of damaged file."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_up_to_eight_channels_are_mixed(container: str, subtype: str, channels: 
     expected = soxr.resample(columns.mean(axis=1), rate, 16_000)
     samples = decode(data, LIMITS).samples
     assert abs(len(samples) - len(expected)) <= 160
-    # Two decoders of Opus end a stream each in its own way.
+    # Opus decoders differ in how they end a stream.
     np.testing.assert_allclose(samples[:31_800], expected[:31_800], atol=5e-3)
 
 
@@ -137,7 +137,7 @@ def test_samples_that_are_not_numbers_are_refused(value: float, rate: int, place
 
 
 def test_the_largest_samples_are_either_finite_or_refused() -> None:
-    """A square wave of the largest floats: the resampler's ripple goes beyond them."""
+    """A square wave of the largest floats: the resampler's ripple exceeds them."""
     largest = np.finfo(np.float32).max * np.sign(np.sin(np.arange(44_100) / 7)).astype(np.float32)
     with pytest.raises(AudioError, match="not numbers"):
         decode(wav(largest, 44_100), LIMITS)
@@ -172,7 +172,7 @@ def test_what_programs_append_to_a_file_is_ignored(name: str, tail: bytes) -> No
     data = (SAMPLES / name).read_bytes()
     expected = decode(data, LIMITS).samples
     samples = decode(data + tail, LIMITS).samples[: len(expected)]
-    # FFmpeg forgets an MP3's delay where something stands behind its last frame.
+    # FFmpeg ignores an MP3's delay if there is something after its last frame.
     assert abs(len(samples) - len(expected)) <= 1_200
     assert np.abs(samples).max() == pytest.approx(np.abs(expected).max(), rel=0.05)
 
@@ -232,7 +232,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
 
 
 def test_an_mp3_without_length_is_not_taken_for_truncated(tmp_path: Path) -> None:
-    """Variable bit rate without an index: libsndfile guesses seven times the length."""
+    """With variable bit rate and no index, libsndfile guesses seven times the length."""
     data = encoded("mp3", tmp_path)
     tag = max(data.find(b"Xing"), data.find(b"Info"))
     assert tag > 0
@@ -243,7 +243,7 @@ def test_an_mp3_without_length_is_not_taken_for_truncated(tmp_path: Path) -> Non
 
 
 def test_a_wav_header_that_claims_too_much_gives_what_is_there() -> None:
-    """Recorders that stream cannot know the length when they write the header."""
+    """A streaming recorder does not know the length when it writes the header."""
     data = bytearray(wav(speech_like(16_000), subtype="PCM_16"))
     start = data.index(b"data")
     data[4:8] = data[start + 4 : start + 8] = struct.pack("<I", 0xFFFFFFFF)
@@ -259,7 +259,7 @@ def test_the_layout_normalises_like_funasr(samples: int) -> None:
     assert not waveform[3200 + samples :].any()
     expected = torch.nn.functional.layer_norm(torch.from_numpy(clip), (samples,)).numpy()
     np.testing.assert_allclose(waveform[3200 : 3200 + samples], expected, atol=2e-5)
-    # As many as torch's convolutions make of it: kernel 10 stride 5, 3/2 four times, 2/2 twice.
+    # Count frames like torch's convolutions: kernel 10 stride 5, 3/2 four times, 2/2 twice.
     count = samples
     for width, stride in [(10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2]:
         count = (count - width) // stride + 1

@@ -1,4 +1,4 @@
-"""How the benchmarks turn requests into figures."""
+"""How the benchmarks compute figures from requests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_target_is_about_short_clips_and_an_error_is_an_endless_wait() -> No
 def test_each_protocol_that_breaks_the_target_is_named() -> None:
     slow, fast = measurement([request(10, 3.0)]), measurement([request(10, 1.0)])
     results = Results({}, {"gRPC": slow, "REST": fast}, {}, {}, fast)
-    assert verdict(results, 2.0) == ["a load: p95 is 3.00 s, and the target is 2 s"]
+    assert verdict(results, 2.0) == ["a load: p95 is 3.00 s, but the target is 2 s"]
     assert not verdict(results, 3.0)
 
 

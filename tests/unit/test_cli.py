@@ -102,7 +102,7 @@ def test_random_weights_are_warned_of_once(
     captured = capsys.readouterr()
     told = (captured.out if "table" in options else captured.err).count("RANDOM WEIGHTS")
     assert told == (captured.out + captured.err).count("RANDOM") == (weights == "random")
-    # No terminal breaks the command in two.
+    # Line breaks must not split the command.
     assert (captured.out + captured.err).count("'make export'") == 2 * told
 
 

@@ -1,4 +1,4 @@
-"""The options with which every command reaches the server."""
+"""The connection options of every command."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from emotion2vec_client import TLS, Client, ServerUnavailableError
+from emotion2vec_client._retry import NOTICE_SECONDS, Outage, logger
 from emotion2vec_client.cli import connection, main
-from emotion2vec_client.cli.connection import Connection, outages_told
-from emotion2vec_client.retry import NOTICE_SECONDS, Outage, logger
+from emotion2vec_client.cli.connection import Connection, outages_reported
 from tests.unit.cli_fakes import FakeClient, fake, touch
 
 __all__ = ["fake"]
@@ -63,12 +63,12 @@ def test_the_key_is_never_shown(
     monkeypatch.setattr(connection, "Client", Client)
     monkeypatch.setenv("E2V_TRITON_API_KEY", "s3cret\n")
     assert main(["info", "--help"]) == 0
-    # A line break at its end is what `$(cat key)` leaves out and a file of variables does not.
+    # `$(cat key)` removes a line break at the end of a key; a file of variables keeps it.
     for url in ("localhost:1", "http://localhost:1"):
         assert main(["info", "--url", url]) == 2
     captured = capsys.readouterr()
     assert "E2V_TRITON_API_KEY" in captured.out
-    assert captured.err.count("api_key holds what a header cannot") == 2
+    assert captured.err.count("api_key has characters that a header cannot have") == 2
     assert "s3cret" not in captured.out + captured.err + repr(Connection(api_key="s3cret"))
 
 
@@ -97,15 +97,15 @@ def test_a_connection_that_makes_no_sense_is_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_a_long_outage_is_told_once_and_so_is_its_end(
+def test_a_long_outage_and_its_end_are_reported_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("emotion2vec_client.retry.time.monotonic", lambda: now)
+    monkeypatch.setattr("emotion2vec_client._retry.time.monotonic", lambda: now)
     outages = [Outage(60), Outage(60)]
     error = ServerUnavailableError("no server is ready")
-    with outages_told():
-        # A queue that is full for a moment is not worth a word.
+    with outages_reported():
+        # A queue that is full for a moment is not reported.
         outages[0].delay(0, error)
         outages[0].over()
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""Which files a command takes: folders, patterns, names on stdin."""
+"""The files that a command reads: folders, patterns, names on stdin."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_nothing_found_is_wrong_usage(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_what_is_skipped_in_folders_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_files_in_folders_are_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     touch("d/a.wav", "d/.hidden", "d/b.txt", "d/c.pdf", "e/a.wav", "e/d.docx", "e/e.py", "f.txt")
     os.symlink("../e", "d/link")
     files = Files(["d", "e", "f.txt"])
@@ -89,7 +89,7 @@ def test_audio_on_stdin_is_not_taken_for_names(
     send(monkeypatch, (SAMPLES / name).read_bytes())
     assert main(["predict", "-", *null]) == 2
     captured = capsys.readouterr()
-    assert "- reads file names from stdin, but audio" in captured.err
+    assert "- reads file names from stdin, but got audio" in captured.err
     assert captured.err.count("\n") == 1
     assert not captured.out
 

@@ -1,4 +1,4 @@
-"""What the command looks for in folders is what the server's decoder reads."""
+"""The command looks in folders for exactly the formats that the server decodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fuzz.limits import LIMITS
 
 RATE = 16_000
 
-# Each with FFmpeg's names of its container and of a codec that is usual in it.
+# FFmpeg's name of the container, and of a codec that is common in it.
 FILES = {
     **dict.fromkeys(("wav", "wave"), ("wav", "pcm_s16le")),
     **dict.fromkeys(("aif", "aiff"), ("aiff", "pcm_s16be")),
@@ -70,8 +70,8 @@ def test_the_server_reads_a_file_of_every_suffix() -> None:
         assert len(decoded.samples) / RATE == pytest.approx(1, abs=0.15), suffix
         with av.open(io.BytesIO(data), container_options=OPTIONS) as container:
             read.update(container.format.name.split(","))
-        # As bytes on stdin it is not taken for names, unless by chance it starts like text.
+        # The command must recognise such bytes on stdin as audio and not as file names.
         assert AUDIO.match(data), suffix
-    # No format of the server is without a suffix.
+    # Every format of the server must have a suffix.
     wanted = re.split(",", OPTIONS["format_whitelist"])
     assert set(wanted) <= read

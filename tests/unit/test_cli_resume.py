@@ -1,4 +1,4 @@
-"""Rows in a file: what stays, what is resumed, and what is told about it."""
+"""Rows in a file: which are kept, which are resumed, and what the command reports."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_a_server_that_goes_away_ends_the_run_and_names_resume(
     assert main([*command, "a.wav", "gone.wav", "b.wav", "-o", "x.jsonl"]) == 1
     assert capsys.readouterr().err == (
         "emotion2vec: no server is ready; 1 of 3 files are in x.jsonl: run it again with --resume "
-        "to go on\n"
+        "to continue\n"
     )
     assert [row["file"] for row in read("x.jsonl")] == ["a.wav"]
 
 
 def interrupt_at(name: str, written: Callable[[], bool]) -> Callable[[Path], None]:
-    """What presses Ctrl-C while that file is asked about, and those before it are written."""
+    """Presses Ctrl-C when the client sends this file and the earlier rows are written."""
 
     def asked(path: Path) -> None:
         if path.name == name:
@@ -66,12 +66,12 @@ def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(
         return Path(output).exists() and {row["file"] for row in read(output)} == set(files[:3])
 
     fake.asked = staticmethod(interrupt_at("stop.wav", written))
-    # One at a time, so that it is known what was done before.
+    # One at a time, so that the number of finished files is certain.
     assert main([*command, *files, "-o", output, "--concurrency", "1"]) == 130
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told == (
-        f"emotion2vec: interrupted: 3 of 5 files are in {output}: run it again with --resume to go "
-        "on"
+        f"emotion2vec: interrupted: 3 of 5 files are in {output}: run it again with --resume to "
+        "continue"
     )
     fake.asked = staticmethod(lambda path: None)
     assert main([*command, *files, "-o", output, "--resume"]) == 0
@@ -82,8 +82,8 @@ def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["-o", "x.parquet"], "and none is in x.parquet, which is written at the end: JSONL and"),
-        (["--format", "table"], "and none is written: add -o emotions.jsonl to keep rows"),
+        (["-o", "x.parquet"], "but none is in x.parquet, which is written at the end: JSONL and"),
+        (["--format", "table"], "but nothing was written: add -o emotions.jsonl to keep rows"),
         ([], "of 2 files were done"),
     ],
 )
@@ -110,7 +110,7 @@ def test_finished_rows_are_not_overwritten_unasked(
     capsys.readouterr()
     assert main([*command, "c.wav", "d.wav", "-o", output]) == 2
     told = capsys.readouterr().err
-    assert "already has rows: add --resume to go on with it, or add --overwrite" in told
+    assert "already has rows: add --resume to continue it, or add --overwrite" in told
     assert Path(output).read_bytes() == before
     assert main([*command, "c.wav", "d.wav", "-o", output, "--overwrite"]) == 0
     assert {row["file"] for row in read(output)} == {"c.wav", "d.wav"}
@@ -122,7 +122,7 @@ def test_a_finished_parquet_is_not_overwritten_unasked(capsys: pytest.CaptureFix
     told = capsys.readouterr().err
     assert "already has rows: add --overwrite" in told and "--resume" not in told
     assert main(["predict", "a.wav", "-o", "x.parquet", "--overwrite"]) == 0
-    # What is empty holds nothing that could be lost.
+    # An empty file has nothing to lose.
     Path("y.csv").touch()
     assert main(["predict", "a.wav", "-o", "y.csv"]) == 0
 
@@ -164,7 +164,7 @@ def test_resume_does_each_file_once_wherever_it_was_cut(output: str, command: li
 
     whole = Path(output).read_bytes()
     expected = found()
-    # Around every end of a line, and here and there within.
+    # Cut around every end of a line, and at some places within lines.
     ends = {end + near for end in range(len(whole)) if whole[end] == 10 for near in (0, 1, 2)}
     for cut in sorted(ends.union(range(0, len(whole), 199)) - {len(whole) + 1}):
         Path(output).write_bytes(whole[:cut])
@@ -183,11 +183,11 @@ def test_resume_tries_failures_again_and_nothing_else(fake: type[FakeClient]) ->
 
 
 @pytest.mark.parametrize("command", ["predict", "timeline"])
-def test_resume_goes_on_with_a_file_of_an_older_version(command: str) -> None:
+def test_resume_continues_a_file_of_an_older_version(command: str) -> None:
     assert main([command, "a.wav", "-o", "x.jsonl"]) == 0
     [row] = read("x.jsonl")
     assert row["timestamp"] == WHEN.isoformat()
-    # Rows used to have the local time, without its offset.
+    # Older versions wrote the local time without its offset.
     old = json.dumps({**row, "timestamp": "2026-01-02 03:04:05"}) + "\n"
     Path("x.jsonl").write_text(old, encoding="utf-8")
     assert main([command, "a.wav", "b.wav", "-o", "x.jsonl", "--resume"]) == 0
@@ -204,7 +204,7 @@ def test_resume_refuses_rows_of_another_kind(
     before = Path(output).read_bytes()
     assert main(["predict", "b.wav", "-o", output, "--resume", *change]) == 2
     assert main(["timeline", "b.wav", "-o", output, "--resume"]) == 2
-    assert capsys.readouterr().err.count("holds other rows") == 2
+    assert capsys.readouterr().err.count("has rows that other options made") == 2
     assert Path(output).read_bytes() == before
 
 
@@ -214,14 +214,14 @@ def test_resume_refuses_timelines_of_another_kind(
 ) -> None:
     assert main(["timeline", "a.wav", "-o", "x.jsonl"]) == 0
     assert main(["timeline", "b.wav", "-o", "x.jsonl", "--resume", *change]) == 2
-    assert "holds other rows" in capsys.readouterr().err
+    assert "has rows that other options made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["[1]\n", "text\n", '{"a": 1}\n', '{"error": 1}\n', "3\n"])
 @outputs
 def test_resume_refuses_a_file_of_something_else(content: str, output: str) -> None:
     Path(output).write_text(content)
-    with pytest.raises(typer.BadParameter, match="holds other rows"):
+    with pytest.raises(typer.BadParameter, match="has rows that other options made"):
         resume(Path(output), output[2:], PredictionShape())
     assert Path(output).read_text() == content
 

@@ -1,4 +1,4 @@
-"""Timelines of many recordings, and what the course of emotion looks like in the terminal."""
+"""Timelines of many recordings, and how the terminal shows the emotions over time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 from pyarrow import parquet
 
 from emotion2vec_client import InvalidAudioError, Timeline
+from emotion2vec_client._timeline import COLUMNS
 from emotion2vec_client.cli import main
-from emotion2vec_client.timeline import COLUMNS
 from tests.unit.cli_fakes import WHEN, FakeClient, fake, read, timeline, touch
 
 __all__ = ["fake"]
 
 
 def as_row(file: str) -> dict[str, Any]:
-    """A row of JSONL: times have their offset, as in CSV."""
+    """A row of JSONL; its times have an offset, as in CSV."""
     return {"file": file, **timeline(2).to_dict(), "timestamp": WHEN.isoformat()}
 
 
@@ -40,7 +40,7 @@ def test_rows_of_many_recordings(capsys: pytest.CaptureFixture[str]) -> None:
     assert a == as_row(files[0])
     assert (bad["error_type"], silent["segments"]) == ("InvalidAudioError", [])
     lines = read("x.csv")
-    # A row for each segment, and one for a recording that failed or has none.
+    # Each segment has a row; a recording that failed or has no segments has one row.
     assert [line["file"] for line in lines] == [files[0], *files]
     assert list(lines[0]) == ["file", *COLUMNS, "duration", "weights", "timestamp", "error"]
     assert [line["start"] for line in lines] == ["0.0", "1.0", "", ""]
@@ -89,12 +89,12 @@ def test_one_recording_is_written_in_several_formats() -> None:
     assert main(["timeline", "a.wav", *outputs]) == 0
     assert json.loads(Path("a.json").read_text(encoding="utf-8")) == as_row("a.wav")
     assert Path("a.srt").read_text(encoding="utf-8") == timeline(2).to_srt()
-    # A CSV file has the same columns, however many recordings and files there are.
+    # A CSV file has the same columns for any number of recordings and files.
     assert main(["timeline", "a.wav", "-o", "alone.csv"]) == 0
     assert main(["timeline", "a.wav", "b.wav", "-o", "many.csv"]) == 0
     assert read("a.csv") == read("alone.csv") == read("many.csv")[:2]
     assert next(iter(read("a.csv")[0])) == "file"
-    # A table may hold the rows of many recordings; the other formats are of one.
+    # A table may contain many recordings; the other formats contain one.
     assert main(["timeline", "a.wav", "-o", "a.json", "-o", "a.srt"]) == 0
     assert main(["timeline", "a.wav", "-o", "a.csv"]) == 2
     assert main(["timeline", "a.wav", "-o", "a.csv", "--overwrite"]) == 0
@@ -103,7 +103,7 @@ def test_one_recording_is_written_in_several_formats() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["a.wav", "b.wav", "-o", "x.srt"], "x.srt can hold one recording, and no rows"),
+        (["a.wav", "b.wav", "-o", "x.srt"], "x.srt can hold one recording, but not rows"),
         (["a.wav", "b.wav", "-o", "x.csv", "-o", "x.jsonl"], "rows go into one file"),
         (["a.wav", "-o", "x.json", "-o", "x.jsonl"], "rows go into one file"),
         (["a.wav", "b.wav", "--json"], "--json is for one recording"),
@@ -142,7 +142,7 @@ def test_options_that_the_server_refuses_are_wrong_usage(
 def test_what_is_in_flight_is_cancelled_when_the_work_ends(
     fake: type[FakeClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the server would go on for minutes with what nobody waits for."""
+    """Otherwise the server would compute for minutes without a client."""
     cancelled: list[str] = []
     begun = threading.Event()
 
@@ -152,7 +152,7 @@ def test_what_is_in_flight_is_cancelled_when_the_work_ends(
         self._check(path)
         begun.set()
         try:
-            # Long enough for a test that fails, and not for ever.
+            # End at some time, even if the test fails.
             for _ in range(10**6):
                 progress(0.5)
         except Exception:
@@ -169,7 +169,7 @@ def test_a_table_shows_the_course_of_every_recording(capsys: pytest.CaptureFixtu
     assert main(["timeline", "a.wav", "silent.wav", "--format", "table"]) == 0
     header, a, silent = capsys.readouterr().out.splitlines()
     assert "course" in header
-    # Two of three seconds are unknown, whose mark is a question mark.
+    # Two of the three seconds have the emotion "unknown", shown as question marks.
     assert "?" * 16 + " " in a and a.endswith("0:03")
     assert "no speech" in silent
 
@@ -182,7 +182,7 @@ def test_frames_are_shown_as_a_strip(
     assert main(["predict", "a.wav", *options]) == 0
     bars, _, strip = capsys.readouterr().out.rpartition("\n\n")
     assert bars.count("%") == 10
-    # Two frames of 20 ms are happy and two are sad, of a second.
+    # Of one second, two frames of 20 ms are happy and two are sad.
     course, scale, legend = strip.splitlines()
     assert course == "hhhhssss" + " " * 92
     assert scale.startswith("0:00") and scale.endswith("0:01")

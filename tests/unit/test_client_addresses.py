@@ -1,4 +1,4 @@
-"""Addresses where something else than the port of Triton that was meant answers."""
+"""Addresses at which something other than the intended port of Triton answers."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from emotion2vec_client import (
     Client,
     ServerUnavailableError,
     WrongAddressError,
-    protocol,
+    _protocol,
 )
 from emotion2vec_client.cli import main
 from tests.conftest import free_ports
 
 GATEWAY = {"code": "not_found", "detail": "Not Found"}
 PATIENCE = 10
-"""Seconds for which a client would try again, and then say that nobody answers."""
+"""Seconds for which a client would retry before it reports that there is no server."""
 
 
 @pytest.fixture(params=[(404, GATEWAY), (401, {"code": "no_key", "detail": "a key is needed"})])
 def gateway(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Answers all paths but its own as the gateway does; with API keys it asks for one first."""
+    """Answers unknown paths as the gateway does, with and without API keys."""
     yield from serve(*request.param)
 
 
 @pytest.fixture
 def web() -> Iterator[str]:
-    """Any other server of HTTP."""
+    """Some other HTTP server."""
     yield from serve(404, {"error": "no such model"})
 
 
@@ -65,7 +65,7 @@ def serve(
 
 @pytest.fixture
 def grpc_server() -> Iterator[str]:
-    """Answers gRPC, and knows no method."""
+    """A gRPC server without any methods."""
     server = grpc.server(ThreadPoolExecutor(2))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -91,7 +91,7 @@ def anything(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def refused(url: str) -> list[str]:
-    """What every way to ask says, with asyncio and without."""
+    """The error messages of all methods, with asyncio and without."""
     told = []
 
     def note(error: BaseException | None) -> None:
@@ -129,7 +129,7 @@ def refused(url: str) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["", "http://"])
-def test_the_gateway_is_told_from_triton(
+def test_the_gateway_is_distinguished_from_triton(
     gateway: str, scheme: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for told in refused(scheme + gateway):
@@ -141,14 +141,14 @@ def test_the_gateway_is_told_from_triton(
     assert error.count("\n") == 1
 
 
-def test_the_ports_of_triton_are_told_from_each_other(web: str, grpc_server: str) -> None:
+def test_the_ports_of_triton_are_distinguished(web: str, grpc_server: str) -> None:
     for told in refused(web):
         assert f"answers in HTTP and not in gRPC: give http://{web} if that is Triton's" in told
     for told in refused(f"http://{grpc_server}"):
         assert f"does not answer in HTTP: give {grpc_server} if that is Triton's gRPC" in told
 
 
-def test_a_web_server_is_told_from_triton(
+def test_a_web_server_is_distinguished_from_triton(
     anything: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for told in refused(f"http://{anything}"):
@@ -161,10 +161,10 @@ def test_a_web_server_is_told_from_triton(
 
 @pytest.mark.parametrize("scheme", ["grpc://", "http://"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_nobody_at_an_address_is_still_nobody(
+def test_a_missing_server_is_still_reported_as_missing(
     scheme: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Loading the trusted certificates would take most of the time, for each of many clips.
+    # Loading the trusted certificates for every client would take most of the time.
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", None)
     url = f"{scheme}{host}:{free_ports(1)[0]}"
     with (
@@ -172,7 +172,7 @@ def test_nobody_at_an_address_is_still_nobody(
         pytest.raises(ServerUnavailableError) as caught,
     ):
         client.model_info()
-    # Short, without the addresses and files of gRPC's own text.
+    # The message must not contain the addresses and file names of gRPC's own text.
     assert str(caught.value) == (
         f"no emotion2vec-triton server is ready at {url}: start it with 'make run', or check the "
         "address (Connection refused)"
@@ -195,6 +195,6 @@ GRPC_REFUSED = (
     ],
 )
 def test_only_a_server_of_this_machine_can_be_started(url: str, reason: str, told: str) -> None:
-    sentence = str(protocol.error_of("UNAVAILABLE", reason, url, 1))
+    sentence = str(_protocol.error_of("UNAVAILABLE", reason, url, 1))
     assert sentence.startswith(f"no emotion2vec-triton server is ready at {url}: {told}")
     assert sentence.endswith((" (Connection refused)", " (Not found)", " (Name not known)"))

@@ -1,4 +1,4 @@
-"""The model card that clients remember: a server may load another model while they are at work."""
+"""The model card that clients cache: a server may load another model while they run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from emotion2vec_client import Client, base
+from emotion2vec_client import Client, _base
 
 
 def test_another_model_is_seen_though_no_request_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,5 +17,5 @@ def test_another_model_is_seen_though_no_request_failed(monkeypatch: pytest.Monk
         monkeypatch.setattr(client._transport, "card", lambda timeout: next(cards))
         assert client.model_info().checkpoint == "model 1"
         assert client.model_info().checkpoint == "model 1"
-        monkeypatch.setattr(base, "CARD_SECONDS", 0.0)
+        monkeypatch.setattr(_base, "CARD_SECONDS", 0.0)
         assert client.model_info().checkpoint == "model 2"

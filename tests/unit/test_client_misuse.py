@@ -1,4 +1,4 @@
-"""What people get wrong with the client library: each is told in a sentence, before it is sent."""
+"""Mistakes with the client library: each gives an error of one sentence, before any request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import emotion2vec_client
 from emotion2vec_client import AsyncClient, Client
-from emotion2vec_client.audio import file_bytes
+from emotion2vec_client._audio import file_bytes
 from emotion2vec_client.cli import main
 
 NOWHERE = "127.0.0.1:9"
@@ -53,7 +53,7 @@ def test_an_option_of_the_other_segmentation_is_not_sent(
         asyncio.run(ask())
 
 
-def test_scipys_order_is_told() -> None:
+def test_scipys_order_of_samples_and_rate_is_detected() -> None:
     with pytest.raises(TypeError, match=r"is \(sample_rate, samples\).*give \(samples, sample"):
         file_bytes((16_000, np.zeros(16_000, np.float32)))  # type: ignore[arg-type]
     assert file_bytes((np.zeros(16_000, np.float32), 16_000)).startswith(b"RIFF")
@@ -80,14 +80,14 @@ def test_a_closed_asynchronous_client_says_so() -> None:
     asyncio.run(ask())
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert emotion2vec_client.__version__ == version("emotion2vec-client")
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"emotion2vec {version('emotion2vec-client')}\n"
 
 
 @pytest.mark.parametrize("program", ["server", "gateway", "export"])
-def test_every_program_tells_its_version(
+def test_every_program_prints_its_version(
     program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program, "--version"])

@@ -1,4 +1,4 @@
-"""Clusters of embeddings against groups that are known."""
+"""Clusters of embeddings, against known groups."""
 
 from __future__ import annotations
 

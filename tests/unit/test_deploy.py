@@ -1,4 +1,4 @@
-"""The container holds what the models in it import, in the versions that are tested here."""
+"""The container has the packages that its models import, in the versions tested here."""
 
 from __future__ import annotations
 

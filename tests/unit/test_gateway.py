@@ -1,4 +1,4 @@
-"""The gateway without Triton: doors, limits, settings and its description."""
+"""The gateway without Triton: endpoints, limits, settings and its description."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from emotion2vec_client import errors
 from gateway import recognition
 from gateway.__main__ import main
 from gateway.app import create_app
-from gateway.operation import CLIP_SECONDS, RECORDING_SECONDS
 from gateway.page.chinese import CHINESE
 from gateway.page.render import RECORDING_HOURS
 from gateway.problems import STATUS_OF_REASON
+from gateway.routes.operations import CLIP_SECONDS, RECORDING_SECONDS
 from gateway.settings import Settings
 from tests.conftest import ROOT, free_ports
 
@@ -30,13 +30,13 @@ DOCS = ROOT / "docs" / "gateway.md"
 
 
 def make(tmp_path: Path, **options: object) -> FastAPI:
-    """A gateway whose Triton is not there."""
+    """A gateway without a running Triton."""
     nowhere = f"127.0.0.1:{free_ports(1)[0]}"
     return create_app(Settings(triton_url=nowhere, outputs=tmp_path, **options))  # type: ignore[arg-type]
 
 
 def ask_all(app: FastAPI, *requests: tuple[str, str, dict[str, object]]) -> list[httpx.Response]:
-    """Sends requests one after the other, in one event loop: a client of Triton belongs to one."""
+    """Sends requests one after the other in one event loop, as a client of Triton needs one."""
 
     async def call() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
@@ -92,7 +92,7 @@ def test_an_upload_without_a_stated_length_is_refused_while_it_comes(app: FastAP
     headers = {"content-type": "multipart/form-data; boundary=x"}
     answer = ask(app, "POST", "/api/predict/", content=endless(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    # Sixteen files of ten megabytes, and what is around them.
+    # The limit is sixteen files of ten megabytes and the form around them.
     assert taken <= 162
 
 
@@ -166,7 +166,7 @@ def test_limits_and_reasons_agree_with_those_of_preprocess() -> None:
     )
     assert REASONS == errors.REASONS
     assert set(STATUS_OF_REASON) <= set(REASONS)
-    # A person who reads no English gets a sentence for each.
+    # Each reason must have a Chinese sentence.
     assert set(REASONS) - {"bad_request"} <= set(CHINESE.problems)
 
 
@@ -179,7 +179,7 @@ def test_limits_agree_with_those_of_the_timeline() -> None:
 
 
 def test_what_is_not_a_form_is_told_how_to_send_a_file(app: FastAPI) -> None:
-    # curl --data-binary says that any bytes are a form of this kind.
+    # curl --data-binary sends any bytes with this content type.
     headers = {"content-type": "application/x-www-form-urlencoded"}
     for path in ("/api/predict/", "/api/timeline/"):
         for sent in ({"content": b"&=" * 5000, "headers": headers}, {"json": {"audio": "a.wav"}}):
@@ -195,7 +195,7 @@ def test_an_option_of_the_other_segmentation_is_refused_before_the_job(app: Fast
         ("window", "vad", "fixed"),
         ("hop", "vad", "fixed"),
     ):
-        # Pauses are what it cuts at where nothing is said.
+        # The default segmentation is at pauses.
         said = {"segmentation": segmentation} if segmentation == "fixed" else {}
         form = {"files": {"audio": b"RIFF"}, "data": {name: "2", **said}}
         answer = ask(app, "POST", "/api/timeline/", **form)
@@ -212,7 +212,7 @@ def test_an_option_of_the_other_segmentation_is_refused_before_the_job(app: Fast
         ("POST", "/health", "GET"),
     ],
 )
-def test_a_wrong_method_is_told_the_right_one(
+def test_a_wrong_method_is_answered_with_the_right_one(
     app: FastAPI, method: str, path: str, right: str
 ) -> None:
     answer = ask(app, method, path)
@@ -262,7 +262,7 @@ def test_every_error_is_in_the_documented_table() -> None:
 def refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **variables: str
 ) -> str:
-    """What a gateway says that does not start with these variables."""
+    """The output of a gateway that fails to start with these variables."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["gateway"])

@@ -1,4 +1,4 @@
-"""Settings that cannot be used end the start, each with one sentence."""
+"""Each invalid setting stops the start with one sentence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("E2V_TRITON_URL", "foo://x", "E2V_TRITON_URL cannot be used: .*url is 'foo://x'"),
     ],
 )
-def test_a_variable_that_cannot_be_used_is_told(
+def test_an_invalid_variable_is_reported(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -53,7 +53,7 @@ def test_the_grace_for_the_server_follows_the_timeout(
     assert float(capsys.readouterr().out) == Settings().grace > 70
 
 
-def test_several_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_invalid_variables_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("E2V_TIMOUT", "E2V_MAX_WAIT"):
         monkeypatch.setenv(name, "no")
     with pytest.raises(SettingsError) as caught:
@@ -87,7 +87,7 @@ def test_production_needs_keys_on_a_network(
             read_settings(production=True)
 
 
-def test_a_taken_port_is_told(
+def test_a_taken_port_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.argv", ["check"])
@@ -100,9 +100,9 @@ def test_a_taken_port_is_told(
     assert check.main() == 0
 
 
-def test_a_folder_in_which_nothing_can_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SettingsError, match=r"results cannot be kept in .*E2V_OUTPUTS"):
         check.check_outputs(Settings(outputs=tmp_path / "file" / "outputs"))
-    # Where nothing is kept, no folder is needed.
+    # Without kept results, no folder is needed.
     check.check_outputs(Settings(outputs=tmp_path / "file" / "outputs", keep_results=0))

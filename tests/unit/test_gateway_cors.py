@@ -1,4 +1,4 @@
-"""Pages of other sites: let in by name, and by nothing else."""
+"""Pages of other sites: only the configured origins are allowed."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_origins_are_read_from_the_environment(
         "null",
     ],
 )
-def test_what_is_no_origin_is_told(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+def test_an_invalid_origin_is_reported(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     monkeypatch.setenv("E2V_CORS_ORIGINS", f"{ORIGIN}, {bad}")
     with pytest.raises(SettingsError) as caught:
         read_settings()

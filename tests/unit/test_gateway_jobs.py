@@ -1,4 +1,4 @@
-"""Jobs of timelines without Triton: what is held of them, and for how long."""
+"""Timeline jobs without Triton: what the gateway holds of them, and for how long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from emotion2vec_client import LABELS, AsyncClient, Timeline
-from emotion2vec_client.summary import Segment
+from emotion2vec_client._summary import Segment
 from gateway import timelines as module
 from gateway.forms import Embedding
 from gateway.metrics import Metrics
@@ -45,7 +45,7 @@ class Triton:
 
 
 class Service:
-    """The jobs of a gateway that keeps so many results."""
+    """The jobs of a gateway, with its results in a folder."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.settings = Settings(outputs=folder / "outputs", **options)
@@ -101,7 +101,7 @@ def test_what_is_held_is_bounded_and_the_oldest_go_first(
             service.timelines.find(first.id)
         assert service.result(second)
         assert service.result(third)
-        # However little there may be, the latest can be asked for.
+        # The latest result is held even if it exceeds the limit.
         monkeypatch.setattr(module, "HELD_BYTES", 1)
         fourth = await service.done()
         assert service.result(fourth)
@@ -156,7 +156,7 @@ def test_an_answer_has_no_endless_embedding(
         assert (job.problem.status_code, job.problem.code) == (422, "bad_option")
         assert "24 numbers" in job.problem.detail
         assert not service.store.root.exists()
-        # A file takes them.
+        # A file has no such limit.
         assert (await service.done("file")).state == "done"
 
     check(work)

@@ -1,4 +1,4 @@
-"""A gateway with API keys: what opens it, and what stays open."""
+"""A gateway with API keys: how to send a key, and which endpoints need none."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CLOSED += ["/outputs/outputs_20260104_120000/result.json", "/en/gradio_api/info"
         basic("wrong"),
     ],
 )
-def test_without_a_key_every_door_is_closed(
+def test_without_a_key_every_endpoint_is_closed(
     locked: FastAPI, path: str, headers: dict[str, str]
 ) -> None:
     answer = ask(locked, "GET", path, headers=headers)
@@ -63,9 +63,7 @@ def test_each_way_to_send_a_key_opens(locked: FastAPI, headers: dict[str, str]) 
     assert ask(locked, "GET", "/metrics", headers=headers).status_code == 200
 
 
-def test_what_watches_the_service_needs_no_key(
-    locked: FastAPI, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_monitoring_needs_no_key(locked: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recognition, "READY_SECONDS", 0.1)
     assert ask(locked, "GET", "/health").status_code == 200
     assert ask(locked, "GET", "/ready").status_code == 503

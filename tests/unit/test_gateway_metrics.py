@@ -1,4 +1,4 @@
-"""What Prometheus is told, by hand-made requests."""
+"""The metrics for Prometheus, of requests made by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODEL = ModelInfo(
 
 
 def values(metrics: Metrics, model: ModelInfo | None = None) -> dict[str, float]:
-    """Every sample by its name and labels."""
+    """All samples by name and labels."""
     pattern = r"^(emotion2vec_\w+(?:\{.*\})?) ([\d.e+]+)$"
     found = re.findall(pattern, metrics.render(model).decode(), re.MULTILINE)
     return {name: float(value) for name, value in found}
@@ -39,7 +39,7 @@ def test_each_recording_of_a_request_is_counted() -> None:
         assert values(metrics)["emotion2vec_requests_in_flight"] == 1
     with metrics.request("api") as observed:
         observed.outcomes = ["ok", "ok"]
-        # The whole request, as when the client hangs up.
+        # This is the outcome of the whole request, as when the client disconnects.
         observed.outcome = "gone"
     found = values(metrics)
     assert found['emotion2vec_requests_total{outcome="ok",source="api"}'] == 2
@@ -65,7 +65,7 @@ def test_work_that_outlives_its_request_is_counted_when_it_ends() -> None:
     assert values(metrics)["emotion2vec_requests_in_flight"] == 1
     with counting:
         observed.outcome = "cancelled"
-    observed.outcome = "gone"  # Of a request that answers after that: too late.
+    observed.outcome = "gone"  # The client disconnected before the answer.
     found = values(metrics)
     assert found['emotion2vec_requests_total{outcome="cancelled",source="timeline"}'] == 1
     assert found['emotion2vec_request_seconds_count{source="timeline"}'] == 1

@@ -1,4 +1,4 @@
-"""The page as an application serves it, without a browser."""
+"""The page as the gateway serves it, without a browser."""
 
 from __future__ import annotations
 
@@ -39,10 +39,8 @@ def test_the_page_has_the_colours_of_the_labels(app: FastAPI) -> None:
         assert f"--e2v-{label.name}: {label.colour};" in html
 
 
-def test_an_idle_page_leaves_the_processor_alone(
-    app: FastAPI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Gradio's queues look for work, often enough for a visitor and no more often."""
+def test_an_idle_page_uses_little_cpu_time(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio's queues poll for work only as often as a visitor needs."""
     sleep, seconds = asyncio.sleep, []
 
     async def noted(delay: float) -> None:

@@ -1,4 +1,4 @@
-"""Several files of one request, each answered by a function in Triton's place."""
+"""Several files in one request; a function replaces Triton."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_answers_keep_their_order_and_a_bad_file_harms_no_other() -> None:
 
     async def recognise(file: UploadFile) -> dict[str, Any]:
         number = int(str(file.filename).split(".")[0])
-        for _ in range(10 - number):  # The first answers last.
+        for _ in range(10 - number):  # The first file is answered last.
             await asyncio.sleep(0)
         if number % 3 == 1:
             raise Problem(415, "not_audio", "no audio")
@@ -53,7 +53,7 @@ def test_some_are_worked_on_at_a_time_and_all_end_with_the_request() -> None:
         work = asyncio.create_task(recognise_each(uploads(3 * AT_ONCE), recognise, Observed()))
         while len(at_work) < AT_ONCE:
             await asyncio.sleep(0)
-        for _ in range(100):  # No more are begun.
+        for _ in range(100):  # Give more files the chance to begin.
             await asyncio.sleep(0)
         assert len(at_work) == AT_ONCE
         work.cancel()

@@ -1,4 +1,4 @@
-"""Heads on embeddings against scikit-learn, and the labels that they learn from."""
+"""Heads on embeddings, against scikit-learn, and the labels that they learn from."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.unit.blobs import CARD, DIM, blobs
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_saved_head_predicts_as_scikit_learn_does(count: int, tmp_path: Path) -> None:
     rows, truth = blobs(count, 12, spread=6.0)
-    # Labels of different size, which weigh the same all the same.
+    # The labels have different numbers of files, but equal weight.
     rows, truth = rows[:-7], truth[:-7]
     labels = [f"标签 {group}" for group in truth]
     head, validation = fit_head(rows, labels, CARD)
     head.save(tmp_path / "head.json")
     loaded = Head.load(tmp_path / "head.json")
-    # The same pipeline, put together independently.
+    # Build the same pipeline independently.
     logistic = LogisticRegression(class_weight="balanced", max_iter=5000)
     reference = make_pipeline(StandardScaler(), logistic).fit(rows.astype(np.float64), labels)
     fresh = 9 * np.random.default_rng(2).normal(size=(40, DIM)).astype(np.float32)
@@ -69,12 +69,12 @@ def test_a_head_refuses_other_embeddings() -> None:
     rows, truth = blobs(2)
     labels = [str(group) for group in truth]
     head, _ = fit_head(rows, labels, CARD)
-    with pytest.raises(AnalysisError, match=f"768 wide and the head takes {DIM}"):
+    with pytest.raises(AnalysisError, match=f"768 wide, but the head takes {DIM}"):
         head.predict(np.ones((1, 768)))
     for sha256 in ("cd" * 32, None):
         with pytest.raises(AnalysisError, match=r"made with iic/large \(sha256 abababababab…\)"):
             head.predict(rows, {**CARD, "sha256": sha256})
-    # Weights drawn at random have no digest, only a name.
+    # Random weights have a name but no digest.
     drawn = {"checkpoint": "random:large", "sha256": None, "weights": "random"}
     head, _ = fit_head(rows, labels, drawn)
     head.check_card(drawn)
@@ -107,7 +107,7 @@ def test_a_damaged_head_is_refused(change: dict[str, Any], words: str, tmp_path:
 
 
 def speakers_without_emotion() -> tuple[np.ndarray, list[str], list[str]]:
-    """Every speaker has one label and a voice of their own, which is all the embedding holds."""
+    """Every speaker has one label, and the embedding contains only the speaker's voice."""
     random = np.random.default_rng(3)
     voices = 10 * random.normal(size=(10, 200))
     speakers = np.repeat(np.arange(10), 6)
@@ -120,7 +120,7 @@ def test_no_speaker_is_in_training_and_test_at_once() -> None:
     rows, labels, speakers = speakers_without_emotion()
     _, leaking = fit_head(rows, labels, CARD)
     assert leaking.by == "file"
-    assert leaking.accuracy == 1.0, "voices alone tell the labels, when they are in the training"
+    assert leaking.accuracy == 1.0, "known voices are enough to predict the labels"
     _, apart = fit_head(rows, labels, CARD, speakers)
     assert apart.by == "group"
     assert apart.folds == 5
@@ -139,7 +139,7 @@ def test_the_figures_are_their_definitions() -> None:
     assert found.accuracy == pytest.approx(sum(diagonal) / 19)
     recalls = [diagonal[0] / 10, diagonal[1] / 6, diagonal[2] / 3]
     assert found.uar == pytest.approx(sum(recalls) / 3)
-    assert 0 < found.accuracy < 1, "else the test proves nothing"
+    assert 0 < found.accuracy < 1, "otherwise the test proves nothing"
 
 
 def test_folds_that_lack_a_label_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""Setting up: the right Python before anything is made, and no half-made environment afterwards."""
+"""The setup checks the version of Python first, and never leaves a half-made environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 PYTHON = """#!/bin/sh
-# Python as far as the Makefile goes. It writes down what it is asked to do.
+# A fake Python for the Makefile, which logs what it is asked to do.
 case "$*" in
   *version_info*) echo "$VERSION" ;;
   "-m venv "*) echo venv >> "$LOG"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
@@ -23,7 +23,7 @@ esac
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with what setting up reads."""
+    """A folder with the files that the setup reads."""
     (tmp_path / "client").mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "client/pyproject.toml"):
         copy(ROOT / name, tmp_path / name)
@@ -82,7 +82,7 @@ def test_an_installation_that_was_cut_off_is_made_anew(project: Path) -> None:
 
 
 def test_an_installation_that_failed_leaves_what_was_there(project: Path) -> None:
-    """As without a network: pip has changed nothing then."""
+    """Without a network, for example, pip has changed nothing."""
     assert make(project).returncode == 0
     done(project)
     (project / ".venv" / ".serve").unlink()

@@ -1,4 +1,4 @@
-"""Keeping a number of calls in flight, without a server."""
+"""Keeps a number of calls in flight, without a server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from emotion2vec_client import many
-from emotion2vec_client.many import stream, stream_async
+from emotion2vec_client import _many as many
+from emotion2vec_client._many import stream, stream_async
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -36,7 +36,7 @@ def test_every_item_is_answered_once_with_asyncio(count: int, ordered: bool) -> 
 
 
 def test_a_slow_first_item_holds_up_the_order_but_loses_nothing() -> None:
-    """The others fill the buffer; none may be lost when it empties at once."""
+    """The other items fill the buffer; none may be lost when it empties at once."""
     started = threading.Semaphore(0)
     release = threading.Event()
 
@@ -57,7 +57,7 @@ def test_a_slow_first_item_holds_up_the_order_but_loses_nothing() -> None:
 
 
 class Immediate:
-    """Has done its work when it is given."""
+    """An executor that runs each call at once."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -72,7 +72,7 @@ class Immediate:
 
 
 def test_answers_do_not_wait_for_the_next_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when names come through a pipe one by one, far fewer than could be in flight."""
+    """This matters if names come through a pipe one by one, slower than they are answered."""
     monkeypatch.setattr(many, "ThreadPoolExecutor", Immediate)
     given: list[int] = []
     at_each_item: list[list[int]] = []
@@ -88,7 +88,7 @@ def test_answers_do_not_wait_for_the_next_item(monkeypatch: pytest.MonkeyPatch) 
     assert given == [0, 1, 2]
 
 
-def test_exactly_so_many_are_in_flight() -> None:
+def test_exactly_the_concurrency_is_in_flight() -> None:
     barrier = threading.Barrier(4, timeout=10)
     flying = 0
     highest = 0

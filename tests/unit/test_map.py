@@ -1,4 +1,4 @@
-"""Maps of embeddings: their places, and the page and picture that show them."""
+"""Maps of embeddings: the positions, and the page and image that show them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     assert not re.findall(r"https?://|//[a-z]|@import|url\(|<(?:img|iframe|object|embed)\b", text)
     assert re.findall(r"""\b(?:src|href)=["']?([^"'\s>]*)""", text) == ["data:,", "x"]
     assert "default-src 'none'" in text
-    # The src above stands in a string of the script, which nothing in it can end.
+    # The src above is inside a string of the script, which hostile names cannot end.
     assert text.count("</script>") == 1
     [data] = re.findall(r"^const points = (.*);$", text, re.MULTILINE)
     assert json.loads(data)[:2] == ["a.wav\nsad, 91.3 %", f"{HOSTILE}\nhappy, 50.0 %"]
@@ -81,7 +81,7 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
 
 def test_places_keep_their_shape_on_the_page(tmp_path: Path) -> None:
     page = tmp_path / "map.html"
-    # A tall cloud: it is turned, so that it fills a wide page.
+    # A tall cloud of points is rotated to fill a wide page.
     places = np.array([[0, 0], [0, 4], [2.0, 4]])
     write_html(page, places, points(), "title")
     text = page.read_text(encoding="utf-8")

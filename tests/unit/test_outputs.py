@@ -1,4 +1,4 @@
-"""Results on disk: whole, apart from each other, and not for ever."""
+"""Results on disk: complete, separate from each other, and removed in time."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_oldest_go_when_there_are_too_many(store: Store) -> None:
     assert folders(few) == [f"outputs_20260104_12000{second}" for second in (3, 4, 5)]
 
 
-def test_what_is_too_old_goes_and_what_is_not_ours_stays(store: Store) -> None:
+def test_old_results_are_removed_and_other_files_stay(store: Store) -> None:
     old = Path(save(store, "old")["output_dir"])
     fresh = Path(save(store, "fresh")["output_dir"])
     crashed, working = store.root / f"{UNFINISHED}old", store.root / f"{UNFINISHED}new"
@@ -154,7 +154,7 @@ def test_a_store_that_keeps_nothing_writes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "outputs", keep_results=0, keep_hours=1)
     assert save(store, "a", embedding=True) == {"mark": "a"}
     assert not store.root.exists()
-    # What was kept before is not kept any longer.
+    # It also removes what was kept before.
     save(Store(store.root, keep_results=1, keep_hours=1), "b")
     store.prune()
     assert folders(store) == []

@@ -1,4 +1,4 @@
-"""Which requests of a batch the CPU computes together."""
+"""Which requests of a batch a CPU computes together."""
 
 from __future__ import annotations
 

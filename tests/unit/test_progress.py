@@ -1,4 +1,4 @@
-"""A long step gives signs of life, and nothing else prints after it has ended."""
+"""A long step prints its progress, and stops when it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from export import progress
 
 
 class Console(io.StringIO):
-    """Tells when a sign of life was printed."""
+    """Signals that progress was printed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ def test_a_long_step_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", console)
     with progress.step("comparing", every=0.001) as reached:
         reached("clip 3 of 17")
-        # As around PyTorch's exporter, which prints what no user can act on.
+        # The output of PyTorch's exporter is hidden in this way, because it does not help users.
         with contextlib.redirect_stdout(io.StringIO()) as hidden:
             console.alive.clear()
             assert console.alive.wait(60)
@@ -41,7 +41,7 @@ def test_a_long_step_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
-def test_a_step_that_fails_ends_its_signs_of_life() -> None:
+def test_a_step_that_fails_ends_its_progress() -> None:
     with pytest.raises(RuntimeError), progress.step("failing", every=60):
         raise RuntimeError
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]

@@ -1,4 +1,4 @@
-"""What a Triton that was killed leaves in /tmp, and whose it may be."""
+"""The folder that a killed Triton leaves in /tmp, and which of them may be removed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from server import reaper
 
 OLD = 1_000_000.0
-"""Seconds of the epoch, long before any process was started."""
+"""A time long before the start of any process, in seconds of the epoch."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Made now, and empty."""
+    """A new, empty folder."""
     monkeypatch.setattr(reaper, "TEMPORARY", tmp_path)
     made = tmp_path / "python_env_abcdef"
     made.mkdir()
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def triton(tmp_path: Path) -> Iterator[int]:
-    """A process that has Triton's name."""
+    """A process with Triton's name."""
     sleep = which("sleep")
     assert sleep
     with subprocess.Popen([copy(sleep, tmp_path / "tritonserver"), "1000"]) as process:

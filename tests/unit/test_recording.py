@@ -1,4 +1,4 @@
-"""A recording on its way through the timeline's model, with a stand-in for the encoder."""
+"""How the timeline's model processes a recording, with a fake encoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from audio.recording import AHEAD, Answer, BusyError, Cancelled, Encoder, Record
 from audio.sandbox import Decoder
 from audio.speech import HELD_SECONDS, Tape
 from benchmarks.launch import wait_until
-from emotion2vec_client.timeline import PEAK_HOP
+from emotion2vec_client._timeline import PEAK_HOP
 from tests.conftest import SAMPLES, speech_like
 from tests.fuzz.limits import LIMITS
 
@@ -26,14 +26,14 @@ SECOND = 16_000
 
 
 def blocks(samples: np.ndarray, size: int = 5_000) -> Generator[Decoded, None, None]:
-    """Samples as a decoder would give them."""
+    """Yields samples in blocks, as a decoder does."""
     for start in range(0, len(samples), size):
         end = min(start + size, len(samples))
         yield Decoded(samples[start:end], 44_100, end / len(samples))
 
 
 def mean(samples: np.ndarray, embedding: bool) -> Answer:
-    """An encoder whose answer tells what it heard."""
+    """An encoder whose answer depends on its samples."""
     return Answer(np.full(9, samples.mean()), samples[:4] if embedding else None)
 
 
@@ -92,7 +92,7 @@ def test_a_piece_longer_than_is_allowed_goes_alone(pool: ThreadPoolExecutor) -> 
 
 
 def test_progress_is_what_is_answered(pool: ThreadPoolExecutor) -> None:
-    """With the second piece held back, only the first counts."""
+    """While the second piece has no answer, only the first counts."""
     release, asked = threading.Event(), threading.Event()
 
     def held_back(samples: np.ndarray, embedding: bool) -> Answer:
@@ -155,12 +155,12 @@ def test_a_cancelled_recording_stops_while_it_waits(how: str, pool: ThreadPoolEx
         (recording.cancelled if how == "from outside" else gone).set()
         with pytest.raises(Cancelled):
             work.result(30)
-        # Closed, and with it the decoder.
+        # Closing the generator closes the decoder.
         assert inspect.getgeneratorstate(source) == inspect.GEN_CLOSED
         release.set()
 
 
-def test_a_busy_encoder_is_asked_again_until_nobody_waits(
+def test_a_busy_encoder_is_retried_until_the_client_has_gone(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audio.recording.BUSY_SECONDS", 0.01)
@@ -184,7 +184,7 @@ def test_a_busy_encoder_is_asked_again_until_nobody_waits(
         recording.run(blocks(speech_like(2 * SECOND)), Encoder(always_busy, pool, 1))
 
 
-def test_what_the_encoder_fails_with_ends_the_work(pool: ThreadPoolExecutor) -> None:
+def test_an_error_of_the_encoder_ends_the_work(pool: ThreadPoolExecutor) -> None:
     def failing(samples: np.ndarray, embedding: bool) -> Answer:
         raise RuntimeError("out of order")
 
@@ -203,7 +203,7 @@ def test_the_tape_holds_the_last_seconds_and_says_when_asked_for_more() -> None:
     np.testing.assert_array_equal(
         tape.cut(21 * SECOND, 60 * SECOND), samples[21 * SECOND : 60 * SECOND]
     )
-    with pytest.raises(IndexError, match="not held"):
+    with pytest.raises(IndexError, match="not kept"):
         tape.cut(19 * SECOND, 22 * SECOND)
 
 

@@ -1,4 +1,4 @@
-"""The parts of the page that are only text."""
+"""The text parts of the page."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_what_is_not_kept_is_neither_offered_nor_said_to_be_saved(text: Text) ->
     assert "data-folder" not in said
     assert "e2v-downloads" not in said
     assert f"<dt>{text.log_lines[-1][0]}</dt>" not in said
-    # The chart has its numbers all the same.
+    # The chart still has its numbers.
     assert "0.1111" in said
 
 

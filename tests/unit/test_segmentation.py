@@ -1,4 +1,4 @@
-"""Where recordings are cut, against borders found by hand."""
+"""Where recordings are cut, against borders computed by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def chunks(*runs: tuple[int, float]) -> list[Chunk]:
 
 
 def marks(*runs: tuple[int, float]) -> str:
-    """What `label` says of them: ``#`` for speech."""
+    """The labels of these chunks: ``#`` is speech."""
     return "".join(".#"[is_speech] for _, is_speech in label(chunks(*runs)))
 
 
@@ -37,7 +37,7 @@ def test_a_click_is_no_speech_and_a_stop_within_a_word_is() -> None:
 
 
 def test_a_label_comes_as_soon_as_it_is_decided() -> None:
-    """Or an hour of music, or of speech, would be held."""
+    """Otherwise an hour of music or speech would stay in memory."""
     source = itertools.chain(chunks((3, 0.1), (20, 0.9)), iter(pytest.fail, None))
     assert [is_speech for _, is_speech in itertools.islice(label(source), 23)] == (
         [False] * 3 + [True] * 20
@@ -47,7 +47,7 @@ def test_a_label_comes_as_soon_as_it_is_decided() -> None:
 def cut(
     *runs: tuple[int, float], shortest: float = 1.0, longest: float = 10.0, quiet: int = -1
 ) -> list[tuple[int, int, int]]:
-    """Pieces of runs of speech and silence, as start, end and speech in chunks."""
+    """The pieces of runs of speech and silence: start, end and amount of speech, in chunks."""
     stream = chunks(*runs)
     if quiet >= 0:
         stream[quiet - 2 : quiet + 2] = [Chunk(CHUNK, 0.9, SOFT)] * 4
@@ -59,7 +59,7 @@ SPEECH, SILENCE = 0.9, 0.0
 
 
 def test_a_pause_of_400_ms_ends_a_piece_and_a_shorter_one_does_not() -> None:
-    # Two chunks of padding stand around each piece, where there is room for them.
+    # Each piece has two chunks of padding on both sides, if there is room.
     assert cut((40, SPEECH), (13, SILENCE), (50, SPEECH), (40, SILENCE)) == [
         (0, 42, 40),
         (51, 105, 50),
@@ -69,7 +69,7 @@ def test_a_pause_of_400_ms_ends_a_piece_and_a_shorter_one_does_not() -> None:
 
 
 def test_a_fragment_joins_what_is_within_a_second() -> None:
-    # 20 chunks are 0.64 s: a fragment. 40 are 1.28 s.
+    # 20 chunks (0.64 s) are a fragment; 40 (1.28 s) are not.
     near, far = (26, SILENCE), (31, SILENCE)
     assert cut((20, SPEECH), near, (40, SPEECH)) == [(0, 86, 60)]
     assert cut((40, SPEECH), near, (20, SPEECH)) == [(0, 86, 60)]
@@ -85,9 +85,9 @@ def test_a_fragment_does_not_join_what_would_be_too_long_then() -> None:
 
 
 def test_long_speech_is_cut_where_it_is_quietest() -> None:
-    # 12.8 s without a pause; a piece may have 312 chunks, and leaves a second for the next.
+    # 12.8 s without a pause. A piece has at most 312 chunks, and leaves a second for the next.
     assert cut((400, SPEECH), quiet=250) == [(0, 250, 250), (250, 400, 150)]
-    # Not where a piece would be shorter than half of the longest.
+    # A piece is never shorter than half of the longest allowed.
     [(_, end, _), _] = cut((400, SPEECH), quiet=100)
     assert end >= 156
 
@@ -119,7 +119,7 @@ def test_a_piece_comes_before_the_hour_of_music_that_follows_it() -> None:
 
 
 def windows(seconds: float, window: float, hop: float) -> list[tuple[float, float]]:
-    """Windows of a recording, in seconds."""
+    """The windows of a recording, in seconds."""
     samples = round(seconds * SAMPLE_RATE)
     sizes = [CHUNK] * (samples // CHUNK) + ([samples % CHUNK] if samples % CHUNK else [])
     stream = [(Chunk(size, 0.0, 0.0), False) for size in sizes]

@@ -1,4 +1,4 @@
-"""Why the server does not start, said before Triton is asked."""
+"""Reasons not to start the server, which are reported before Triton starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server import wheel
+from server import installation
 from server.errors import ServerError
 from server.settings import Settings
 from server.triton import Triton
@@ -35,7 +35,7 @@ def test_a_missing_repository_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["http-port", "grpc-port", "metrics-port"])
 def test_a_taken_port_names_the_option(empty_repository: Callable[[], Path], option: str) -> None:
     repository = empty_repository()
-    # The ports are looked at before the model is read.
+    # The ports are checked before the model is read.
     (repository / "encoder").mkdir()
     (repository / "encoder" / "config.pbtxt").touch()
     settings = settings_for(repository)
@@ -47,23 +47,31 @@ def test_a_taken_port_names_the_option(empty_repository: Callable[[], Path], opt
             start(settings)
 
 
-def test_a_machine_without_the_wheel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installation, "CONTAINER", tmp_path)
+
+
+@pytest.mark.usefixtures("no_container")
+def test_a_missing_wheel_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ServerError, match="nvidia-pytriton wheel is not installed"):
-        wheel.find()
+        installation.find()
 
 
-def test_a_python_without_a_stub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_container")
+def test_a_python_without_a_stub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Version:
         major, minor = 3, 99
 
     monkeypatch.setattr("sys.version_info", Version)
     with pytest.raises(ServerError, match=r"no stub for Python 3\.99.*3\.11"):
-        wheel.find()
+        installation.find()
 
 
+@pytest.mark.usefixtures("no_container")
 def test_a_missing_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"INSTSONAME": "libpython3.x-none.so.1.0"}
     monkeypatch.setattr("sysconfig.get_config_var", names.get)
     with pytest.raises(ServerError, match=r"libpython3\.x-none\.so\.1\.0.*--enable-shared"):
-        wheel.find()
+        installation.find()

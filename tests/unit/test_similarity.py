@@ -1,4 +1,4 @@
-"""Cosines of embeddings against numbers worked out by hand."""
+"""Cosines of embeddings, against numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def test_cosines_are_those_worked_out_by_hand() -> None:
     rows = np.array([[1, 0], [3, 4], [0, -2]], dtype=np.float32)
     expected = [[1, 0.6, 0], [0.6, 1, -0.8], [0, -0.8, 1]]
     np.testing.assert_allclose(cosine(rows), expected, atol=1e-12)
-    # Without (1, 0) the first has no direction any more.
+    # After subtracting (1, 0), the first row is zero and has no direction.
     expected = [[np.nan] * 3, [np.nan, 1, -10 / 10], [np.nan, -1, 1]]
     centred = cosine([[1, 0], [3, 4], [0, -2]], centre=[1, 0])
     expected[1][2] = expected[2][1] = (2 * -1 + 4 * -2) / np.sqrt(20 * 5)
     np.testing.assert_allclose(centred, expected, atol=1e-12)
 
 
-def test_centring_takes_off_what_all_have_in_common() -> None:
+def test_centring_subtracts_the_mean() -> None:
     random = np.random.default_rng(1)
     rows, reference = random.normal(size=(4, DIM)), random.normal(size=(50, DIM))
     offset = 40.0

@@ -1,4 +1,4 @@
-"""What the client makes of a timeline's segments, against figures found by hand."""
+"""How the client summarises a timeline's segments, against figures computed by hand."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from emotion2vec_client import LABELS, Segment, Stretch, Timeline, TurningPoint
+from emotion2vec_client._summary import SMOOTHING, summarise
 from emotion2vec_client.analysis.errors import MissingPackageError
 from emotion2vec_client.cli.strip import clock, spans, strongest
-from emotion2vec_client.summary import SMOOTHING, summarise
 
 NOON = datetime(2026, 1, 4, 22, 30, 0, tzinfo=UTC)
 
 
 def segment(start: float, end: float, speech: float = 1.0, **scores: float) -> Segment:
-    """A segment; emotions that are not named have none of its score."""
+    """A segment; emotions that are not named have score 0."""
     return Segment(
         start, end, {label.name: scores.get(label.name, 0.0) for label in LABELS}, speech, None
     )
@@ -32,7 +32,7 @@ def timeline(*segments: Segment, duration: float = 100.0) -> Timeline:
 
 def test_scores_are_weighted_by_seconds_of_speech() -> None:
     found = summarise([segment(0, 3, happy=1.0), segment(10, 12, speech=0.5, sad=0.6, angry=0.4)])
-    # Three seconds and one.
+    # Three seconds of speech against one.
     assert found.scores["happy"] == pytest.approx(0.75)
     assert found.scores["sad"] == pytest.approx(0.15)
     assert found.scores["angry"] == pytest.approx(0.1)
@@ -49,14 +49,14 @@ def test_windows_without_speech_count_for_nothing() -> None:
 
 
 def test_emotion_turns_where_the_mean_around_changes_and_not_at_a_single_segment() -> None:
-    # Middles at 5, 15, 25 ...: of each, those up to 15 s away count, which is itself and the next
-    # on both sides.
+    # The middles are at 5, 15, 25 ... s. The mean covers middles up to 15 s away: the segment and
+    # its neighbours.
     assert SMOOTHING == 15
     feelings = ["happy", "sad", "happy", "happy", "sad", "sad", "sad", "happy"]
     found = summarise(
         [segment(10 * i, 10 * i + 10, **{name: 1.0}) for i, name in enumerate(feelings)]
     )
-    # Smoothed: h (h s: a tie goes to the first), h, h, h, s, s, s, h (s h).
+    # Smoothed: h (a tie of h and s goes to h), h, h, h, s, s, s, h (a tie of s and h).
     assert found.turning_points == (
         TurningPoint(40.0, "happy", "sad"),
         TurningPoint(70.0, "sad", "happy"),

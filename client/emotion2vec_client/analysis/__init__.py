@@ -1,9 +1,8 @@
-"""What many embeddings show together: similarity, maps, clusters, and heads for own labels.
+"""Analyses of many embeddings: similarity, maps, clusters, and heads for your own labels.
 
-Functions over NumPy arrays; none of them talks to a server or prints. Get the embeddings with
-``Client.predict_many(files, embedding=True)``. Needs the extra packages of
-``pip install './client[analysis]'``, but for ``similarity`` and ``Head``, which need only
-NumPy.
+These functions take NumPy arrays; they do not talk to a server or print. Get the embeddings with
+``Client.predict_many(files, embedding=True)``. ``similarity`` and ``Head`` need only NumPy, the
+others the packages of ``pip install './client[analysis]'``.
 """
 
 from emotion2vec_client.analysis.errors import AnalysisError, MissingPackageError

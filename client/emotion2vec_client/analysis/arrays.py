@@ -1,4 +1,4 @@
-"""Checks and imports that every analysis begins with."""
+"""Checks and imports that all analyses share."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def as_matrix(embeddings: npt.ArrayLike, least: int = 1, purpose: str = "this") 
 
     Args:
         embeddings: Numbers [n, D].
-        least: Fewest rows that make sense.
-        purpose: What they are for, as the beginning of the error.
+        least: Smallest number of rows that the analysis can use.
+        purpose: Name of the analysis, for the error.
 
     Returns:
         float64 [n, D].
 
     Raises:
-        AnalysisError: They are no finite matrix, or have fewer rows.
+        AnalysisError: They are not a finite matrix, or have too few rows.
     """
     matrix = np.asarray(embeddings, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] == 0:
@@ -40,19 +40,19 @@ def as_matrix(embeddings: npt.ArrayLike, least: int = 1, purpose: str = "this") 
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():
         raise AnalysisError(
-            f"the embedding in row {int(np.argmin(finite))} holds a number that is not finite: "
+            f"the embedding in row {int(np.argmin(finite))} has a number that is not finite: "
             "leave its file out, and check the server's model"
         )
     return matrix
 
 
 def import_extra(module: str) -> Any:
-    """Imports a module of the ``analysis`` extra only when it is needed.
+    """Imports a module of the ``analysis`` extra late.
 
-    These packages take a second and more to import, and similarity and heads do without them.
+    These packages take a second or more to import, and similarity and heads do not need them.
 
     Raises:
-        MissingPackageError: Its package is not installed.
+        MissingPackageError: The package is not installed.
     """
     try:
         return importlib.import_module(module)

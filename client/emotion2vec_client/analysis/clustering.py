@@ -1,4 +1,4 @@
-"""Groups of similar embeddings: k-means, judged by the silhouette."""
+"""Groups similar embeddings by k-means, and rates the groups by their silhouette."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emotion2vec_client.analysis.arrays import DoubleArray, IntArray, as_matrix,
 from emotion2vec_client.analysis.errors import AnalysisError
 
 LEAST = 3
-"""The silhouette compares the own cluster with the next: two clusters, one of them of two files."""
+"""The silhouette needs two clusters, one of which has at least two files."""
 
 MOST_AUTO = 10
 STARTS = 10
@@ -28,8 +28,8 @@ class Clusters:
         distance: Distance of each file to its cluster's centre, float64 [n], in the embedding's
             unit.
         silhouette: How much better each file fits its own cluster than the next, float64 [n]: 1
-            well, 0 between two, below 0 rather to the other.
-        tried: Mean silhouette of every number of clusters that was tried.
+            is a good fit, 0 between two clusters, below 0 closer to the other.
+        tried: Mean silhouette for each number of clusters that was tried.
     """
 
     assignment: IntArray
@@ -58,13 +58,13 @@ def find_clusters(embeddings: npt.ArrayLike, k: int | None = None, seed: int = 0
 
     Args:
         embeddings: Numbers [n, D], n at least 3.
-        k: Number of clusters, 2 to n - 1; None takes the one of the best mean silhouette up to 10,
-            the smaller of two that are equal. It always finds some, so look at the silhouette:
-            near 0 there are no clusters.
-        seed: Of the random starts; the same gives the same clusters.
+        k: Number of clusters, 2 to n - 1; None tries up to 10 and takes the best mean silhouette,
+            with the smaller number if two are equal. It always finds some, so check the
+            silhouette: near 0 there are no clusters.
+        seed: Seed of the random starts; the same seed gives the same clusters.
 
     Raises:
-        AnalysisError: There are too few different files for so many clusters.
+        AnalysisError: There are too few different files for this number of clusters.
         MissingPackageError: scikit-learn is not installed.
     """
     matrix = as_matrix(embeddings, LEAST, "clustering")
@@ -83,7 +83,7 @@ def find_clusters(embeddings: npt.ArrayLike, k: int | None = None, seed: int = 0
     counts = range(2, min(MOST_AUTO, most) + 1) if k is None else [k]
     found = {count: _k_means(matrix, count, seed) for count in counts}
     tried = {count: float(silhouette.mean()) for count, (_, silhouette) in found.items()}
-    # max() keeps the first of equals, which is the smaller number of clusters.
+    # Of equal values, max() keeps the first: the smaller number of clusters.
     model, silhouette = found[max(tried, key=tried.__getitem__)]
     sizes = np.bincount(model.labels_)
     order = np.argsort(-sizes, kind="stable")

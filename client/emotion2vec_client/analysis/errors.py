@@ -1,4 +1,4 @@
-"""What can go wrong in an analysis; every message is one sentence."""
+"""Errors of the analyses; every message is one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from emotion2vec_client.errors import Emotion2VecError
 
 
 class AnalysisError(Emotion2VecError, ValueError):
-    """The data cannot be analysed: too few, of another shape, or a file that cannot be read."""
+    """The data is unusable: too few rows, a wrong shape, or an invalid file."""
 
 
 class MissingPackageError(Emotion2VecError, ImportError):

@@ -1,4 +1,4 @@
-"""Fits a head and says how well it would do on recordings, or speakers, it has not heard."""
+"""Fits a head, and estimates its accuracy on new recordings or speakers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ITERATIONS = 5000
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What a cross-validation found: every file was judged by a model that had not seen it.
+    """Result of a cross-validation, in which every file is classified by a model without it.
 
     Attributes:
-        labels: Names, L of them.
+        labels: The L labels.
         confusion: Files of each true label (row) by predicted label (column), int64 [L, L].
-        by: ``group`` when no group was in training and test at once, else ``file``.
+        by: ``group`` if no group was in both training and test, else ``file``.
         folds: Number of folds.
-        incomplete_folds: Folds whose training part lacked a label, whose files then were all
-            judged wrong.
+        incomplete_folds: Folds whose training part lacked a label, so that all test files with
+            that label counted as wrong.
     """
 
     labels: tuple[str, ...]
@@ -39,12 +39,12 @@ class Validation:
 
     @property
     def accuracy(self) -> float:
-        """Part of the files that was judged right, 0 to 1."""
+        """Share of files that were classified correctly, 0 to 1."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     @property
     def recalls(self) -> DoubleArray:
-        """Part of each label's files that was judged right, float64 [L]."""
+        """Share of each label's files that were classified correctly, float64 [L]."""
         return np.asarray(np.diag(self.confusion) / self.confusion.sum(axis=1), dtype=np.float64)
 
     @property
@@ -71,20 +71,20 @@ def fit_head(
     card: Mapping[str, Any],
     groups: Sequence[str] | None = None,
 ) -> tuple[Head, Validation]:
-    """Fits standardisation and logistic regression, each label weighing the same.
+    """Fits standardisation and a logistic regression that weights all labels equally.
 
     Args:
         embeddings: float32 [n, D].
-        labels: n names; two different ones or more, each of at least two files.
-        card: Card of the model that the embeddings are of, ``client.model_info().card``.
-        groups: n names, such as speakers, that are kept together in the cross-validation. With a
-            single group it goes by files.
+        labels: n names; at least two different ones, each with at least two files.
+        card: Card of the model that made the embeddings, ``client.model_info().card``.
+        groups: n names, such as speakers; the cross-validation keeps each group together. With a
+            single group, it splits by file.
 
     Returns:
-        The head, of all files, and the figures of the cross-validation.
+        The head, fitted on all files, and the result of the cross-validation.
 
     Raises:
-        AnalysisError: The data cannot be used, or the card is not one.
+        AnalysisError: The data or the card is unusable.
         MissingPackageError: scikit-learn is not installed.
     """
     matrix = as_matrix(embeddings, 4, "a head")
@@ -96,7 +96,7 @@ def fit_head(
     scaler, regression = _fit(matrix, targets)
     coefficients, intercept = regression.coef_, regression.intercept_
     if len(classes) == 2:
-        # Of two classes only their difference is fitted; half of it each way is the same softmax.
+        # scikit-learn fits only the difference of two classes; halves of it give the same softmax.
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercept = np.concatenate([-intercept, intercept]) / 2
     head = Head(
@@ -126,7 +126,7 @@ def _check(matrix: DoubleArray, labels: Sequence[str], groups: Sequence[str] | N
     if count < 2:
         raise AnalysisError(
             f"label {rarest!r} has one file, so none is left to test with: give at least two, "
-            "better ten and more"
+            "better ten or more"
         )
 
 
@@ -154,7 +154,7 @@ def _cross_validate(
         if len(known) == 1:
             predicted = np.full(len(test), known[0])
         else:
-            # The scale is the training part's own: the test part must not be known in any way.
+            # Scale by the training part alone: nothing about the test part may leak.
             scaler, regression = _fit(matrix[training], targets[training])
             predicted = regression.predict(scaler.transform(matrix[test]))
         np.add.at(confusion, (targets[test], predicted), 1)

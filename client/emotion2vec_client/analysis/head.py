@@ -1,4 +1,4 @@
-"""A small classifier for own labels on top of the embeddings; needs only NumPy."""
+"""A small classifier of embeddings for your own labels; needs only NumPy."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """The model whose embeddings a head was made with.
+    """The model whose embeddings a head was fitted on.
 
     Attributes:
         checkpoint: Where the model's weights came from.
-        sha256: Digest of them, None for random weights.
-        weights: ``pretrained``, or ``random`` where embeddings mean nothing.
+        sha256: Digest of the weights, None for random weights.
+        weights: ``pretrained``, or ``random``: then embeddings mean nothing.
     """
 
     checkpoint: str
@@ -48,7 +48,7 @@ class Origin:
             ) from error
 
     def same_model(self, other: Origin) -> bool:
-        """Whether embeddings of both are alike; names tell random weights apart."""
+        """Whether both have the same weights; random weights are compared by name."""
         if self.sha256 is None and other.sha256 is None:
             return self.checkpoint == other.checkpoint
         return self.sha256 == other.sha256
@@ -63,16 +63,16 @@ class Head:
     """Standardisation and a linear layer with softmax.
 
     Attributes:
-        labels: Names of the classes, L of them, in the order of the probabilities.
-        mean: Taken off the embedding, float64 [D].
-        scale: Divides what is left, float64 [D].
+        labels: The L labels, in the order of the probabilities.
+        mean: Subtracted from the embedding, float64 [D].
+        scale: Divides the difference, float64 [D].
         coefficients: float64 [L, D].
         intercept: float64 [L].
-        origin: The model that it was made with.
-        validation: Figures of the cross-validation, plain JSON types; empty when there was none.
+        origin: The model whose embeddings it was fitted on.
+        validation: Figures of the cross-validation as plain JSON types; empty without one.
 
     Raises:
-        AnalysisError: The shapes do not fit together, or a number is not finite.
+        AnalysisError: The shapes do not match, or a number is not finite.
 
     Example:
         >>> head = Head.load("stress.json")
@@ -99,22 +99,22 @@ class Head:
         for name, (array, shape) in shapes.items():
             if array.shape != shape:
                 raise AnalysisError(
-                    f"the head's {name} have shape {list(array.shape)} where {count} labels and "
+                    f"the head's {name} has shape {list(array.shape)}, but {count} labels and "
                     f"width {width} need {list(shape)}: fit the head again"
                 )
             if not np.isfinite(array).all():
                 raise AnalysisError(
-                    f"the head's {name} hold a number that is not finite: fit the head again"
+                    f"the head's {name} has a number that is not finite: fit the head again"
                 )
         if count < 2 or len(set(self.labels)) < count or not (self.scale > 0).all():
             raise AnalysisError(
-                f"a head needs two different labels or more, and scales above 0, and has the "
+                f"a head needs at least two different labels, and scales above 0, but has the "
                 f"labels {', '.join(self.labels) or 'none'}: fit the head again"
             )
 
     @property
     def embed_dim(self) -> int:
-        """Width D of the embeddings that it takes."""
+        """Dimension D of the embeddings that the head takes."""
         return len(self.mean)
 
     def predict(
@@ -124,29 +124,29 @@ class Head:
 
         Args:
             embeddings: float32 [n, D].
-            card: Card of the model that the embeddings are of, to check as ``check_card`` does.
+            card: Card of the model that made the embeddings, for ``check_card``; None skips that.
 
         Returns:
             float64 [n, L]; each row sums to 1.
 
         Raises:
-            AnalysisError: The embeddings have another width, or are another model's.
+            AnalysisError: The embeddings have another dimension, or are from another model.
         """
         if card is not None:
             self.check_card(card)
         matrix = as_matrix(embeddings, 0)
         if matrix.shape[1] != self.embed_dim:
             raise AnalysisError(
-                f"the embeddings are {matrix.shape[1]} wide and the head takes {self.embed_dim}: "
+                f"the embeddings are {matrix.shape[1]} wide, but the head takes {self.embed_dim}: "
                 "use the model that the head was made with, or fit it again"
             )
         logits = (matrix - self.mean) / self.scale @ self.coefficients.T + self.intercept
-        # The largest becomes 0, so that exp() cannot overflow.
+        # Subtract the largest, so that exp() cannot overflow.
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 
     def check_card(self, card: Mapping[str, Any]) -> None:
-        """Refuses a model whose embeddings this head cannot read.
+        """Refuses a model whose embeddings this head cannot use.
 
         Args:
             card: ``client.model_info().card``.
@@ -157,12 +157,12 @@ class Head:
         serving = Origin.of_card(card)
         if not self.origin.same_model(serving):
             raise AnalysisError(
-                f"the head was made with {self.origin} and the server runs {serving}: serve that "
+                f"the head was made with {self.origin}, but the server runs {serving}: serve that "
                 "checkpoint, or fit the head again with this one"
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the head as JSON, which holds numbers and names and no code.
+        """Writes the head as JSON: numbers and names, but no code.
 
         Raises:
             OSError: The file cannot be written.
@@ -183,7 +183,7 @@ class Head:
             "scale": self.scale.tolist(),
             "coefficients": self.coefficients.tolist(),
         }
-        # One line per entry: figures stay readable beside rows of a thousand numbers.
+        # One line per entry keeps the figures readable beside arrays of a thousand numbers.
         lines = (
             f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
             for name, value in content.items()
@@ -195,7 +195,7 @@ class Head:
         """Reads a head that ``save`` wrote.
 
         Raises:
-            AnalysisError: The file is no such head.
+            AnalysisError: The file is not such a head.
             OSError: The file cannot be read.
         """
         try:
@@ -208,7 +208,7 @@ class Head:
             raise AnalysisError(f"{path} is not a head: give a file that 'head fit' wrote")
         if content.get("version") != VERSION:
             raise AnalysisError(
-                f"{path} has version {content.get('version')!r} of the format and this program "
+                f"{path} has version {content.get('version')!r} of the format, but this program "
                 f"reads {VERSION}: fit the head again"
             )
         try:

@@ -16,9 +16,9 @@ class LabelledFile:
     """A row of the CSV.
 
     Attributes:
-        path: The recording, absolute, or relative as the CSV's own path was given.
-        label: Its label.
-        group: Its speaker or group, None where the CSV has no such column.
+        path: The recording; a relative path is joined to the CSV's folder.
+        label: Label of the recording.
+        group: Speaker or group of the recording, None if the CSV has no such column.
     """
 
     path: Path
@@ -27,16 +27,16 @@ class LabelledFile:
 
 
 def read_labels(source: Path) -> list[LabelledFile]:
-    """Reads a CSV with columns file and label, and perhaps speaker or group.
+    """Reads a CSV with columns file and label, and optionally speaker or group.
 
-    Relative paths are relative to the CSV's folder. Whether the recordings exist is not looked at.
+    Relative paths are relative to the CSV's folder. Recordings need not exist.
 
     Args:
         source: The CSV, UTF-8, with a header.
 
     Raises:
-        AnalysisError: It is no such CSV; says in which line.
-        OSError: It cannot be opened.
+        AnalysisError: The file is not such a CSV; the message names the line.
+        OSError: The file cannot be opened.
     """
     try:
         with source.open(encoding="utf-8-sig", newline="") as stream:
@@ -67,14 +67,14 @@ def _rows(source: Path, reader: csv.DictReader[str]) -> list[LabelledFile]:
         where = f"{source}, line {reader.line_num}"
         if None in row:
             raise AnalysisError(
-                f"{where} has more than {len(columns)} columns: quote a value that holds a comma"
+                f"{where} has more than {len(columns)} columns: quote values that contain a comma"
             )
         cells = {name: (row[name] or "").strip() for name in ["file", "label", *groups]}
         for name, value in cells.items():
             if not value:
                 raise AnalysisError(f"{where} has no {name}: fill it in, or leave the row out")
         path = source.parent / cells["file"]
-        # A recording in two folds of a cross-validation would be in training and test at once.
+        # In a cross-validation, a repeated recording could be in both training and test.
         first = lines.setdefault(path.resolve(), reader.line_num)
         if first != reader.line_num:
             raise AnalysisError(

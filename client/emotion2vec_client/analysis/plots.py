@@ -1,4 +1,4 @@
-"""Maps to look at: a self-contained HTML page and a PNG."""
+"""Writes maps as a self-contained HTML page or a PNG."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ UNLABELLED_COLOUR = "#4d4d4d"
 WIDTH = 1000
 MARGIN = 40
 MOST_NAMED = 12
-"""Above this many points their names would cover the PNG."""
+"""Up to this many points, the PNG shows their names."""
 
 MOST_IN_COLUMN = 30
-"""More lines of a legend are higher than the PNG."""
+"""A longer column of the legend would not fit the PNG."""
 
 WIDE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Micro Hei", "SimHei", "PingFang SC")
-"""Fonts with Chinese characters; the first one that is installed writes Chinese names."""
+"""Fonts with Chinese characters; the PNG uses the first one that is installed."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Point:
     """One recording on a map.
 
     Attributes:
-        name: Its file, as it is shown.
+        name: The file's name, as shown.
         emotion: Strongest emotion.
         confidence: Score of that emotion, 0 to 1.
-        label: The user's own label, which then gives the colour; None colours by emotion.
+        label: The user's own label, which decides the colour; None colours by emotion.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Point:
 
     @property
     def category(self) -> str:
-        """What the point's colour stands for."""
+        """The label or emotion that decides the point's colour."""
         return self.emotion if self.label is None else self.label
 
 
 def colours(categories: Sequence[str]) -> dict[str, str]:
-    """A colour for each category, in the order of a legend: emotions keep theirs on every map.
+    """Colours for categories, in the order of the legend; emotions have fixed colours.
 
     Returns:
         ``#rrggbb`` by category; emotions first, in the server's order, then the others by name.
@@ -66,7 +66,7 @@ def colours(categories: Sequence[str]) -> dict[str, str]:
     others = sorted(present - COLOURS.keys() - {UNLABELLED})
     legend = {name: colour for name, colour in COLOURS.items() if name in present}
     for index, name in enumerate(others):
-        # Equal steps around the circle, lighter and darker in turn, distinguish many labels.
+        # Equal steps of hue, alternately lighter and darker, distinguish many labels.
         red, green, blue = colorsys.hls_to_rgb(
             index / len(others) + 0.58, 0.42 if index % 2 == 0 else 0.6, 0.68
         )
@@ -87,8 +87,8 @@ def write_html(
 
     Args:
         path: File to write.
-        places: float64 [n, 2], as ``project`` gives them.
-        points: n of them.
+        places: float64 [n, 2], from ``project``.
+        points: The n recordings.
         title: Heading of the page.
         notes: Sentences under it; one that starts with ``⚠`` is shown as a warning.
 
@@ -123,7 +123,7 @@ def write_html(
         radius=radius,
         circles="\n".join(circles),
         legend="\n".join(buttons),
-        # A file name may hold "</script>", which would end the script wherever it stands.
+        # A file name may contain "</script>", which would end the script.
         points=json.dumps([_tip(point) for point in points]).replace("<", "\\u003c"),
     )
     Path(path).write_text(page, encoding="utf-8")
@@ -136,12 +136,12 @@ def write_png(
     title: str,
     notes: Sequence[str] = (),
 ) -> None:
-    """Writes a picture of 1500 by 1050 pixels; few points bear their file's name.
+    """Writes a picture of 1500 by 1050 pixels, with file names if there are few points.
 
     Args:
         path: File to write.
-        places: float64 [n, 2], as ``project`` gives them.
-        points: n of them.
+        places: float64 [n, 2], from ``project``.
+        points: The n recordings.
         title: Heading of the picture.
         notes: Sentences under it.
 
@@ -155,7 +155,7 @@ def write_png(
     categories = np.array([point.category for point in points])
     legend = colours(categories.tolist())
     with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):
-        # A figure of its own, since pyplot would keep it and may ask for a screen.
+        # Not pyplot, which would keep the figure and may need a display.
         figure = import_extra("matplotlib.figure").Figure(figsize=(10, 7), layout="constrained")
         axes = figure.add_subplot()
         for name, colour in legend.items():
@@ -170,27 +170,27 @@ def write_png(
                     Path(point.name).name, place, xytext=(5, 4), textcoords="offset points",
                     fontsize=7, color="#555555",
                 )  # fmt: skip
-        # Neither axis has a unit or a direction.
+        # The axes have no unit or direction.
         axes.set(title=title, xticks=[], yticks=[])
         axes.set_xlabel("\n".join(notes), fontsize=8, color="#555555")
-        # Names stand to the right of their points.
+        # Leave room for the names to the right of their points.
         axes.margins(x=0.14 if len(points) <= MOST_NAMED else 0.06, y=0.06)
         columns = -(-len(legend) // MOST_IN_COLUMN)
         size = 10 if columns == 1 else 6
         figure.legend(loc="outside right upper", frameon=False, ncols=columns, fontsize=size)
         with warnings.catch_warnings():
-            # Where no font has a character it draws a box, and warns once for each.
+            # matplotlib draws a box for each character without a font, and warns.
             warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
             figure.savefig(path, format="png", dpi=150)
 
 
 def _fit_to_page(places: DoubleArray) -> tuple[DoubleArray, float]:
-    """Places on a page of WIDTH with a margin, both axes alike, and the height that they need.
+    """Scales places to a page of WIDTH with a margin; also returns the page's height.
 
-    They are turned so that the page is wide, as screens are: the directions of a map mean nothing.
+    Turns the map so that its longest axis is horizontal: its directions mean nothing anyway.
     """
     centred = places - places.mean(axis=0)
-    # Ascending, so the last of the principal axes is the longest.
+    # In ascending order: the last principal axis is the longest.
     _, axes = np.linalg.eigh(centred.T @ centred)
     turned = centred @ axes[:, ::-1]
     low, high = turned.min(axis=0), turned.max(axis=0)

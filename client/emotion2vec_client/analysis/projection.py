@@ -1,4 +1,4 @@
-"""Embeddings as points in the plane."""
+"""Projects embeddings to points in the plane."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from emotion2vec_client.analysis.errors import AnalysisError, MissingPackageErro
 Method = Literal["tsne", "umap"]
 
 LEAST = 3
-"""Two points are a line, whatever the embeddings."""
+"""Two points always form a line, whatever the embeddings."""
 
 FEW = 10
-"""Below this many points their places follow the method more than the data."""
+"""Below this many points, their places depend more on the method than on the data."""
 
 PERPLEXITY = 30.0
 NEIGHBOURS = 15
 COMPONENTS = 50
 
 MANY = 2_000
-"""Below this many points, t-SNE's threads wait for each other longer than they work."""
+"""Below this many points, t-SNE is faster on one thread."""
 
 
 def project(embeddings: npt.ArrayLike, method: Method = "tsne", seed: int = 0) -> DoubleArray:
     """Places similar embeddings near one another.
 
-    Only who is near whom means something: axes, distances between groups and their sizes do not.
-    The same embeddings and seed give the same map.
+    Only nearness has a meaning; axes, sizes of groups and distances between them have none. The
+    same embeddings and seed give the same map.
 
     Args:
         embeddings: Numbers [n, D], n at least 3.
-        method: ``tsne``, or ``umap`` where umap-learn is installed.
-        seed: Of the random numbers.
+        method: ``tsne``, or ``umap``, which needs umap-learn.
+        seed: Seed of the random numbers.
 
     Returns:
         float64 [n, 2], without unit.
 
     Raises:
-        AnalysisError: There are too few files, all are the same, or the method is unknown.
+        AnalysisError: There are too few files, all are equal, or the method is unknown.
         MissingPackageError: The package that the method needs is not installed.
     """
     matrix = as_matrix(embeddings, LEAST, "a map")
@@ -57,7 +57,7 @@ def project(embeddings: npt.ArrayLike, method: Method = "tsne", seed: int = 0) -
 
 
 def check_method(method: str) -> None:
-    """Refuses a method that cannot run here, before any file is sent.
+    """Refuses a method that is unknown or not installed, before any file is sent.
 
     Raises:
         AnalysisError: The method is unknown.
@@ -75,14 +75,14 @@ def check_method(method: str) -> None:
 
 
 def perplexity(count: int) -> float:
-    """Neighbours that t-SNE considers per point: a third of them, from 1.5 to 30."""
+    """Neighbours that t-SNE considers per point: a third of all others, 1.5 to 30."""
     return min(PERPLEXITY, max(1.5, (count - 1) / 3))
 
 
 def _tsne(matrix: DoubleArray, seed: int) -> npt.NDArray[np.float32]:
     manifold = import_extra("sklearn.manifold")
     if min(matrix.shape) > COMPONENTS:
-        # As its authors advise: distances hardly change, and it gets faster and less noisy.
+        # The authors of t-SNE advise this: it hardly changes distances, and removes noise.
         decomposition = import_extra("sklearn.decomposition")
         matrix = decomposition.PCA(COMPONENTS, random_state=seed).fit_transform(matrix)
     tsne = manifold.TSNE(perplexity=perplexity(len(matrix)), init="pca", random_state=seed)
@@ -96,10 +96,10 @@ def _umap(matrix: DoubleArray, seed: int) -> npt.NDArray[np.float32]:
     neighbours = min(NEIGHBOURS, len(matrix) - 1)
     umap = import_extra("umap").UMAP(
         n_neighbors=neighbours,
-        # Its spectral start needs more points than it has dimensions to start from.
+        # The spectral start fails with very few points.
         init="spectral" if len(matrix) >= FEW else "random",
         random_state=seed,
-        # With a seed it uses one thread anyway, and warns unless told so.
+        # With a seed, umap uses one thread anyway, and warns without this.
         n_jobs=1,
     )
     points: npt.NDArray[np.float32] = umap.fit_transform(matrix)

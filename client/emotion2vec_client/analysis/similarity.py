@@ -1,8 +1,8 @@
-"""How alike embeddings are: the cosine, as it is and centred on a reference set.
+"""Similarity of embeddings: their cosine, raw and centred on a reference set.
 
-All emotion2vec embeddings share a large common part, so that raw cosines are nearly all above
-0.9, whatever the emotion. Without that part, the mean of a reference set, the cosine spreads over
--1 to 1.
+All emotion2vec embeddings share a large common part, so raw cosines are nearly always above 0.9,
+even between emotions. Centring subtracts that part, the mean of a reference set; the cosine then
+spreads from -1 to 1.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from emotion2vec_client.analysis.errors import AnalysisError
 LEAST = 2
 
 LEAST_TO_CENTRE = 3
-"""Two files centred on their own mean are always exactly opposite, whatever they hold."""
+"""Two files centred on their own mean are always exact opposites."""
 
 LEAST_REFERENCE = 2
 
 ROUNDING = 1e-6
-"""What is left of a vector below this part of its length is rounding error of float32."""
+"""A centred vector shorter than this share of the original is rounding error of float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class Typical:
-    """How alike two different members of the reference set are, to compare a cosine with.
+    """Similarity of two different members of the reference set, for comparison.
 
     Attributes:
         raw: Median of their raw cosines.
@@ -47,9 +47,9 @@ class Similarity:
 
     Attributes:
         raw: float64 [n, n], -1 to 1.
-        centred: float64 [n, n] after the mean of the reference was taken off, NaN for a file that
-            is that mean; None where there was nothing to centre on.
-        typical: Of the reference set; None where ``centred`` is None.
+        centred: float64 [n, n] after subtracting the mean of the reference, NaN for a file that
+            equals the mean; None without a reference.
+        typical: Similarity within the reference; None if ``centred`` is None.
         own_mean: Whether the files themselves were the reference.
     """
 
@@ -64,14 +64,14 @@ def cosine(embeddings: npt.ArrayLike, centre: npt.ArrayLike | None = None) -> Do
 
     Args:
         embeddings: Numbers [n, D].
-        centre: Numbers [D] to take off every row first.
+        centre: Numbers [D] to subtract from every row first.
 
     Returns:
-        float64 [n, n], symmetric, within -1 to 1; NaN in the row and column of a vector that has
-        no direction, since nothing but rounding error is left of it.
+        float64 [n, n], symmetric, within -1 to 1; NaN in the row and column of a vector of which
+        only rounding error is left.
 
     Raises:
-        AnalysisError: The embeddings are no finite matrix, or the centre has another width.
+        AnalysisError: The embeddings are not a finite matrix, or the centre has another width.
     """
     matrix = as_matrix(embeddings)
     lengths = np.linalg.norm(matrix, axis=1)
@@ -79,7 +79,7 @@ def cosine(embeddings: npt.ArrayLike, centre: npt.ArrayLike | None = None) -> Do
         middle = np.asarray(centre, dtype=np.float64)
         if middle.shape != matrix.shape[1:]:
             raise AnalysisError(
-                f"the centre has shape {list(middle.shape)} and the embeddings are "
+                f"the centre has shape {list(middle.shape)}, but the embeddings are "
                 f"{matrix.shape[1]} wide: take both from one model"
             )
         matrix = matrix - middle
@@ -95,8 +95,8 @@ def compare(embeddings: npt.ArrayLike, reference: npt.ArrayLike | None = None) -
 
     Args:
         embeddings: Numbers [n, D], n at least 2.
-        reference: Numbers [m, D], m at least 2, whose mean is what all speech shares. Without it
-            the mean of the files themselves is used when they are at least three.
+        reference: Numbers [m, D], m at least 2, whose mean stands for what all speech shares. By
+            default the files themselves, if there are at least three.
 
     Raises:
         AnalysisError: There are too few, or their widths differ.

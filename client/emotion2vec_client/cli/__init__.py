@@ -16,10 +16,10 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        argv: The arguments; those of the process by default.
+        argv: The arguments; by default those of the process.
 
     Returns:
-        The exit code: 0 all good, 1 something failed, 2 wrong usage, 130 interrupted.
+        The exit code: 0 success, 1 something failed, 2 wrong usage, 130 interrupted.
     """
     try:
         import typer  # noqa: F401
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @cache
 def _command() -> Any:
-    """All commands; imported only here, so that the library does without typer."""
+    """All commands, imported late because the library works without typer."""
     import typer
 
     from emotion2vec_client.cli import head

@@ -15,13 +15,14 @@ from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.analysis.clustering import LEAST, Clusters, find_clusters
 from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
+from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import check_folder
 
 NEAREST = 3
 WEAK = 0.1
-"""Below this mean silhouette the clusters are little more than an even cloud cut into pieces."""
+"""Below this mean silhouette the recordings hardly form clusters."""
 
 
 @connects
@@ -40,16 +41,16 @@ def cluster(
     *,
     connection: Connection,
 ) -> None:
-    """Group recordings that sound alike to the model.
+    """Group recordings that are similar to the model.
 
     K-means on the embeddings. The silhouette shows how well a file fits its
-    cluster: 1 is well, 0 between two clusters, below 0 closer to another.
+    cluster: 1 is a good fit, 0 between two clusters, below 0 closer to another.
 
     Example: emotion2vec cluster recordings/ -k auto -o clusters.csv
     """
     count = _parse_k(k)
     _check_output(output)
-    # Before the files, which may take long.
+    # Check before sending files, which may take long.
     import_extra("sklearn")
     paths = list(Files(files, null))
     check_count(paths, LEAST, "clustering")
@@ -65,13 +66,13 @@ def cluster(
     show(found, names, emotions, Console())
     if output is not None:
         write(output, found, names, emotions)
-        common.say_written(f"{common.counted(len(names), 'row')} to {output}")
+        common.say_written(f"{counted(len(names), 'row')} to {output}")
     if embedded.failures:
         raise typer.Exit(1)
 
 
 def show(found: Clusters, names: list[str], emotions: list[str], console: Console) -> None:
-    """Prints the clusters, then the files of each, the nearest to its centre first."""
+    """Prints the clusters, then their files, the nearest to the centre first."""
     table = Table(title=f"{found.k} clusters of {len(names)} files")
     table.add_column("cluster", justify="right")
     table.add_column("files", justify="right")
@@ -107,7 +108,7 @@ def show(found: Clusters, names: list[str], emotions: list[str], console: Consol
 
 
 def write(output: Path, found: Clusters, names: list[str], emotions: list[str]) -> None:
-    """Writes one entry per file, cluster by cluster; JSON has the clusters' figures, too."""
+    """Writes one entry per file, cluster by cluster; JSON also has the clusters' figures."""
     rows: list[dict[str, Any]] = [
         {
             "file": names[row],
@@ -143,12 +144,12 @@ def _parse_k(text: str) -> Optional[int]:
     except ValueError:
         count = 0
     if count < 2:
-        raise typer.BadParameter(f"{text!r} clusters: give a number from 2, or auto")
+        raise typer.BadParameter(f"-k is {text!r}: give a number from 2, or auto")
     return count
 
 
 def _check_output(output: Optional[Path]) -> None:
-    """Refuses what cannot be written before the first file is sent."""
+    """Refuses an unusable output file before the first recording is sent."""
     if output is None:
         return
     if output.suffix.lower() not in (".csv", ".json"):

@@ -1,4 +1,4 @@
-"""What all commands share: saying what is going on, and failing."""
+"""What all commands share: options, messages and error handling."""
 
 import os
 import re
@@ -10,8 +10,9 @@ from typing import Annotated, Any, Callable, Optional, cast
 
 import typer
 
+from emotion2vec_client._client import Client
+from emotion2vec_client._result import Granularity, Outcome
 from emotion2vec_client.analysis.errors import AnalysisError
-from emotion2vec_client.client import Client
 from emotion2vec_client.errors import (
     AccessDeniedError,
     Emotion2VecError,
@@ -19,20 +20,19 @@ from emotion2vec_client.errors import (
     ServerUnavailableError,
     WrongAddressError,
 )
-from emotion2vec_client.result import Granularity, Outcome
 
-# typer's own base of everything that is wrong with a command line. It stands in click or, in newer
-# releases, in typer itself, so there is no name for it that all releases import.
+# typer's base class of usage errors. Older releases have it in click and newer ones in typer, so no
+# import works for all of them.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 GONE = (ServerUnavailableError, AccessDeniedError, WrongAddressError)
-"""Errors that all further files would meet as well."""
+"""Errors that would stop all further files too."""
 
 INTERRUPTED = 130
 
 
 def flag(*names: str, help: str) -> Any:
-    """An option without a value; some releases of typer would show the type of one."""
+    """An option without a value; without ``metavar`` some releases of typer show a type."""
     return typer.Option(*names, help=help, metavar="")
 
 
@@ -42,16 +42,16 @@ DEFAULT_CONCURRENCY = 16
 
 
 class InterruptedWork(Exception):
-    """Ctrl-C came; the message says how far the work is, and how to go on."""
+    """The user pressed Ctrl-C; the message says how far the work is, and how to continue."""
 
 
 def run(command: Any, argv: Optional[Sequence[str]]) -> int:
-    """Runs the command; the one place where what went wrong becomes a sentence and exit code."""
+    """Runs the command; only here do errors become a message and an exit code."""
     try:
         code = command.main(args=argv, prog_name="emotion2vec", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SystemExit as exit_:
-        # Shell completion ends so.
+        # From shell completion.
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except USAGE_ERROR as error:
         return _usage(error)
@@ -62,7 +62,7 @@ def run(command: Any, argv: Optional[Sequence[str]]) -> int:
         complain("interrupted: nothing was written")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader, such as `head`, has had enough. What Python flushes at exit goes nowhere.
+        # The reader, such as `head`, has closed the pipe. Discard what Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Emotion2VecError, OSError) as error:
@@ -71,7 +71,7 @@ def run(command: Any, argv: Optional[Sequence[str]]) -> int:
 
 
 def is_bad_request(error: Exception) -> bool:
-    """Whether the server refuses the options, which all files share, and not the audio."""
+    """Whether the server refuses the options, which all files share, instead of the audio."""
     return isinstance(error, InvalidAudioError) and error.reason == "bad_request"
 
 
@@ -79,7 +79,7 @@ def _usage(error: Exception) -> int:
     message = getattr(error, "message", "") or str(error)
     context = getattr(error, "ctx", None)
     if not message or type(error).__name__ == "NoArgsIsHelpError":
-        # Without arguments the help comes: some releases print it, others have it in the error.
+        # Without arguments, some releases print the help, others put it in the error.
         if message:
             print(message, file=sys.stderr)
         return 2
@@ -89,10 +89,9 @@ def _usage(error: Exception) -> int:
 
 
 def _plain(error: Exception, message: str) -> str:
-    """What is wrong with a command line, without the preambles of typer and of what it checks with.
+    """The message of a usage error, without the prefixes of typer and pydantic.
 
-    Releases differ in what they say of a value: some say it with pydantic, and then without the
-    value.
+    Some releases of typer validate with pydantic, whose messages lack the value.
     """
     if hasattr(error, "format_message"):
         message = error.format_message().replace("Invalid value: ", "", 1)
@@ -110,10 +109,10 @@ def _plain(error: Exception, message: str) -> str:
 
 @contextmanager
 def wrong_usage() -> Iterator[None]:
-    """For what is read before anything is sent: a file that cannot be used is wrong usage.
+    """Turns errors in a labels or head file into usage errors.
 
     Raises:
-        typer.BadParameter: The file cannot be read, or holds something else.
+        typer.BadParameter: The file cannot be read, or has other content.
     """
     try:
         yield
@@ -122,22 +121,17 @@ def wrong_usage() -> Iterator[None]:
 
 
 def complain(message: str) -> None:
-    """One sentence on stderr."""
+    """Prints one sentence on stderr."""
     print(f"emotion2vec: {message}", file=sys.stderr)
 
 
 def say_written(what: str) -> None:
-    """Says on stderr what a command has written, as its last word."""
+    """Reports on stderr what a command has written, at its end."""
     print(f"wrote {what}", file=sys.stderr)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number and what it counts, such as ``1 row`` and ``5,000 rows``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def sentence(error: Exception) -> str:
-    """An error in one sentence."""
+    """The error in one sentence."""
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
         return f"cannot use {name}{error.strerror}" if name else error.strerror
@@ -152,13 +146,12 @@ def answers(
     granularity: Granularity = "utterance",
     embedding: bool = False,
 ) -> Generator[Outcome[Path], None, None]:
-    """Outcomes in the order of the items, until the server is gone for good.
+    """Outcomes in the order of the items, until an error that would stop all further items.
 
     Raises:
-        ServerUnavailableError: No server answers, and the client has waited long for one; all
-            further files would fail for the same reason.
-        AccessDeniedError: The same goes for a key that is not accepted.
-        WrongAddressError: The same goes for an address that is not Triton's.
+        ServerUnavailableError: No server answers, and the client has waited long enough.
+        AccessDeniedError: The API key is not accepted.
+        WrongAddressError: The address is not Triton's.
     """
     many = client.predict_many(
         items, granularity=granularity, embedding=embedding, concurrency=concurrency
@@ -170,15 +163,15 @@ def answers(
 
 
 @contextmanager
-def told_where_it_ends(where: Callable[[], str]) -> Iterator[None]:
-    """Adds to what ends the work early how far it is.
+def progress_in_errors(where: Callable[[], str]) -> Iterator[None]:
+    """Adds to an error or interruption how far the work is.
 
     Args:
-        where: Says how far the work is, and how to go on.
+        where: Returns how far the work is, and how to continue.
 
     Raises:
-        InterruptedWork: Ctrl-C came.
-        Emotion2VecError: The server is gone, or the output cannot be written.
+        InterruptedWork: The user pressed Ctrl-C.
+        Emotion2VecError: The server is down, or the output cannot be written.
     """
     try:
         yield
@@ -192,14 +185,14 @@ def told_where_it_ends(where: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def progress(total: Optional[int], shown: bool = True) -> Iterator[Callable[[float], None]]:
-    """A progress bar with rate and time left on stderr, if that is a terminal and it takes a while.
+    """Shows a progress bar on stderr, if that is a terminal and there are several steps.
 
     Args:
-        total: How many steps, None when that is not known.
-        shown: False where something else uses the terminal meanwhile.
+        total: Number of steps, None if unknown.
+        shown: False if something else uses the terminal meanwhile.
 
     Yields:
-        What to call with the steps that are done, which may be parts of one.
+        A function to call with the number of finished steps, which may be fractional.
     """
     if not shown or not sys.stderr.isatty() or (total is not None and total < 2):
         yield lambda done: None

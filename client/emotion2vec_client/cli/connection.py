@@ -1,4 +1,4 @@
-"""The server that a command talks to."""
+"""Options and helpers for the connection to the server."""
 
 import functools
 import inspect
@@ -13,10 +13,10 @@ from weakref import WeakSet
 
 import typer
 
+from emotion2vec_client._client import Client
+from emotion2vec_client._endpoint import TLS
+from emotion2vec_client._retry import logger
 from emotion2vec_client.cli.display import RANDOM_WARNING
-from emotion2vec_client.client import Client
-from emotion2vec_client.endpoint import TLS
-from emotion2vec_client.retry import logger
 
 PANEL = "Connection"
 
@@ -27,14 +27,14 @@ def _file(help: str) -> Any:
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the server; its fields are the options of every command that `connects`."""
+    """How to reach the server; every command with `connects` has these fields as options."""
 
     url: Annotated[
         str,
         typer.Option(
             envvar="E2V_TRITON_URL",
-            help="The server's address: host:port for gRPC, or with grpcs://, http:// or https:// "
-            "before it.",
+            help="The server's address: host:port for gRPC, or starting with grpcs://, http:// or "
+            "https://.",
             rich_help_panel=PANEL,
         ),
     ] = "localhost:8001"
@@ -55,10 +55,10 @@ class Connection:
     tls_key: Annotated[Optional[Path], _file("Private key of the client certificate (PEM).")] = None
 
     def open(self) -> Client:
-        """A client of the server.
+        """Opens a client of the server.
 
         Raises:
-            typer.BadParameter: The options make no sense, or a certificate is missing.
+            typer.BadParameter: The options are invalid, or a certificate is missing.
         """
         paths = [None if each is None else str(each) for each in self._tls]
         try:
@@ -73,7 +73,7 @@ class Connection:
 
 
 def connects(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options of `Connection`, and one made of them as ``connection``."""
+    """Adds the options of `Connection` to a command, which gets them as ``connection``."""
     options = fields(Connection)
     hints = get_type_hints(Connection, include_extras=True)
     own = inspect.signature(command)
@@ -93,7 +93,7 @@ def connects(command: Callable[..., Any]) -> Callable[..., Any]:
         )
         for option in options
     ]
-    # typer reads both.
+    # typer reads both attributes.
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in kept] + added
     run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -104,15 +104,15 @@ _warned: WeakSet[Client] = WeakSet()
 
 
 def warn_if_random(client: Client) -> None:
-    """Says on stderr, once and hard to overlook, that the answers mean nothing."""
+    """Warns on stderr, once per client, that results of random weights mean nothing."""
     if client.model_info().weights == "random" and client not in _warned:
         _warned.add(client)
         print(RANDOM_WARNING, file=sys.stderr)
 
 
 @contextmanager
-def outages_told() -> Iterator[None]:
-    """Says on stderr when a server that has gone is waited for, and when it is back."""
+def outages_reported() -> Iterator[None]:
+    """Reports on stderr when the client waits for a server, and when the server is back."""
     handler = _Outages()
     level, propagates = logger.level, logger.propagate
     logger.addHandler(handler)
@@ -127,15 +127,15 @@ def outages_told() -> Iterator[None]:
 
 
 class _Outages(logging.Handler):
-    """Says a thing once, however many calls in flight say it."""
+    """Prints a message once, even if many calls log it."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Says it."""
+        """Prints the message unless it repeats the last one."""
         if record.msg != self._last:
             self._last = record.msg
-            # The bar, if there is one, moves out of the way of what stderr gets.
+            # A progress bar makes room for whatever stderr prints.
             print(f"emotion2vec: {record.getMessage()}", file=sys.stderr)

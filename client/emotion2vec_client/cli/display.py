@@ -1,4 +1,4 @@
-"""What is shown in a terminal: bars, progress and a warning."""
+"""Output for a terminal: bars, progress and a warning."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import io
 import sys
 from typing import TYPE_CHECKING
 
+from emotion2vec_client._result import Prediction
 from emotion2vec_client.labels import LABELS
-from emotion2vec_client.result import Prediction
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,15 +25,15 @@ RANDOM_WARNING = (
     "⚠  随机权重：这些分数没有任何意义。\n"
     "   请用 'make export' 导出真实模型。"
 )
-"""Short lines, so that no terminal breaks the command in two."""
+"""The lines are short, so that terminals do not wrap the command."""
 
 
 def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
-    """A prediction for people: the emotion, and all nine scores as bars.
+    """Formats a prediction for people: the emotion, and all nine scores as bars.
 
     Args:
-        prediction: The answer of the server.
-        head: What a head of one's own says, to show its scores as well.
+        prediction: From the server.
+        head: Result of the user's own head, whose scores are shown too.
     """
     label = prediction.label
     lines = [RANDOM_WARNING, ""] if prediction.weights == "random" else []
@@ -43,7 +43,7 @@ def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
     ]
     for each in sorted(LABELS, key=lambda label: -prediction.scores[label.name]):
         score = prediction.scores[each.name]
-        # All emojis are two columns wide and all Chinese names four, so only English needs padding.
+        # Every emoji is two columns wide and every Chinese name four: only English needs padding.
         name = f"{each.emoji} {each.chinese} {each.name:<9}"
         lines.append(f"{name} {percent(score):>7} {bar(score)}".rstrip())
     if head is not None:
@@ -55,7 +55,7 @@ def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
 
 
 def print_random_warning(console: Console) -> None:
-    """Prints the warning where the answers stand."""
+    """Prints the warning on the same console as the results."""
     console.print(RANDOM_WARNING, style="bold red", markup=False, highlight=False)
 
 
@@ -64,14 +64,19 @@ def percent(score: float) -> str:
     return f"{100 * score:.1f} %"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, such as ``1 row`` and ``5,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def bar(score: float, width: int = BAR_WIDTH) -> str:
     """A bar of up to ``width`` columns for a score from 0 to 1."""
     whole, eighths = divmod(round(score * width * 8), 8)
     return ("█" * whole + EIGHTHS[eighths]).rstrip()
 
 
-def survive_odd_terminals() -> None:
-    """Makes stdout print question marks where its encoding knows no Chinese, and no traceback."""
+def replace_unprintable() -> None:
+    """Makes stdout print question marks instead of failing if its encoding lacks Chinese."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 

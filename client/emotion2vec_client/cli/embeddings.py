@@ -1,4 +1,4 @@
-"""The embeddings of files, which the commands of the analysis work on."""
+"""Embeddings of files, for the analysis commands."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from emotion2vec_client._client import Client
+from emotion2vec_client._result import Outcome, Prediction
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
     answers,
     complain,
-    counted,
     progress,
+    progress_in_errors,
     sentence,
-    told_where_it_ends,
 )
-from emotion2vec_client.cli.connection import outages_told, warn_if_random
-from emotion2vec_client.client import Client
+from emotion2vec_client.cli.connection import outages_reported, warn_if_random
+from emotion2vec_client.cli.display import counted
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.result import Outcome, Prediction
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Embedded:
     """Files and their embeddings.
 
     Attributes:
-        paths: The n files that worked.
-        embeddings: float32 [n, D], a row for each.
+        paths: The n files that succeeded.
+        embeddings: Their embeddings, float32 [n, D].
         predictions: Their predictions.
-        failures: The others, with their errors.
+        failures: The other files, with their errors.
     """
 
     paths: list[Path]
@@ -56,10 +56,10 @@ def check_count(paths: Sequence[Path], least: int, purpose: str) -> None:
 def embed(
     client: Client, paths: Sequence[Path], concurrency: int = DEFAULT_CONCURRENCY
 ) -> Embedded:
-    """Gets the embeddings of files; says on stderr which failed, and if weights are random.
+    """Gets the embeddings of files; reports failures and random weights on stderr.
 
     Raises:
-        Emotion2VecError: None of the files works, or the server is gone.
+        Emotion2VecError: All files failed, or the server is down.
     """
     warn_if_random(client)
     good: list[tuple[Path, Prediction]] = []
@@ -68,13 +68,13 @@ def embed(
 
     def where() -> str:
         done = len(good) + len(failures)
-        return f"{done:,} of {counted(len(paths), 'file')} were recognised, and nothing is written"
+        return f"{done:,} of {counted(len(paths), 'file')} were recognised, but nothing was written"
 
     outcomes = answers(client, paths, concurrency=concurrency, embedding=True)
     with (
-        told_where_it_ends(where),
+        progress_in_errors(where),
         closing(outcomes),
-        outages_told(),
+        outages_reported(),
         progress(len(paths)) as advance,
     ):
         for outcome in outcomes:

@@ -1,4 +1,4 @@
-"""Which files the arguments of a command name."""
+"""Finds the files that a command's arguments name."""
 
 import glob
 import io
@@ -22,11 +22,11 @@ SUFFIXES = frozenset(
         *("m4a", "m4b", "m4v", "mp4", "mov", "3gp", "3g2"),
     )
 )
-"""What counts as audio in a folder, as the server reads it; a file that is named may have any name.
+"""Audio files in a folder, as the server can read them; a file that you name may have any suffix.
 """
 
 NAMED = 3
-"""Skipped files that are named; the others are counted."""
+"""Number of skipped files that the report names."""
 
 LONGEST_NAME = 2**16
 
@@ -38,7 +38,7 @@ AUDIO = re.compile(
     rb"|#!AMR|\0...(ftyp|moov|mdat|wide)|\x1a\x45\xdf\xa3",
     re.DOTALL,
 )
-"""How audio starts, and no file name does."""
+"""First bytes of audio files, which no list of file names starts with."""
 
 FilesArgument = Annotated[
     list[str],
@@ -57,20 +57,20 @@ NullOption = Annotated[
 
 @dataclass
 class Files:
-    """The files that arguments name, in their order.
+    """The files that arguments name, in the order of the arguments.
 
-    They are looked up each time, so that a million of them need not be held. What is skipped in
-    folders is reported on stderr, once.
+    Each iteration searches again, so that a million names need not be in memory. The first one
+    reports on stderr what it skipped in folders.
 
     Attributes:
-        arguments: Files, folders (searched for audio by suffix, sorted, without what is hidden),
+        arguments: Files, folders (searched for audio by suffix, sorted, without hidden files),
             patterns that the shell did not expand, and ``-`` for names on stdin.
-        null: Whether names on stdin end with NUL, and with the end of a line otherwise.
+        null: Whether names on stdin end with NUL instead of a line break.
     """
 
     arguments: Sequence[str]
     null: bool = False
-    _told: bool = field(default=False, init=False)
+    _reported: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.null and "-" not in self.arguments:
@@ -79,12 +79,10 @@ class Files:
             raise typer.BadParameter("stdin can be read once: give one -")
 
     def __iter__(self) -> Iterator[Path]:
-        """Finds them.
+        """Yields the files. A plain name is not checked: reading the file will show if it exists.
 
         Raises:
-            typer.BadParameter: An argument gives nothing, or stdin holds no names. A name that is
-                no pattern is taken as it is: whether there is such a file is for the one who reads
-                it to say.
+            typer.BadParameter: An argument matches nothing, or stdin does not contain names.
         """
         skipped = Skipped()
         for argument in self.arguments:
@@ -94,17 +92,17 @@ class Files:
                 yield path
             if not found:
                 raise typer.BadParameter(_nothing(argument))
-        if not self._told:
-            self._told = True
-            skipped.tell()
+        if not self._reported:
+            self._reported = True
+            skipped.report()
 
     def count(self) -> Optional[int]:
-        """How many there are; None where names come on stdin, which cannot be read twice."""
+        """Number of files; None if names come on stdin, which cannot be read twice."""
         return None if "-" in self.arguments else sum(1 for _ in self)
 
     @property
     def is_one_name(self) -> bool:
-        """Whether they are one file for certain: a folder may hold more another time."""
+        """Whether this can only be one file; a folder with one file may get more."""
         return len(self.arguments) == 1 and not (
             self.arguments[0] == "-"
             or os.path.isdir(self.arguments[0])
@@ -127,21 +125,21 @@ class Files:
 
 @dataclass
 class Skipped:
-    """What was found in folders and not taken; of many, the first few names are kept."""
+    """Files and links in folders that were skipped, with the first few names."""
 
     files: int = 0
     links: int = 0
     names: list[str] = field(default_factory=list)
 
     def file(self, path: str) -> None:
-        """A file that is not audio by its name."""
+        """Counts a file whose suffix is not one of audio."""
         self.files += 1
         if len(self.names) < NAMED:
             self.names.append(path)
 
-    def tell(self) -> None:
-        """Says it on stderr."""
-        # As far as a terminal can show them: names may be any bytes.
+    def report(self) -> None:
+        """Reports on stderr what was skipped."""
+        # Names may be any bytes, which a terminal may not be able to show.
         names = ", ".join(os.fsencode(name).decode("utf-8", "replace") for name in self.names)
         if self.files:
             more = f" and {self.files - NAMED:,} more" if self.files > NAMED else ""
@@ -159,7 +157,7 @@ class Skipped:
 
 
 def _walk(folder: str, skipped: Skipped) -> Iterator[Path]:
-    # Names and not entries with all that is known of them: a folder may hold a million.
+    # Names instead of directory entries, which need more memory: a folder may hold a million.
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if name.startswith("."):
@@ -176,20 +174,20 @@ def _walk(folder: str, skipped: Skipped) -> Iterator[Path]:
 
 
 def _names(stream: io.BufferedIOBase, null: bool) -> Iterator[str]:
-    """Names as they come, while the pipe stays open."""
+    """Yields names as they come, while the pipe is open."""
     start, held = b"", []
     for raw in _ended_by_nul(stream) if null else iter(lambda: stream.readline(LONGEST_NAME), b""):
         if len(start) < ENOUGH:
             start = (start + raw)[:ENOUGH]
         if AUDIO.match(start) or len(raw) >= LONGEST_NAME:
             raise typer.BadParameter(
-                "- reads file names from stdin, but audio or other binary data came: save it to a "
+                "- reads file names from stdin, but got audio or other binary data: save it to a "
                 "file, and give its name"
             )
         if not null and b"\0" in raw:
             raise typer.BadParameter(
-                "the names on stdin hold NUL bytes: add -0 if they come from 'find -print0', and "
-                "give audio as a file, since - reads names"
+                "the names on stdin have NUL bytes: add -0 if they come from 'find -print0', and "
+                "give audio as a file, because - reads names"
             )
         name = os.fsdecode(raw.rstrip(b"\0") if null else raw.rstrip(b"\r\n"))
         if name:
@@ -202,7 +200,7 @@ def _names(stream: io.BufferedIOBase, null: bool) -> Iterator[str]:
 
 def _ended_by_nul(stream: io.BufferedIOBase) -> Iterator[bytes]:
     rest = b""
-    # Not read(), which would wait until so much has come.
+    # Not read(), which would wait for the full number of bytes.
     while block := stream.read1(LONGEST_NAME):
         *whole, rest = (rest + block).split(b"\0")
         yield from (name + b"\0" for name in whole)

@@ -13,6 +13,7 @@ from emotion2vec_client.analysis.fit import Validation, fit_head
 from emotion2vec_client.analysis.label_file import read_labels
 from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
+from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.embeddings import embed
 from emotion2vec_client.cli.output import check_folder
 
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 @app.callback()
 def head() -> None:
-    """Keeps ``fit`` a command of its own, as long as it is the only one."""
+    """Makes typer keep ``fit`` as a subcommand although it is the only one."""
 
 
 @app.command()
@@ -45,22 +46,22 @@ def fit(
 ) -> None:
     """Fit a classifier for your own labels on the embeddings.
 
-    Standardisation and logistic regression, cross-validated. With a column
-    speaker (or group), no speaker is in both training and test, so the
-    figures show what to expect for new voices.
+    Standardises the embeddings and fits a logistic regression, with
+    cross-validation. If the CSV has a column speaker (or group), no speaker is
+    in both training and test: the figures then hold for new voices.
 
     Example: emotion2vec head fit labels.csv -o stress.json
     """
     if output.suffix.lower() != ".json":
         raise typer.BadParameter(f"{output} does not end in .json: name it head.json")
     check_folder(output)
-    # Before the files, which may take long.
+    # Check before sending files, which may take long.
     import_extra("sklearn")
     with common.wrong_usage():
         rows = {row.path: row for row in read_labels(labels)}
     missing = [path for path in rows if not path.is_file()]
     if missing:
-        more = f" and {common.counted(len(missing) - 1, 'other')}" if len(missing) > 1 else ""
+        more = f" and {counted(len(missing) - 1, 'other')}" if len(missing) > 1 else ""
         raise typer.BadParameter(
             f"{labels} names {missing[0]}{more}, which cannot be found: paths are relative to the "
             "CSV's folder"
@@ -82,7 +83,7 @@ def fit(
 
 
 def show(validation: Validation, groups: int, console: Console) -> None:
-    """Prints the figures of the cross-validation, and what they hold for."""
+    """Prints the figures of the cross-validation, and for which voices they are valid."""
     files = int(validation.confusion.sum())
     table = Table(title="Confusion")
     table.add_column("true \\ predicted")

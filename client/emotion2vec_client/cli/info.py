@@ -1,12 +1,12 @@
-"""``emotion2vec info``: what the server runs."""
+"""The command ``emotion2vec info``."""
 
 import json
 from typing import Any
 
+from emotion2vec_client._protocol import MODELS
 from emotion2vec_client.cli.common import JsonOption
 from emotion2vec_client.cli.connection import Connection, connects, warn_if_random
 from emotion2vec_client.labels import LABELS
-from emotion2vec_client.protocol import MODELS
 
 
 @connects

@@ -23,7 +23,7 @@ RANDOM_NOTE = "⚠  RANDOM WEIGHTS: this map means nothing. Serve a real checkpo
 
 
 class Method(str, Enum):
-    """Ways into the plane."""
+    """Methods of projection."""
 
     tsne = "tsne"
     umap = "umap"
@@ -42,16 +42,16 @@ def map_(
         Optional[Path],
         typer.Option(help="CSV with columns file,label: colour by label instead of by emotion."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another map.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="A different seed gives a different map.")] = 0,
     concurrency: common.ConcurrencyOption = common.DEFAULT_CONCURRENCY,
     null: NullOption = False,
     *,
     connection: Connection,
 ) -> None:
-    """Draw a map of recordings, with similar ones near each other.
+    """Draw a map on which similar recordings are near each other.
 
-    The HTML page shows file, emotion and confidence on hover; it is one
-    file that loads nothing.
+    The HTML page shows file, emotion and confidence on hover; it is a
+    single file that loads nothing else.
 
     Example: emotion2vec map recordings/ -o map.html
     """
@@ -92,7 +92,7 @@ def map_(
 
 
 def _check_output(output: Path) -> str:
-    """Refuses what cannot be written before the first file is sent."""
+    """Refuses an unusable output file before the first recording is sent."""
     suffix = output.suffix.lower()
     if suffix not in (".html", ".png"):
         raise typer.BadParameter(f"{output} ends in neither .html nor .png: name it map.html")
@@ -105,7 +105,7 @@ def _labels_of(source: Path, paths: Sequence[Path]) -> dict[Path, str]:
     if not any(path.resolve() in labels for path in paths):
         raise AnalysisError(
             f"{source} names none of the {len(paths)} recordings: its paths are relative to its "
-            f"own folder, so {next(iter(labels))} is meant by the first"
+            f"own folder, so the first one means {next(iter(labels))}"
         )
     return labels
 
@@ -113,5 +113,5 @@ def _labels_of(source: Path, paths: Sequence[Path]) -> dict[Path, str]:
 def _notes(count: int) -> list[str]:
     notes = ["Nearby points are similar; the axes and the distances between groups mean nothing."]
     if count < FEW:
-        notes.append(f"{count} recordings are few: a map is meaningful from about {FEW}.")
+        notes.append(f"{count} recordings are too few for a reliable map: give at least {FEW}.")
     return notes

@@ -1,4 +1,4 @@
-"""Where rows go, and what must not be lost there."""
+"""Options for output files, and checks that protect existing ones."""
 
 import sys
 from enum import Enum
@@ -11,7 +11,7 @@ from emotion2vec_client.cli.common import flag
 
 
 class Format(str, Enum):
-    """How rows come out."""
+    """Formats of rows."""
 
     table = "table"
     jsonl = "jsonl"
@@ -30,8 +30,8 @@ FormatOption = Annotated[
     Optional[Format],
     typer.Option(
         "--format",
-        help="The default follows the extension of -o; without -o it is a table on a terminal (one "
-        "file is shown large), and JSONL in a pipe.",
+        help="By default the extension of -o decides; without -o, a terminal gets a table (a "
+        "larger view for one file), and a pipe gets JSONL.",
         show_default=False,
     ),
 ]
@@ -39,8 +39,8 @@ ResumeOption = Annotated[
     bool,
     flag(
         "--resume",
-        help="Append to the output file: skip the files that it has answers for, and try those "
-        "that failed again. For JSONL and CSV.",
+        help="Append to the output file: skip the files that it has results for, and retry those "
+        "that failed. For JSONL and CSV.",
     ),
 ]
 OverwriteOption = Annotated[
@@ -52,16 +52,16 @@ EmbeddingOption = Annotated[bool, flag("--embedding", help="Add the embeddings."
 def choose_format(
     format_: Optional[Format], output: Optional[Path], resume: bool, overwrite: bool
 ) -> Format:
-    """The format of rows; refuses what cannot be written before the first file is sent.
+    """Chooses the format of rows; checks the output file before the first recording is sent.
 
     Args:
-        format_: What was asked for.
+        format_: Value of ``--format``.
         output: The file, None for stdout.
-        resume: Whether to go on with what the file has.
-        overwrite: Whether to replace it.
+        resume: Whether to continue the file.
+        overwrite: Whether to replace the file.
 
     Raises:
-        typer.BadParameter: The options do not go together, or the file holds rows.
+        typer.BadParameter: The options contradict each other, or the file already has rows.
     """
     if output is None:
         if resume or overwrite:
@@ -92,7 +92,7 @@ def choose_format(
     if not resume:
         check_replaced(output, format_, overwrite)
     elif overwrite:
-        raise typer.BadParameter("--resume keeps what --overwrite replaces: give one of them")
+        raise typer.BadParameter("--resume keeps rows, --overwrite replaces them: give one of them")
     return format_
 
 
@@ -103,8 +103,8 @@ def check_folder(output: Path) -> None:
 
 
 def check_replaced(output: Path, format_: Format, overwrite: bool) -> None:
-    """Refuses to replace rows, which may be hours of work, unless that is asked for."""
+    """Refuses to replace rows, which may be hours of work, without ``--overwrite``."""
     if overwrite or not output.is_file() or not output.stat().st_size:
         return
-    resume = "" if format_ is Format.parquet else "add --resume to go on with it, or "
+    resume = "" if format_ is Format.parquet else "add --resume to continue it, or "
     raise typer.BadParameter(f"{output} already has rows: {resume}add --overwrite to replace it")

@@ -1,4 +1,4 @@
-"""``emotion2vec predict``: the emotion of files, as many as there are."""
+"""The command ``emotion2vec predict``."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import numpy as np
 import typer
 
+from emotion2vec_client._result import Outcome, Prediction
 from emotion2vec_client.cli import display
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
@@ -23,7 +24,7 @@ from emotion2vec_client.cli.common import (
     sentence,
     wrong_usage,
 )
-from emotion2vec_client.cli.connection import Connection, connects, outages_told, warn_if_random
+from emotion2vec_client.cli.connection import Connection, connects, outages_reported, warn_if_random
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import (
     EmbeddingOption,
@@ -37,14 +38,13 @@ from emotion2vec_client.cli.rows import HeadAnswer, PredictionShape, Row
 from emotion2vec_client.cli.strip import show_course
 from emotion2vec_client.cli.work import Work, show_table, write_rows
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.result import Outcome, Prediction
 
 if TYPE_CHECKING:
     from emotion2vec_client.analysis.head import Head
 
 
 class Granularity(str, Enum):
-    """For the whole clip, or its course as well."""
+    """Scores for the whole clip, or for each frame too."""
 
     utterance = "utterance"
     frame = "frame"
@@ -56,8 +56,8 @@ def predict(
     granularity: Annotated[
         Granularity,
         typer.Option(
-            help="frame adds the course of the emotion; CSV and Parquet then have a row per frame "
-            "and a column time, in seconds."
+            help="frame adds scores for each frame; CSV and Parquet then have a row per frame and "
+            "a column time, in seconds."
         ),
     ] = Granularity.utterance,
     embedding: EmbeddingOption = False,
@@ -86,10 +86,10 @@ def predict(
 ) -> int:
     """Recognise the emotion of audio files of 25 ms to 30 s, up to 10 MB each.
 
-    One row per file, in the order of the files; a file that fails gets a row
-    with the reason. After Ctrl-C, --resume continues a JSONL or CSV file; a
-    Parquet file appears only when it is complete.
-    Exit codes: 0 all good, 1 something failed, 2 wrong usage, 130 interrupted.
+    Writes one row per file, in the order of the files; a file that fails gets
+    a row with the reason. After Ctrl-C, --resume continues a JSONL or CSV
+    file; a Parquet file appears only when it is complete.
+    Exit codes: 0 success, 1 something failed, 2 wrong usage, 130 interrupted.
 
     Example: emotion2vec predict recordings/ -o emotions.jsonl --resume
     """
@@ -116,24 +116,24 @@ def predict(
             head_labels=None if trained is None else trained.labels,
         )
         work = PredictionWork(client, shape, concurrency, trained)
-        # Bars and tables have the warning beside them.
+        # The bars and the table show the warning themselves.
         if json_ or rows is not Format.table:
             warn_if_random(client)
         if json_ or (rows is Format.table and total == 1):
             return _show_one(work, next(iter(chosen)), json_)
         if rows is Format.table:
             return show_table(work, chosen)
-        # A bar and rows on the same terminal would be a mess.
+        # A progress bar and rows on the same terminal would mix.
         shown = output is not None or not sys.stdout.isatty()
         return write_rows(work, chosen, rows, output, resume, shown)
 
 
 @dataclass(frozen=True)
 class PredictionWork(Work):
-    """Predictions, and what a head says of them.
+    """Predictions, with the results of a head.
 
     Attributes:
-        head: The head, if one is asked.
+        head: The head, if any.
     """
 
     shape: PredictionShape
@@ -142,7 +142,7 @@ class PredictionWork(Work):
     def rows(
         self, paths: Iterable[Path], total: Optional[int], shown: bool = True
     ) -> Generator[Row, None, None]:
-        """The rows of files, as `Work.rows` says."""
+        """See `Work.rows`."""
         outcomes = answers(
             self.client,
             paths,
@@ -150,7 +150,7 @@ class PredictionWork(Work):
             granularity=self.shape.granularity,
             embedding=self.shape.embedding or self.head is not None,
         )
-        with closing(outcomes), progress(total, shown) as advance, outages_told():
+        with closing(outcomes), progress(total, shown) as advance, outages_reported():
             for done, outcome in enumerate(outcomes, start=1):
                 yield self._row(outcome)
                 advance(done)
@@ -158,7 +158,7 @@ class PredictionWork(Work):
     def _row(self, outcome: Outcome[Path]) -> Row:
         file, error = str(outcome.item), outcome.error
         if outcome.prediction is None:
-            error = error or Emotion2VecError("the server gave no answer")
+            error = error or Emotion2VecError("the server gave no result")
             return Row(file, None, sentence(error), type(error).__name__)
         return Row(file, outcome.prediction, head=self._judge(outcome.prediction))
 
@@ -171,13 +171,13 @@ class PredictionWork(Work):
 
 
 def _show_one(work: PredictionWork, path: Path, as_json: bool) -> int:
-    """Shows one file large."""
+    """Shows one file in the larger view."""
     with closing(work.rows([path], 1)) as rows:
         row = next(rows)
     if not isinstance(row.answer, Prediction):
         complain(row.reason)
         return 1
-    display.survive_odd_terminals()
+    display.replace_unprintable()
     if as_json:
         print(json.dumps(work.shape.nested(row), ensure_ascii=False, indent=2))
         return 0
@@ -196,7 +196,7 @@ def _check_json(total: Optional[int], format_: Optional[Format], output: Optiona
 
 
 def _load_head(path: Path) -> "Head":
-    # Imported when it is needed: without a head nothing of the analysis is.
+    # Imported late: without a head, the command needs nothing of the analysis.
     from emotion2vec_client.analysis.head import Head
 
     with wrong_usage():

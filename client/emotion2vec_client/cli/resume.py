@@ -1,4 +1,4 @@
-"""What an output file already has, so that the work goes on where it ended."""
+"""Reads an output file back, so that a command can continue it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from emotion2vec_client.cli.writers import TEXT_ERRORS, csv_header
 
 
 class Record(NamedTuple):
-    """A row that was read back.
+    """A row of an output file.
 
     Attributes:
-        file: The file it is about.
-        good: Whether it holds an answer, and not a failure.
+        file: Name of the recording.
+        good: Whether the row has a result; if not, it has a failure.
     """
 
     file: str
@@ -33,28 +33,28 @@ Parse = Callable[[bytes], Record]
 
 
 def resume(path: Path, format: str, shape: Shape) -> set[str]:
-    """Makes an output file ready to be appended to.
+    """Prepares an output file for appending.
 
-    A half-written row at its end, left by a kill, is cut off. Failures are taken out, since they
-    are tried again.
+    Removes a half-written row at the end, as a kill leaves it, and all failures, because the
+    command retries them.
 
     Args:
         path: The file; it may be missing.
         format: ``jsonl`` or ``csv``.
-        shape: What the rows to come will hold.
+        shape: Shape of the new rows.
 
     Returns:
-        The files that need not be done again.
+        The recordings that are done.
 
     Raises:
-        typer.BadParameter: The file holds something else than the rows to come.
+        typer.BadParameter: The file's rows have another shape.
         OSError: The file cannot be read or changed.
     """
     path = path.resolve()
     if not path.exists():
         return set()
     parse = _json_parser(path, shape) if format == "jsonl" else _csv_parser(path, shape)
-    # All parts of a file are written at once, but a kill may still come in the middle.
+    # All rows of a recording are written at once, but a kill may still come in the middle.
     in_parts = format == "csv" and shape.in_parts
     done: set[str] = set()
     failed = False
@@ -91,7 +91,7 @@ def _skip_header(path: Path, stream: BinaryIO, shape: Shape) -> int:
 
 
 def _drop_failures(path: Path, parse: Parse, header: int, format: str) -> None:
-    """Copies all but the failures, and then puts the copy in the file's place."""
+    """Copies all rows but the failures, and then replaces the file with the copy."""
     copy = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with path.open("rb") as source, copy.open("wb") as target:
@@ -106,11 +106,11 @@ def _drop_failures(path: Path, parse: Parse, header: int, format: str) -> None:
 
 
 def _records(stream: BinaryIO, quoted: bool) -> Iterator[bytes]:
-    """Complete rows; what comes after the last one is not given.
+    """Yields complete rows; ignores an incomplete one at the end.
 
     Args:
-        stream: The file, from where it stands.
-        quoted: Whether quotes may hold line breaks.
+        stream: The file, at its current position.
+        quoted: Whether quoted cells may contain line breaks.
     """
     record = b""
     for line in stream:
@@ -152,6 +152,5 @@ def _csv_parser(path: Path, shape: Shape) -> Parse:
 
 def _other_rows(path: Path) -> typer.BadParameter:
     return typer.BadParameter(
-        f"{path} holds other rows than these options give: use the options that it was made with, "
-        "or another file"
+        f"{path} has rows that other options made: use those options, or another file"
     )

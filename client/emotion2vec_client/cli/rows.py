@@ -1,4 +1,4 @@
-"""A row of output: what became of one file, and how the formats write it."""
+"""Rows of output: the result of one file, nested for JSONL and flat for tables."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
+from emotion2vec_client._result import Granularity, Prediction
+from emotion2vec_client._timeline import COLUMNS, Segmentation, Timeline
 from emotion2vec_client.labels import LABELS
-from emotion2vec_client.result import Granularity, Prediction
-from emotion2vec_client.timeline import COLUMNS, Segmentation, Timeline
 
 SCORES = [label.name for label in LABELS]
 
 
 @dataclass(frozen=True)
 class HeadAnswer:
-    """What a head says to one file.
+    """A head's result for one file.
 
     Attributes:
-        label: Its strongest label.
-        scores: All of its labels by name.
+        label: The strongest label.
+        scores: Scores of all labels by name.
     """
 
     label: str
@@ -36,14 +36,14 @@ Answer = Union[Prediction, Timeline]
 
 @dataclass(frozen=True)
 class Row:
-    """One file.
+    """The result of one file.
 
     Attributes:
-        file: Its name, as it was given or found.
-        answer: The answer, None for a failure.
-        reason: Why there is none, in one sentence.
+        file: Name of the file, as it was given or found.
+        answer: The server's result, None for a failure.
+        reason: Why the file failed, in one sentence.
         error_type: Name of the error's class.
-        head: What a head says, if one was asked.
+        head: A head's result, if there is a head.
     """
 
     file: str
@@ -54,16 +54,16 @@ class Row:
 
     @property
     def printable_file(self) -> str:
-        """The name in valid Unicode; on Linux a name may be any bytes."""
+        """The name as valid Unicode; on Linux, a name may be any bytes."""
         return self.file.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True)
 class Shape(ABC):
-    """What rows hold, which all rows of a file have in common.
+    """The columns that all rows of an output file have in common.
 
     Attributes:
-        embedding: Whether embeddings are in.
+        embedding: Whether rows have embeddings.
         dimension: Numbers in an embedding.
     """
 
@@ -71,22 +71,22 @@ class Shape(ABC):
     dimension: int = 0
 
     def columns(self) -> list[str]:
-        """Names of what a flat row holds; the embedding counts as one."""
+        """Names of a flat row's columns; the embedding counts as one."""
         return [*self._names(), *(["embedding"] if self.embedding else [])]
 
     @property
     @abstractmethod
     def in_parts(self) -> bool:
-        """Whether an answer may be several flat rows."""
+        """Whether one file may have several flat rows."""
 
     def nested(self, row: Row) -> dict[str, Any]:
-        """A row as plain JSON types, with all its parts within."""
+        """A row as plain JSON types, which contains its frames or segments."""
         if row.answer is None:
             return {"file": row.file, "error": row.reason, "error_type": row.error_type}
         return {"file": row.file, **self._content(row), "timestamp": _when(row.answer).isoformat()}
 
     def flat(self, row: Row) -> Iterator[dict[str, Any]]:
-        """A row for tables: one, or one for each part; missing columns are empty."""
+        """Rows for tables, one for each frame or segment; missing columns stay empty."""
         if row.answer is None:
             yield {"file": row.file, "error": row.reason}
             return
@@ -101,7 +101,7 @@ class Shape(ABC):
 
     @abstractmethod
     def fits(self, nested: Mapping[str, Any]) -> bool:
-        """Whether a nested row that was read back is of this shape; KeyError if it is no row."""
+        """Whether a nested row from a file has this shape; KeyError if it is not a row."""
 
     @abstractmethod
     def _names(self) -> list[str]: ...
@@ -118,8 +118,8 @@ class PredictionShape(Shape):
     """Rows of predictions.
 
     Attributes:
-        granularity: ``frame`` gives, where rows are flat, one row per frame.
-        head_labels: Labels of the head, None without one.
+        granularity: ``frame`` gives one flat row per frame.
+        head_labels: Labels of the head, None without a head.
     """
 
     granularity: Granularity = "utterance"
@@ -127,11 +127,11 @@ class PredictionShape(Shape):
 
     @property
     def in_parts(self) -> bool:
-        """Whether an answer may be several flat rows."""
+        """Whether one file may have several flat rows."""
         return self.granularity == "frame"
 
     def fits(self, nested: Mapping[str, Any]) -> bool:
-        """Whether a nested row that was read back is of this shape; KeyError if it is no row."""
+        """Whether a nested row from a file has this shape; KeyError if it is not a row."""
         labels = tuple(nested["head_scores"]) if "head_label" in nested else None
         return (
             nested["granularity"] == self.granularity
@@ -178,7 +178,7 @@ class PredictionShape(Shape):
 
 @dataclass(frozen=True)
 class TimelineShape(Shape):
-    """Rows of timelines, where rows are flat one per segment, and one for a file without speech.
+    """Rows of timelines; flat, one per segment, or a single one for a file without speech.
 
     Attributes:
         segmentation: ``vad`` or ``fixed``.
@@ -188,11 +188,11 @@ class TimelineShape(Shape):
 
     @property
     def in_parts(self) -> bool:
-        """Whether an answer may be several flat rows."""
+        """Whether one file may have several flat rows."""
         return True
 
     def fits(self, nested: Mapping[str, Any]) -> bool:
-        """Whether a nested row that was read back is of this shape; KeyError if it is no row."""
+        """Whether a nested row from a file has this shape; KeyError if it is not a row."""
         segments = nested["segments"]
         embedding = "embedding" in segments[0] if segments else self.embedding
         return nested["segmentation"] == self.segmentation and embedding == self.embedding
@@ -218,7 +218,7 @@ class TimelineShape(Shape):
 
 
 def _when(answer: Answer) -> datetime:
-    """When the answer came, to the second, with its zone."""
+    """When the result came, to the second, with its time zone."""
     return answer.timestamp.replace(microsecond=0)
 
 
@@ -228,7 +228,7 @@ def _emotion(scores: Mapping[str, float]) -> dict[str, Any]:
 
 
 def short(vector: npt.NDArray[np.float32]) -> list[float]:
-    """A float32 vector in as few digits as give the same numbers again."""
+    """A float32 vector, rounded to as few digits as restore the same numbers."""
     return [float(f"{value:.9g}") for value in vector.tolist()]
 
 

@@ -16,7 +16,7 @@ from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 
 MOST_IN_MATRIX = 8
-"""More columns do not fit a terminal; then each file is shown with the nearest and the farthest."""
+"""More columns do not fit a terminal: then each file gets only its nearest and farthest file."""
 
 
 @connects
@@ -38,8 +38,8 @@ def similarity(
     """Show how similar recordings are.
 
     Prints the cosine of every pair of embeddings, raw and centred on a
-    reference set. Raw cosines are nearly all above 0.9, whatever the
-    emotion; the centred ones show differences.
+    reference set. Raw cosines are nearly always above 0.9, even between
+    emotions; the centred ones show differences.
 
     Example: emotion2vec similarity a.wav b.wav --reference recordings/
     """
@@ -62,10 +62,10 @@ def similarity(
 
 
 def meaning(result: Similarity) -> list[str]:
-    """What the numbers say, in sentences."""
+    """Sentences that explain the numbers."""
     lines = [
         "Raw cosine: nearly always above 0.9 for emotion2vec, even between different emotions, "
-        "since all embeddings share a large common part."
+        "because all embeddings share a large common part."
     ]
     if result.centred is None or result.typical is None:
         return [*lines, "Give --reference DIR, or three or more files, for the centred cosine."]
@@ -75,8 +75,8 @@ def meaning(result: Similarity) -> list[str]:
     )
     if result.own_mean:
         lines.append(
-            f"Centred on the mean of these {typical.size} files, where unrelated files come out "
-            f"near {-1 / (typical.size - 1):.2f}: --reference DIR with many recordings says more."
+            f"Centred on the mean of these {typical.size} files: unrelated files are then near "
+            f"{-1 / (typical.size - 1):.2f}. --reference DIR with many recordings is more reliable."
         )
     else:
         lines.append(
@@ -87,7 +87,7 @@ def meaning(result: Similarity) -> list[str]:
 
 
 def to_dict(result: Similarity, names: list[str]) -> dict[str, object]:
-    """All numbers as plain JSON types; a cosine that has no value is None."""
+    """All numbers as plain JSON types; an undefined cosine is None."""
     typical = result.typical
     return {
         "files": names,
@@ -106,7 +106,7 @@ def to_dict(result: Similarity, names: list[str]) -> dict[str, object]:
 
 
 def show(result: Similarity, names: list[str], console: Console) -> None:
-    """Prints tables for people, and what their numbers mean."""
+    """Prints tables for people, and explains their numbers."""
     centred = result.centred
     if len(names) > MOST_IN_MATRIX and centred is not None:
         console.print(_extremes(result.raw, centred, names))
@@ -130,7 +130,7 @@ def _matrix(title: str, cosines: DoubleArray, names: list[str]) -> Table:
 
 
 def _extremes(raw: DoubleArray, centred: DoubleArray, names: list[str]) -> Table:
-    """Every file with the most and the least similar other one, by centred cosine."""
+    """Each file with the most and the least similar other file, by centred cosine."""
     short = _short(names)
     table = Table(title="Nearest and farthest by centred cosine (--json has all)")
     for column in ("file", "nearest", "farthest"):
@@ -153,7 +153,7 @@ def _extremes(raw: DoubleArray, centred: DoubleArray, names: list[str]) -> Table
 
 
 def _short(names: list[str]) -> list[str]:
-    """File names without their folders, where that keeps them apart, with no markup in them."""
+    """File names, without folders if they are still unique, with markup escaped."""
     bare = [Path(name).name for name in names]
     chosen = bare if len(set(bare)) == len(names) else names
     return [name.replace("[", r"\[") for name in chosen]

@@ -1,25 +1,24 @@
-"""The course of emotion in the terminal: a coloured strip, and what a timeline sums up to."""
+"""The course of emotion in the terminal: a coloured strip, and a timeline's summary."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from emotion2vec_client.cli.common import counted
-from emotion2vec_client.cli.display import percent, print_random_warning
+from emotion2vec_client._result import FRAME_HOP, Prediction
+from emotion2vec_client._timeline import Timeline
+from emotion2vec_client.cli.display import counted, percent, print_random_warning
 from emotion2vec_client.labels import COLOURS, LABELS
-from emotion2vec_client.result import FRAME_HOP, Prediction
-from emotion2vec_client.timeline import Timeline
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 MARKS = dict(zip((label.name for label in LABELS), "adfhnos!?"))
-"""What stands for an emotion where there are no colours."""
+"""Letters for emotions if the terminal has no colours."""
 
 MOST_TURNS = 12
-"""Turning points that are listed; the file with the result has all."""
+"""Listed turning points; a result file has all of them."""
 
 Span = tuple[float, float, str]
 
@@ -61,7 +60,7 @@ def show(timeline: Timeline) -> None:
 
 
 def show_course(prediction: Prediction) -> None:
-    """Prints the course of a prediction in frame granularity, and what its colours mean."""
+    """Prints the course of a prediction in frame granularity, with a legend."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -74,7 +73,7 @@ def show_course(prediction: Prediction) -> None:
 
 
 def print_course(answer: Prediction | Timeline, console: Console) -> None:
-    """Prints the strip as wide as the terminal, and the times of its ends below."""
+    """Prints a strip as wide as the terminal, with start and end times below."""
     names = strongest(spans(answer), answer.duration, console.width)
     console.print(colours(names, has_colours(console)))
     ends = [clock(0), clock(answer.duration)]
@@ -108,7 +107,7 @@ def spans(answer: Prediction | Timeline) -> Iterator[Span]:
 
 
 def strongest(parts: Iterable[Span], duration: float, columns: int) -> list[str | None]:
-    """The emotion that takes most of each of so many equal parts, None where there is none."""
+    """The longest-lasting emotion in each of ``columns`` equal parts, None where there is none."""
     width = duration / columns
     taken: list[dict[str, float]] = [{} for _ in range(columns)]
     for start, end, emotion in parts:
@@ -121,7 +120,7 @@ def strongest(parts: Iterable[Span], duration: float, columns: int) -> list[str 
 
 
 def clock(seconds: float) -> str:
-    """A time as people read it: ``4:05``, or ``1:04:05``."""
+    """Formats seconds as ``4:05`` or ``1:04:05``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from emotion2vec_client._result import Prediction
+from emotion2vec_client._timeline import Timeline
 from emotion2vec_client.cli.display import TABLE_BAR_WIDTH, bar, percent, print_random_warning
 from emotion2vec_client.cli.rows import Answer, Row
 from emotion2vec_client.cli.strip import clock, colours, has_colours, spans, strongest
-from emotion2vec_client.labels import LABELS
-from emotion2vec_client.result import Prediction
-from emotion2vec_client.timeline import Timeline
 
 COURSE_WIDTH = 24
-
-BY_NAME = {label.name: label for label in LABELS}
 
 
 def print_table(rows: Iterable[Row], weights: str) -> None:
     """Prints one line per file on stdout.
 
     Args:
-        rows: Answers and failures.
-        weights: ``random`` puts the warning below the table.
+        rows: Results and failures.
+        weights: ``random`` adds a warning below the table.
     """
     from rich.console import Console
     from rich.table import Table
@@ -43,7 +40,7 @@ def print_table(rows: Iterable[Row], weights: str) -> None:
     if with_head:
         table.add_column("head", overflow="fold")
     for row in rows:
-        # Text and not str, whose square brackets rich would read as markup.
+        # Text, because rich would read square brackets in a str as markup.
         cells = [Text(row.printable_file)]
         if row.answer is None:
             cells += [Text("✗ failed", style="red"), Text(), Text(row.reason, style="red")]
@@ -70,7 +67,7 @@ def _emotion(answer: Answer) -> list[Any]:
     whole = answer if isinstance(answer, Prediction) else answer.summary
     if whole is None:
         return [Text("no speech", style="dim"), Text(), Text()]
-    label = BY_NAME[whole.emotion]
+    label = whole.label
     return [
         Text(f"{label.emoji} {label.chinese} {label.name}"),
         Text(percent(whole.confidence)),

@@ -1,4 +1,4 @@
-"""``emotion2vec timeline``: the course of emotion through long recordings."""
+"""The command ``emotion2vec timeline``."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ from typing import Annotated, Callable, Optional
 
 import typer
 
+from emotion2vec_client._timeline import FORMATS, check_format
 from emotion2vec_client.cli import display
 from emotion2vec_client.cli.common import ConcurrencyOption, flag, say_written
 from emotion2vec_client.cli.connection import Connection, connects, warn_if_random
@@ -29,10 +30,9 @@ from emotion2vec_client.cli.strip import show
 from emotion2vec_client.cli.timeline_work import TimelineWork
 from emotion2vec_client.cli.work import show_table, write_rows
 from emotion2vec_client.cli.writers import open_writer
-from emotion2vec_client.timeline import FORMATS, check_format
 
 AT_ONCE = 2
-"""Recordings that a server works on at once; more of them wait there."""
+"""Recordings that a server processes at once; it queues the others."""
 
 
 @connects
@@ -51,7 +51,7 @@ def timeline(
     window: Annotated[
         Optional[float],
         typer.Option(
-            help="Cut windows of this many seconds, up to 30, instead of cutting at pauses.",
+            help="Cut windows of this many seconds, at most 30, instead of cutting at pauses.",
             show_default=False,
         ),
     ] = None,
@@ -65,14 +65,14 @@ def timeline(
     min_segment: Annotated[
         Optional[float],
         typer.Option(
-            help="Shorter pieces of speech, in seconds, join their neighbour; 1 by default.",
+            help="Shorter pieces of speech, in seconds, join a neighbour; 1 by default.",
             show_default=False,
         ),
     ] = None,
     max_segment: Annotated[
         Optional[float],
         typer.Option(
-            help="Longest piece of speech in seconds, up to 30; 10 by default.",
+            help="Longest piece of speech in seconds, at most 30; 10 by default.",
             show_default=False,
         ),
     ] = None,
@@ -90,9 +90,9 @@ def timeline(
 ) -> int:
     """Recognise the course of emotion through recordings of up to two hours.
 
-    Speech is cut at its pauses into pieces of 1 to 10 s. Each column of the
-    strip is a part of the recording, in the colour of its emotion; the scores
-    are means over all speech. SRT and VTT are subtitles for a player.
+    The server cuts speech at pauses into pieces of 1 to 10 s. Each column of
+    the strip is a part of the recording, in the colour of its emotion; the
+    scores are means over all speech. SRT and VTT are subtitles for a player.
 
     JSONL has a row per recording, CSV and Parquet a row per piece. A recording
     that fails gets a row with the reason.
@@ -103,7 +103,7 @@ def timeline(
         raise typer.BadParameter("--hop is for windows: add --window")
     if window is not None and (min_segment is not None or max_segment is not None):
         raise typer.BadParameter(
-            "windows have one length: leave out --min-segment and --max-segment"
+            "windows are all of the same length: leave out --min-segment and --max-segment"
         )
     chosen, outputs = Files(files, null), output or []
     shape = TimelineShape(embedding=embedding, segmentation="vad" if window is None else "fixed")
@@ -131,7 +131,7 @@ def timeline(
         )
     with connection.open() as client:
         card = client.model_info().card
-        # A strip and a table have the warning below them.
+        # The strip and the table show the warning themselves.
         if json_ or rows is not Format.table:
             warn_if_random(client)
         dimension = int(card["embed_dim"]) if embedding else 0
@@ -146,8 +146,8 @@ def timeline(
 
 
 def _is_for_one(outputs: list[Path], format_: Optional[Format], resume: bool) -> bool:
-    """Whether the options ask for the timeline of one recording as such, and not for rows."""
-    # The rows of one recording make a CSV file like any other.
+    """Whether the options ask for files or a view of one recording, not for rows."""
+    # A CSV file can also hold the rows of one recording.
     only_rows = SUFFIX_FORMATS.keys() - set(FORMATS)
     rows = any(path.suffix.lower() in only_rows for path in outputs)
     return format_ in (None, Format.table) and not resume and not rows
@@ -163,21 +163,21 @@ def _only(outputs: list[Path]) -> Optional[Path]:
     for path in outputs:
         if path.suffix.lower() in set(FORMATS) - SUFFIX_FORMATS.keys():
             raise typer.BadParameter(
-                f"{path} can hold one recording, and no rows: give an -o that ends in .jsonl, .csv "
-                "or .parquet"
+                f"{path} can hold one recording, but not rows: give an -o that ends in .jsonl, "
+                ".csv or .parquet"
             )
     return outputs[0] if outputs else None
 
 
 def _check_output(path: Path, overwrite: bool) -> None:
-    """Refuses what cannot be written before the file is sent."""
+    """Refuses an unusable output file before the recording is sent."""
     try:
         suffix = check_format(path)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     check_folder(path)
     if suffix in SUFFIX_FORMATS:
-        # It may hold the rows of many recordings.
+        # The file may have the rows of many recordings.
         check_replaced(path, SUFFIX_FORMATS[suffix], overwrite)
     if suffix == ".png":
         from emotion2vec_client.analysis.arrays import import_extra
@@ -199,7 +199,7 @@ def _show_one(work: TimelineWork, path: Path, outputs: list[Path], as_json: bool
             each.write_text(text + "\n", encoding="utf-8")
         else:
             found.save(each)
-    display.survive_odd_terminals()
+    display.replace_unprintable()
     if as_json:
         print(text)
     else:
@@ -211,14 +211,14 @@ def _show_one(work: TimelineWork, path: Path, outputs: list[Path], as_json: bool
 
 @contextmanager
 def _progress() -> Iterator[Optional[Callable[[float], None]]]:
-    """A bar on stderr, if that is a terminal."""
+    """Shows a progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    # Its default columns are bar, share and time left.
+    # The default columns are bar, percentage and time left.
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("listening", total=1.0)
         yield lambda share: bar.update(task, completed=share)

@@ -1,4 +1,4 @@
-"""Timelines of many recordings, a few at a time."""
+"""Makes timelines of many recordings, a few at a time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, cast
 
-from emotion2vec_client import many
-from emotion2vec_client.base import OUTAGE_SECONDS
+from emotion2vec_client import _many
+from emotion2vec_client._base import OUTAGE_SECONDS
 from emotion2vec_client.cli.common import GONE, is_bad_request, progress, sentence
-from emotion2vec_client.cli.connection import outages_told
+from emotion2vec_client.cli.connection import outages_reported
 from emotion2vec_client.cli.rows import Row
 from emotion2vec_client.cli.work import Work
 from emotion2vec_client.errors import Emotion2VecError
 
 CANCEL_SECONDS = 5.0
-"""How long to wait until the server knows that a timeline is no longer wanted."""
+"""Longest wait, in seconds, for the server to acknowledge a cancellation."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TimelineWork(Work):
     """Timelines.
 
     Attributes:
-        options: Of `Client.timeline`.
+        options: Arguments of `Client.timeline`.
     """
 
     options: Mapping[str, Any]
@@ -34,10 +34,10 @@ class TimelineWork(Work):
     def rows(
         self, paths: Iterable[Path], total: int | None, shown: bool = True
     ) -> Generator[Row, None, None]:
-        """The rows of files, as `Work.rows` says."""
-        # The server has answered before: a restart is waited for as `predict_many` does.
+        """See `Work.rows`."""
+        # The server was up before, so wait for a restart as `predict_many` does.
         self.client.retry_seconds = OUTAGE_SECONDS
-        with progress(total, shown) as advance, outages_told():
+        with progress(total, shown) as advance, outages_reported():
             flying = _InFlight(self.concurrency, advance)
 
             def attempt(path: Path) -> Row | Exception:
@@ -52,7 +52,7 @@ class TimelineWork(Work):
                         return Row(str(path), None, sentence(error), type(error).__name__)
                     return Row(str(path), found)
 
-            answers = many.stream(paths, attempt, self.concurrency, True)
+            answers = _many.stream(paths, attempt, self.concurrency, True)
             try:
                 with closing(cast("Generator[Row | Exception, None, None]", answers)):
                     for answer in answers:
@@ -64,11 +64,11 @@ class TimelineWork(Work):
 
 
 class _InFlight:
-    """Timelines that are being made: their share for the bar, and an end to them on the server.
+    """Timelines in flight: sums up their progress, and cancels them on the server.
 
     Args:
-        concurrency: How many there are at most.
-        advance: Called with the sum of their shares.
+        concurrency: Largest number of timelines.
+        advance: Called with the sum of their finished shares.
     """
 
     def __init__(self, concurrency: int, advance: Callable[[float], None]) -> None:
@@ -82,7 +82,7 @@ class _InFlight:
 
     @contextmanager
     def one(self) -> Iterator[Callable[[float], None]]:
-        """Yields what to call with the share of one of them; it raises once all are stopped."""
+        """Yields the progress callback of one timeline; after `stop` it raises, which cancels."""
         key = object()
 
         def report(share: float) -> None:
@@ -102,7 +102,7 @@ class _InFlight:
                     self._advance(self._finished + sum(self._shares.values()))
 
     def stop(self) -> None:
-        """Cancels what is not done, and waits until the server knows."""
+        """Cancels unfinished timelines, and waits for the server to acknowledge."""
         self._stopped.set()
         for _ in range(self._concurrency):
             if not self._slots.acquire(timeout=CANCEL_SECONDS):
@@ -110,4 +110,4 @@ class _InFlight:
 
 
 class _StoppedError(Exception):
-    """A timeline is no longer wanted."""
+    """The timeline was cancelled."""

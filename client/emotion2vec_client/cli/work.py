@@ -1,4 +1,4 @@
-"""The work of ``predict`` and ``timeline`` on many files: files to rows, rows to their place."""
+"""Runs ``predict`` and ``timeline`` on many files and writes or shows their rows."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion2vec_client._client import Client
 from emotion2vec_client.cli import display
-from emotion2vec_client.cli.common import complain, counted, say_written, told_where_it_ends
+from emotion2vec_client.cli.common import complain, progress_in_errors, say_written
+from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.files import Files
 from emotion2vec_client.cli.output import Format
 from emotion2vec_client.cli.resume import resume as read_done
 from emotion2vec_client.cli.rows import Row, Shape
 from emotion2vec_client.cli.table import print_table
 from emotion2vec_client.cli.writers import open_writer
-from emotion2vec_client.client import Client
 
 
 @dataclass(frozen=True)
 class Work(ABC):
-    """What is to be done with each file.
+    """A task for each file.
 
     Attributes:
         client: Connected to the server.
-        shape: What the rows hold.
+        shape: Columns of the rows.
         concurrency: Requests in flight.
     """
 
@@ -37,15 +38,15 @@ class Work(ABC):
     def rows(
         self, paths: Iterable[Path], total: int | None, shown: bool = True
     ) -> Generator[Row, None, None]:
-        """The rows of files, in their order, with a progress bar.
+        """Yields a row per file, in the order of the files, and shows a progress bar.
 
         Args:
             paths: The files.
-            total: How many, None when that is not known.
-            shown: False where something else uses the terminal meanwhile.
+            total: Number of files, None if unknown.
+            shown: False if something else uses the terminal meanwhile.
 
         Raises:
-            Emotion2VecError: The server is gone for good, or does not accept the client.
+            Emotion2VecError: The server stays down, or does not accept the client.
         """
 
 
@@ -54,11 +55,11 @@ class Tally:
     """How far the work is.
 
     Attributes:
-        total: Files in all, None when that is not known.
-        before: Files that the output had already.
-        done: Files since then.
-        failed: Failures among them.
-        rows: Rows of them in the output.
+        total: All files, None if unknown.
+        before: Files that the output already had.
+        done: Files that this run has finished.
+        failed: Failures among those.
+        rows: Rows that this run has written.
     """
 
     total: int | None
@@ -75,19 +76,19 @@ class Tally:
 
 
 def show_table(work: Work, files: Files) -> int:
-    """Shows files as a table, once all are done."""
+    """Shows all files as a table, once they are done."""
     tally = Tally(files.count())
 
     def where() -> str:
-        return f"{tally} were done, and none is written: add -o emotions.jsonl to keep rows"
+        return f"{tally} were done, but nothing was written: add -o emotions.jsonl to keep rows"
 
     rows = []
-    with told_where_it_ends(where), closing(work.rows(files, tally.total)) as coming:
+    with progress_in_errors(where), closing(work.rows(files, tally.total)) as coming:
         for row in coming:
             rows.append(row)
             tally.done += 1
             tally.failed += row.answer is None
-    display.survive_odd_terminals()
+    display.replace_unprintable()
     print_table(rows, work.client.model_info().weights)
     return _finish(tally, "see the table")
 
@@ -98,12 +99,12 @@ def write_rows(
     """Writes rows as they come.
 
     Args:
-        work: What is done with each file.
+        work: The task for each file.
         files: The files.
-        format_: Of the rows.
+        format_: Format of the rows.
         output: The file, None for stdout.
-        resume: Whether to go on with what the file has.
-        shown: Whether a bar has the terminal for itself.
+        resume: Whether to continue the file.
+        shown: Whether to show a progress bar.
     """
     tally = Tally(files.count())
     done: set[str] = set()
@@ -126,14 +127,14 @@ def write_rows(
             return f"{tally} were done"
         if format_ is Format.parquet:
             return (
-                f"{tally} were done, and none is in {output}, which is written at the end: JSONL "
-                "and CSV are written file by file, and --resume goes on with them"
+                f"{tally} were done, but none is in {output}, which is written at the end: JSONL "
+                "and CSV are written file by file, and --resume continues them"
             )
-        return f"{tally} are in {output}: run it again with --resume to go on"
+        return f"{tally} are in {output}: run it again with --resume to continue"
 
     rows = work.rows(todo(), left, shown)
     opened = open_writer(format_.value, output, work.shape, append=resume)
-    with told_where_it_ends(where), closing(rows), opened as writer:
+    with progress_in_errors(where), closing(rows), opened as writer:
         for row in rows:
             tally.done += 1
             tally.failed += row.answer is None
@@ -150,7 +151,7 @@ def write_rows(
 
 
 def _finish(tally: Tally, look: str) -> int:
-    """Says how many failed and where to look; returns the exit code."""
+    """Reports how many failed and where to look; returns the exit code."""
     if not tally.failed:
         return 0
     of = f" of {tally.done:,}" if tally.done > 1 else ""

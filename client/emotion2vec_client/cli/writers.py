@@ -1,4 +1,4 @@
-"""Rows as JSONL, CSV and Parquet; each row is on its way as soon as it is known."""
+"""Writes rows as JSONL, CSV and Parquet, each as soon as it is known."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from emotion2vec_client.cli.rows import SCORES, PredictionShape, Row, Shape, sho
 from emotion2vec_client.errors import Emotion2VecError
 
 PARQUET_GROUP = 4096
-"""Rows that are held until they go out together; Parquet is poor in smaller groups."""
+"""Rows that are written together, because Parquet is inefficient in smaller groups."""
 
-# File names may be any bytes. JSON takes the odd ones as escapes, CSV as they are; both read back.
+# File names may be any bytes. JSON escapes invalid ones, CSV keeps them; both can be read back.
 TEXT_ERRORS = {"jsonl": "backslashreplace", "csv": "surrogateescape"}
 
 
 class Writer(Protocol):
-    """Takes rows."""
+    """Writes rows."""
 
     def write(self, row: Row) -> int:
-        """Writes a row, so that it stays whatever comes; returns how many it is in the file."""
+        """Writes the result of a file; returns how many rows that took."""
 
 
 @contextmanager
 def open_writer(format: str, path: Path | None, shape: Shape, append: bool) -> Iterator[Writer]:
-    """A writer of a format.
+    """Opens a writer.
 
     Args:
         format: ``jsonl``, ``csv`` or ``parquet``.
         path: The file, None for stdout.
-        shape: What rows hold.
-        append: Whether to go on with what the file has.
+        shape: Columns of the rows.
+        append: Whether to continue the file.
 
     Raises:
         OSError: The file cannot be written.
@@ -70,7 +70,7 @@ def _open_text(format: str, path: Path | None, append: bool) -> Iterator[TextIO]
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the path's place when all went well, and vanishes otherwise."""
+    """Yields a temporary file that replaces the path on success and is deleted on failure."""
     path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -88,7 +88,7 @@ class JsonlWriter:
         self._shape = shape
 
     def write(self, row: Row) -> int:
-        """Writes a row; the whole line at once, so that no other can come in between."""
+        """Writes the whole line at once, so that no other output comes in between."""
         self._stream.write(json.dumps(self._shape.nested(row), ensure_ascii=False) + "\n")
         self._stream.flush()
         return 1
@@ -105,7 +105,7 @@ class CsvWriter:
             self._stream.flush()
 
     def write(self, row: Row) -> int:
-        """Writes a file's lines at once."""
+        """Writes all lines of a file at once."""
         columns = self._shape.columns()
         lines = []
         for values in self._shape.flat(row):
@@ -141,7 +141,7 @@ class ParquetWriter:
             import pyarrow
             from pyarrow import parquet
         except ImportError as error:
-            # Also raised by a pyarrow that does not go with the installed NumPy.
+            # A pyarrow that does not fit the installed NumPy raises this too.
             raise Emotion2VecError(
                 f"Parquet needs pyarrow: pip install './client[parquet]' ({error})"
             ) from error
@@ -162,7 +162,7 @@ class ParquetWriter:
             self._file.close()
 
     def write(self, row: Row) -> int:
-        """Takes a row; it goes out with its group."""
+        """Collects rows, and writes them once a group is full."""
         count = 0
         for values in self._shape.flat(row):
             count += 1
@@ -180,7 +180,7 @@ class ParquetWriter:
         if name == "embedding":
             return self._arrow.list_(self._arrow.float32())
         if name == "timestamp":
-            # Without a zone, a reader would take the local time for UTC.
+            # Without a time zone, readers would take local time for UTC.
             return self._arrow.timestamp("ms", tz="UTC")
         if name in ("time", "duration", "start", "end", "speech"):
             return self._arrow.float64()

@@ -1,4 +1,4 @@
-"""A checkpoint folder, as far as downloading goes."""
+"""A checkpoint folder for downloads; it has no real weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIB = 1 << 20
 def written(folder: Path, tokens: str) -> Path:
     (folder / "config.yaml").write_text("model: Emotion2vec\n", "utf-8")
     (folder / "tokens.txt").write_text(tokens, "utf-8")
-    # Larger than what Hugging Face's library asks for at once, and no zeros.
+    # It is larger than one request of Hugging Face's library, and contains no zeros.
     (folder / "model.pt").write_bytes(os.urandom(12 * MIB))
     (folder / "README.md").write_text("not wanted\n", "utf-8")
     return folder

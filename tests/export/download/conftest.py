@@ -1,4 +1,4 @@
-"""A checkpoint, the two hubs that have it, and a user who fetches it."""
+"""Fixtures: a checkpoint, the two hubs that have it, and a user who downloads it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.hubs import LoopbackHub
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a hub has of a checkpoint, as far as downloading goes."""
+    """The checkpoint on the hubs, without real weights."""
     return written(tmp_path_factory.mktemp("checkpoint"), TOKENS_TEXT)
 
 
 @pytest.fixture
 def hub(folder: Path) -> Iterator[LoopbackHub]:
-    """Both hubs, with all that is published."""
+    """Both hubs, with all published checkpoints."""
     names = [name for checkpoint in CHECKPOINTS for name in checkpoint.names.values()]
     pinned = dict.fromkeys(LARGE.revisions.values(), folder)
     with LoopbackHub({name: {"ab" * 20: folder, **pinned} for name in names}) as running:

@@ -1,4 +1,4 @@
-"""Calls of ``fetch`` in processes of their own, with a user's caches and hubs."""
+"""Calls ``fetch`` in new processes, with a user's caches and hubs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-# The libraries read their variables when they are imported, and are imported in each process.
-# What they need themselves is imported once, before the processes fork.
+# The libraries read their variables when they are imported, so each process imports them. Their
+# own dependencies are imported once, before the processes fork.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["asyncio", "click", "filelock", "httpx2", "requests", "rich.console", "tqdm.auto", "yaml"]
@@ -25,7 +25,7 @@ USUAL = {"name": None, "hub": None, "revision": None}
 
 @dataclass
 class Answer:
-    """What became of one call of ``fetch``."""
+    """The result of one call of ``fetch``."""
 
     printed: str
     answer: dict[str, Any]
@@ -43,14 +43,14 @@ class Answer:
 
 @dataclass
 class Home:
-    """A user's caches, and the hubs as this user reaches them."""
+    """A user's caches, and the addresses of the hubs."""
 
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of a process of this user's."""
+        """The environment of this user's processes."""
         caches = {
             "HF_HOME": str(self.path / "huggingface"),
             "MODELSCOPE_CACHE": str(self.path / "modelscope"),
@@ -75,14 +75,14 @@ class Home:
         return found
 
     def fetch(self, **options: Any) -> Answer:
-        """Calls ``fetch`` in a process of its own."""
+        """Calls ``fetch`` once in a new process."""
         [answer] = self.fetch_each(options)
         return answer
 
 
 def _run(environment: dict[str, str], calls: tuple[dict[str, Any], ...], to: Connection) -> None:
     os.environ.update(environment)
-    # Hugging Face's library waits a second before it takes up a connection again.
+    # Hugging Face's library waits a second before it reconnects.
     time.sleep = lambda seconds: None
     for options in calls:
         to.send(_call(**options))
@@ -96,7 +96,7 @@ def _call(answer_seconds: int | None = None, published: Path | None = None, **as
     if answer_seconds:
         download.ANSWER_SECONDS = answer_seconds
     if published:
-        # As if what the hub serves were the published checkpoint.
+        # Treat the hub's checkpoint as the published one.
         facts = {name: known.measure(published / name) for name in known.FILES}
         known.LARGE.files.update(facts)  # type: ignore[attr-defined]
     with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()):

@@ -1,4 +1,4 @@
-"""What the hubs' caches have already: taken when it is whole, else mended or told."""
+"""Files in the hubs' caches: used if they are complete, otherwise repaired or reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OLD_TOKENS = TOKENS_TEXT.replace("厌恶/disgusted", "unuse_0")
 
 @pytest.mark.parametrize("key", HUBS)
 @pytest.mark.parametrize("name", ["published", "other"])
-def test_a_cached_file_that_was_truncated_or_altered_is_told_or_mended(
+def test_a_truncated_or_altered_file_in_the_cache_is_reported_or_repaired(
     key: str, name: str, hub: LoopbackHub, home: Home, folder: Path
 ) -> None:
     asked: dict[str, Any] = {"hub": key}
@@ -47,7 +47,7 @@ def test_a_cached_file_that_was_truncated_or_altered_is_told_or_mended(
 def test_a_damaged_published_file_is_an_error_where_no_hub_answers(
     hub: LoopbackHub, home: Home, folder: Path
 ) -> None:
-    """And no reason for `make run` to go on with other weights."""
+    """`make run` must not continue with other weights."""
     cached = home.fetch(hub="huggingface", published=folder).folder / "model.pt"
     cached.resolve().write_bytes(b"short")
     home.environment["HF_ENDPOINT"] = f"http://127.0.0.1:{free_ports(1)[0]}"
@@ -56,13 +56,13 @@ def test_a_damaged_published_file_is_an_error_where_no_hub_answers(
     assert "model.pt has 5 bytes instead of" in answer.error
 
 
-def test_a_cached_checkpoint_of_which_nothing_is_known_is_taken_where_no_hub_answers(
+def test_an_unchecked_checkpoint_in_the_cache_is_used_if_no_hub_answers(
     home: Home, folder: Path
 ) -> None:
     home.fetch(name=BASE["huggingface"], hub="huggingface")
     home.environment["HF_ENDPOINT"] = f"http://127.0.0.1:{free_ports(1)[0]}"
     answer = home.fetch(name=BASE["huggingface"], hub="huggingface")
-    assert "as it is" in answer.printed
+    assert "unchecked" in answer.printed
     assert same(answer.folder, folder)
     assert not answer.answer["checked"]
 
@@ -83,7 +83,7 @@ def test_an_old_revision_in_the_cache_is_not_taken_for_the_pinned_one(
 def test_a_folder_that_older_libraries_left_is_not_taken_for_the_pinned_revision(
     home: Home, folder: Path, tmp_path: Path
 ) -> None:
-    """ModelScope's of before 1.38 had one folder for all revisions; FunASR's users have it."""
+    """ModelScope's library before 1.38 had one folder for all revisions; FunASR's users have it."""
     legacy = home.path / "modelscope" / "hub" / "models" / LARGE.names["modelscope"]
     legacy.mkdir(parents=True)
     written(legacy, OLD_TOKENS)

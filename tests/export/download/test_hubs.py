@@ -1,4 +1,4 @@
-"""Which hub a checkpoint is taken from, and what is said of hubs that do not have it."""
+"""Which hub a checkpoint comes from, and the errors of hubs that do not have it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.hubs import Fault, LoopbackHub
 
 
 @pytest.mark.parametrize("key", HUBS)
-def test_the_published_checkpoint_is_downloaded_once_and_then_nobody_is_asked(
+def test_the_published_checkpoint_is_downloaded_once(
     key: str, hub: LoopbackHub, home: Home, folder: Path
 ) -> None:
     first = home.fetch(hub=key, published=folder)
@@ -25,7 +25,7 @@ def test_the_published_checkpoint_is_downloaded_once_and_then_nobody_is_asked(
     assert f"{TITLES[key]} answered first" in first.printed
     assert LARGE.revisions[key] in first.printed
     hub.requests.clear()
-    # Also without --hub, and with no hub to ask.
+    # It also works without --hub, and without any hub.
     again = home.fetch(published=folder)
     assert again.folder == first.folder
     assert "whole and as published" in again.printed
@@ -66,7 +66,7 @@ def test_a_hub_that_refuses_is_an_error_and_not_unreachable(hub: LoopbackHub, ho
         assert "--checkpoint" in answer.error
 
 
-def test_an_unknown_revision_is_told(home: Home) -> None:
+def test_an_unknown_revision_is_reported(home: Home) -> None:
     answers = home.fetch_each(*({"hub": key, "revision": "cd" * 20} for key in HUBS))
     for key, answer in zip(HUBS, answers, strict=True):
         assert answer.answer["kind"] == "ExportError"
@@ -90,8 +90,8 @@ def test_a_hub_that_never_answers_has_a_time_limit(hub: LoopbackHub, home: Home)
     assert "ModelScope has not answered within 1 s" in answer.error
 
 
-def test_what_is_no_hub_does_not_count_as_one(tmp_path: Path) -> None:
-    """As a hotel's login page, which answers 200 to everything."""
+def test_a_server_that_is_not_a_hub_does_not_count_as_one(tmp_path: Path) -> None:
+    """A hotel's login page, for example, answers 200 to everything."""
     with LoopbackHub({}) as portal:
         portal.answer = lambda address: (200, b"<html>Please log in</html>", {})  # type: ignore[method-assign]
         answer = Home(tmp_path, dict(portal.environment)).fetch()

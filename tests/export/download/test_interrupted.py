@@ -1,4 +1,4 @@
-"""Downloads that break off, are held up, or bring something else than the hub has."""
+"""Downloads that break off, stall, or deliver something other than the hub's file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.hubs import Fault, LoopbackHub
 
 
 def downloads(hub: LoopbackHub) -> list[str]:
-    """What was asked of model.pt itself, or of the CDN that has it."""
+    """The requests for model.pt at the hub or at its CDN."""
     return [
         request.path
         for request in hub.requests
@@ -30,7 +30,7 @@ def downloads(hub: LoopbackHub) -> list[str]:
 
 
 def killed(home: Home, hub: LoopbackHub, key: str, place: int) -> int | None:
-    """The exit status of a call that is killed when so many bytes of model.pt were sent."""
+    """The exit status of a call that is killed after this many bytes of model.pt."""
     started: queue.Queue[BaseProcess] = queue.Queue()
     path = {"modelscope": "/lfs-objects/", "huggingface": "/xet-bridge-us/"}[key]
     hub.faults = [Fault(path, 1, call=(place, lambda: started.get().kill()))]
@@ -51,10 +51,8 @@ def test_a_killed_download_is_never_taken_for_whole(
     assert same(home.fetch(hub=key).folder, folder)
 
 
-def test_what_modelscope_has_begun_is_gone_on_with(
-    hub: LoopbackHub, home: Home, folder: Path
-) -> None:
-    """Only the hub that it came from is asked."""
+def test_a_download_from_modelscope_is_resumed(hub: LoopbackHub, home: Home, folder: Path) -> None:
+    """Only the hub of the first part gets requests."""
     killed(home, hub, "modelscope", 7 * MIB)
     hub.faults, hub.requests[:] = [], []
     answer = home.fetch()
@@ -67,9 +65,7 @@ def test_what_modelscope_has_begun_is_gone_on_with(
 
 
 @pytest.mark.parametrize("key", HUBS)
-def test_a_connection_that_is_cut_is_taken_up_again(
-    key: str, hub: LoopbackHub, home: Home, folder: Path
-) -> None:
+def test_a_cut_connection_is_resumed(key: str, hub: LoopbackHub, home: Home, folder: Path) -> None:
     hub.faults = [Fault("/xet-bridge-us/", 1, cut=11 * MIB), Fault("/lfs-objects/", 1, cut=5 * MIB)]
     assert same(home.fetch(hub=key).folder, folder)
     assert len(downloads(hub)) > 1
@@ -77,7 +73,7 @@ def test_a_connection_that_is_cut_is_taken_up_again(
 
 @pytest.mark.parametrize("key", HUBS)
 def test_a_connection_that_stalls_has_a_time_limit(key: str, hub: LoopbackHub, home: Home) -> None:
-    # Hugging Face's library tries six times; one stall shows the limit.
+    # Hugging Face's library tries six times; one stall is enough to test the limit.
     hub.faults = [
         Fault("/xet-bridge-us/", 5, cut=MIB),
         Fault("/xet-bridge-us/", stall=MIB),
@@ -94,7 +90,7 @@ def test_a_connection_that_stalls_has_a_time_limit(key: str, hub: LoopbackHub, h
 
 
 @pytest.mark.parametrize("key", HUBS)
-def test_a_connection_that_is_reset_is_told_or_taken_up_again(
+def test_a_reset_connection_is_reported_or_resumed(
     key: str, hub: LoopbackHub, home: Home, folder: Path
 ) -> None:
     hub.faults = [
@@ -109,14 +105,14 @@ def test_a_connection_that_is_reset_is_told_or_taken_up_again(
 
 
 @pytest.mark.parametrize("key", HUBS)
-def test_a_file_that_is_altered_on_its_way_is_told_by_its_hash(
+def test_a_file_altered_in_transit_is_detected_by_its_hash(
     key: str, hub: LoopbackHub, home: Home
 ) -> None:
     hub.faults = [Fault("/xet-bridge-us/", alter=3 * MIB), Fault("/lfs-objects/", alter=3 * MIB)]
     home.environment["MODELSCOPE_DOWNLOAD_MAX_RETRIES"] = "0"
     answer = home.fetch(hub=key)
     assert answer.answer["kind"] == "ExportError"
-    if key == "huggingface":  # ModelScope's library finds it by itself.
+    if key == "huggingface":  # ModelScope's library checks the hash itself.
         assert "model.pt has sha256 " in answer.error
         assert "delete " in answer.error
         path = Path(answer.error.split("delete ")[1].split(" and run")[0])
@@ -133,7 +129,9 @@ def test_a_file_that_comes_short_is_an_error(key: str, hub: LoopbackHub, home: H
 
 
 @pytest.mark.parametrize("key", HUBS)
-def test_a_full_disk_is_told_with_the_variable_that_moves_the_cache(key: str, home: Home) -> None:
+def test_a_full_disk_is_reported_with_the_variable_that_moves_the_cache(
+    key: str, home: Home
+) -> None:
     code = f"from export import download; download.fetch(None, {key!r}, None)"
     ended = subprocess.run(
         [*own_disk(home.path, 6), sys.executable, "-c", code],

@@ -1,4 +1,4 @@
-"""A browser, and who visits the page with it."""
+"""Fixtures: a browser, and visitors of the page."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.integration.page.visits import Browsing, Visit
 
 @pytest.fixture(scope="package")
 def browsing() -> Iterator[Browsing]:
-    """Until the last test of this folder: Playwright's event loop allows no other beside it."""
+    """A browser that ends with this folder's tests: Playwright's event loop excludes all others."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     assert chromium, "the tests of the page need a browser: install Debian's package chromium"
     with sync_playwright() as playwright:
         arguments = [
             "--no-sandbox",
             "--autoplay-policy=no-user-gesture-required",
-            # A microphone that beeps.
+            # This fakes a microphone that beeps.
             "--use-fake-device-for-media-stream",
             "--use-fake-ui-for-media-stream",
         ]

@@ -40,7 +40,7 @@ def choose(tab: Locator, *paths: Path) -> None:
 
 
 def table(visit: Visit, tab: Locator) -> list[dict[str, str]]:
-    """The CSV file that the page makes, as a spreadsheet reads it."""
+    """The rows of the CSV file that the page makes, read as a spreadsheet reads them."""
     with visit.page.expect_download() as download:
         tab.get_by_role("button", name="CSV").click()
     text = Path(download.value.path()).read_text(encoding="utf-8-sig")
@@ -49,7 +49,7 @@ def table(visit: Visit, tab: Locator) -> list[dict[str, str]]:
 
 @pytest.fixture
 def tab(visited: Visit) -> Iterator[Locator]:
-    """The tab without files; most tests leave it open to the next."""
+    """The tab without files; most tests share one open page."""
     visited.come_to_front()
     tab = visited.page.locator("emotion-batch")
     for word in ("Stop", "Clear the list"):
@@ -75,7 +75,7 @@ def test_many_files_become_a_table(
     expect(tab.get_by_role("status")).to_have_text(
         "4 of 5 recognised · 1 not recognised", timeout=PATIENCE
     )
-    # It fits a phone.
+    # It fits on a phone.
     assert visited.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert tab.locator(".e2v-table").evaluate("box => box.scrollWidth <= box.clientWidth")
     lines = table(visited, tab)
@@ -146,7 +146,7 @@ def test_few_are_on_their_way_at_once_and_all_can_be_stopped(visited: Visit, tab
     tab.get_by_role("button", name="Stop").focus()
     visited.page.keyboard.press("Enter")
     expect(tab.locator("tbody tr").filter(has_text="stopped")).to_have_count(8)
-    # And what was stopped can go on, with the keyboard as well.
+    # The user can continue after stopping, with the keyboard too.
     visited.page.unroute(API)
     expect(tab.get_by_role("button", name="Try the rest again")).to_be_focused()
     visited.page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""What the page looks like in the dark, on a phone and to those who use the keyboard."""
+"""How the page looks in dark mode, on a phone and to keyboard users."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.page.test_timeline_tab import STORY, choose, open_tab, ro
 from tests.integration.page.visits import PATIENCE, PHONE, WIDE, Browsing, Visit
 
 READABLE = 4.5
-"""WCAG's least contrast of text."""
+"""WCAG's minimum contrast for text."""
 
 COLOURS = """element => {
     const style = getComputedStyle(element);
@@ -33,7 +33,7 @@ STEP = """() => {
     });
     return [focused.outerHTML.slice(0, 120), ring];
 }"""
-"""What has the focus, if it did not have it before, and whether that can be seen."""
+"""The element with the focus, if it is new, and whether its focus ring is visible."""
 
 
 def luminance(colour: str) -> float:
@@ -71,7 +71,7 @@ def test_what_can_be_chosen_can_be_read(visitor: Visit) -> None:
 
 
 def walk(page: Page) -> list[str]:
-    """Goes through the page with the Tab key, once; says what had the focus, which was seen."""
+    """Goes through the page with the Tab key; returns the elements, all with a visible focus."""
     page.locator("h1").click()
     page.evaluate("window.e2vSeen = new Set()")
     elements: list[tuple[str, bool]] = []
@@ -93,7 +93,7 @@ def test_the_focus_can_be_seen_wherever_it_is(visit: Visit) -> None:
     open_tab(visit)
     tags = {html.partition(" ")[0] for html in walk(visit.page)}
     assert {"<a", "<button", "<input", "<select"} <= tags
-    # The arrow keys go from one radio button to the next.
+    # The arrow keys move between radio buttons.
     visit.page.get_by_role("tab").first.click()
     expect(visit.page.get_by_label("Frame:", exact=False)).to_be_visible()
     visit.page.get_by_label("Frame:", exact=False).focus()
@@ -141,7 +141,7 @@ def test_the_axis_has_round_steps(timeline: Visit) -> None:
 
 
 def test_the_last_label_of_the_axis_is_whole(timeline: Visit) -> None:
-    """Lengths of which the last step would leave its label less and less room."""
+    """Tests lengths that leave the last label less and less room."""
     timeline.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
     tab = timeline.page.locator("emotion-timeline")
     edges = tab.evaluate(
@@ -166,7 +166,7 @@ def test_the_last_label_of_the_axis_is_whole(timeline: Visit) -> None:
         }"""
     )
     assert all(last <= end + 0.5 for last, end, _ in edges), edges
-    # Where there is room, it is there.
+    # The label is shown if there is room.
     assert len({count for *_, count in edges}) > 1
 
 

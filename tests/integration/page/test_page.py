@@ -32,10 +32,10 @@ def opened(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
 
 @pytest.fixture
 def open_page(opened: Visit) -> Iterator[Visit]:
-    """A page that stays open, for tests that leave nothing behind but a file and an answer."""
+    """A page that stays open, for tests that leave behind only a file and an answer."""
     opened.come_to_front()
     yield opened
-    # Other visitors have no history.
+    # Leave no history to the next test.
     opened.page.evaluate("localStorage.clear()")
 
 
@@ -64,7 +64,7 @@ def test_a_file_of_each_format_is_recognised(open_page: Visit, gateway: Gateway,
 def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     visit.choose(HAPPY)
     visit.page.get_by_label("Frame:", exact=False).check()
-    # The keyboard is enough.
+    # The keyboard is enough to start.
     visit.button.focus()
     visit.page.keyboard.press("Enter")
     result = visit.page.locator(".e2v-result")
@@ -86,7 +86,7 @@ def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     frames.locator("select").select_option("lines")
     expect(frames.locator("polyline")).to_have_count(9)
 
-    # The place that is clicked is the place that is heard.
+    # A click on the plot plays the audio from there.
     box = plot.bounding_box()
     assert box
     duration = float(str(plot.get_attribute("aria-valuemax")))
@@ -94,7 +94,7 @@ def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     audio = frames.locator("audio")
     visit.page.wait_for_function("audio => audio.currentTime > 0", arg=audio.element_handle())
     assert audio.evaluate("audio => audio.currentTime") >= duration / 2 - 0.05
-    # And with the keyboard.
+    # The keyboard moves it too.
     audio.evaluate("audio => audio.pause()")
     plot.focus()
     before = audio.evaluate("audio => audio.currentTime")
@@ -125,7 +125,7 @@ def test_everything_is_there_in_chinese(chinese_visit: Visit) -> None:
     page = chinese_visit.page
     assert urlsplit(page.url).path == "/zh/"
     assert page.locator("html").get_attribute("lang") == "zh-CN"
-    # Gradio's own words too.
+    # Gradio's own texts are translated too.
     expect(page.locator("#e2v-audio")).to_contain_text("点击上传")
     expect(chinese_visit.button).to_have_text("🎯 开始识别")
     chinese_visit.choose(HAPPY)
@@ -177,7 +177,7 @@ def test_mistakes_are_explained_where_one_looks(
         ):
             visit.button.click()
             expect(alert).to_contain_text(nothing)
-            # The older sentence goes.
+            # The old message disappears.
             refuse()
             expect(alert).to_contain_text(other_kind)
             expect(alert).to_have_count(1)
@@ -185,7 +185,7 @@ def test_mistakes_are_explained_where_one_looks(
         visit.drop(long)
         visit.button.click()
         expect(alert).to_contain_text(too_long, timeout=PATIENCE)
-        # And one can go on.
+        # The user can continue.
         visit.choose(HAPPY)
         visit.recognise()
 
@@ -252,7 +252,7 @@ def test_it_fits_a_phone_and_moves_only_for_those_who_like_it(
             result = visit.recognise()
             visit.page.wait_for_function("window.e2vScrolled")
             assert visit.page.evaluate("window.e2vScrolled") == ["e2v-result", behavior]
-            # It comes below the form, and into view.
+            # The result appears below the form and scrolls into view.
             expect(result.locator(".e2v-top")).to_be_in_viewport()
             expect(result.locator("polygon")).to_have_count(9)
             width = visit.page.evaluate("document.documentElement.scrollWidth")

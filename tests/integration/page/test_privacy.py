@@ -1,4 +1,4 @@
-"""What a gateway that keeps nothing, or no audio, answers, and what its page shows."""
+"""Responses and pages of gateways that keep nothing, or everything except the audio."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def no_audio_kept(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
-def test_nothing_is_kept_where_nothing_shall_be(nothing_kept: Gateway) -> None:
+def test_nothing_is_kept_if_so_configured(nothing_kept: Gateway) -> None:
     gateway = nothing_kept
     result = gateway.predict(HAPPY, embedding="inline").json()
     assert result["emotion"] in result["scores"]
@@ -60,7 +60,7 @@ def recognise_frames(visit: Visit) -> None:
     visit.page.get_by_label("Frame:", exact=False).check()
     frames = visit.recognise().locator("emotion-frames")
     expect(frames.locator("polygon")).to_have_count(9)
-    # The visitor's own file can be heard.
+    # The page plays the visitor's own file.
     audio = frames.locator("audio")
     expect(audio).to_be_visible()
     frames.locator(".e2v-plot").click(position={"x": 200, "y": 100})
@@ -83,7 +83,7 @@ def test_what_is_not_kept_is_shown_and_heard(browsing: Browsing, nothing_kept: G
         expect(tab.locator(".e2v-downloads a")).to_have_count(0)
         expect(tab.locator("audio")).to_be_visible()
 
-        # The gateway still holds the timeline, and nothing of the clip.
+        # The gateway still holds the timeline, but nothing of the clip.
         visit.page.locator("a.e2v-switch").click()
         expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
         visit.page.get_by_role("tab").first.click()
@@ -102,7 +102,7 @@ def test_without_its_audio_a_result_is_kept_and_offered(
         frames = visit.page.locator("emotion-frames")
         expect(frames.locator("polygon")).to_have_count(9)
         expect(frames.locator("audio")).to_be_hidden()
-        # The arrow keys need no sound.
+        # The arrow keys work without audio.
         frames.locator(".e2v-plot").focus()
         visit.page.keyboard.press("ArrowUp")
         expect(frames.locator(".e2v-here")).to_contain_text("1.00 秒")

@@ -60,7 +60,7 @@ def test_a_recording_is_drawn_heard_and_listed(visit: Visit, timeline: Timeline)
         expect(row).to_contain_text(segment.emotion)
         expect(row).to_contain_text(f"{100 * segment.confidence:.1f} %")
 
-    # The segment that is clicked in the picture is heard, and marked in the list.
+    # A click on a segment in the plot plays it, and marks it in the list.
     plot = tab.locator(".e2v-plot")
     box = plot.bounding_box()
     assert box
@@ -69,10 +69,10 @@ def test_a_recording_is_drawn_heard_and_listed(visit: Visit, timeline: Timeline)
     visit.page.wait_for_function("audio => audio.currentTime > 4", arg=audio.element_handle())
     assert 4 <= audio.evaluate("audio => audio.currentTime") < 6
     expect(tab.locator(".e2v-heard")).to_contain_text("0:04.0")
-    # It ends where the segment ends.
+    # Playback ends with the segment.
     visit.page.wait_for_function("audio => audio.paused", arg=audio.element_handle())
     assert audio.evaluate("audio => audio.currentTime") == pytest.approx(6, abs=0.3)
-    # A line of the list and the keyboard do the same.
+    # A row of the list and the keyboard do the same.
     rows(tab).nth(1).get_by_role("button").click()
     visit.page.wait_for_function("audio => audio.currentTime < 4", arg=audio.element_handle())
     expect(tab.locator(".e2v-heard")).to_contain_text("0:02.0")
@@ -97,7 +97,7 @@ def test_the_other_language_and_a_reload_keep_it(visit: Visit, timeline: Timelin
     expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
     expect(rows(tab).first).to_contain_text(NAMES[timeline.segments[0].emotion])
     expect(tab).to_contain_text("服务器不保存录音")
-    # The same file makes it sound again.
+    # Choosing the same file restores the sound.
     choose(tab, STORY)
     expect(tab.locator("audio")).to_be_visible()
     visit.page.reload()
@@ -114,7 +114,7 @@ def test_it_shows_how_far_it_is_and_can_be_cancelled(visit: Visit, tmp_path: Pat
     expect(tab.locator("progress")).to_be_visible()
     tab.get_by_role("button", name="Cancel").click()
     expect(tab.get_by_role("alert")).to_contain_text("Cancelled")
-    # And one can go on.
+    # The user can continue.
     choose(tab, STORY, window=4)
     start(tab)
     expect(rows(tab)).to_have_count(4, timeout=PATIENCE)

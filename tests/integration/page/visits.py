@@ -1,4 +1,4 @@
-"""Visitors of the page, with a real browser."""
+"""Visits to the page in a real browser."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WIDE = {"width": 1280, "height": 1000}
 
 
 class Browsing:
-    """A browser, and pages that visitors have left.
+    """A browser, and the pages that earlier visitors have left.
 
-    All visitors share its cache, and a page that is opened again takes a third of what a new one
-    takes: its scripts are there.
+    All visitors share its cache. Reopening a page takes a third of the time of a new one, because
+    its scripts are loaded.
     """
 
     def __init__(self, context: BrowserContext) -> None:
@@ -37,9 +37,9 @@ class Browsing:
         size: dict[str, int] = WIDE,
         scheme: Literal["light", "dark"] = "light",
     ) -> Iterator[Visit]:
-        """A visitor who finds the page as it is at first, and what must hold at the end."""
+        """A visitor with a fresh page; checks at the end that nothing went wrong in it."""
         page = self._free.pop() if self._free else self._context.new_page()
-        # It decides on the language; what scripts are told follows from it.
+        # The header decides the language of the page, and its scripts follow it.
         page.set_extra_http_headers({"Accept-Language": language})
         page.set_viewport_size(size)  # type: ignore[arg-type]
         page.emulate_media(color_scheme=scheme, reduced_motion="null")
@@ -55,7 +55,7 @@ class Browsing:
 
 
 class Visit:
-    """A visitor: a page, what it asked for, and what went wrong in it."""
+    """A visitor: a page, its requests, and its errors."""
 
     def __init__(self, page: Page, gateway: Gateway) -> None:
         self.page = page
@@ -74,7 +74,7 @@ class Visit:
         expect(self.button).to_be_visible(timeout=PATIENCE)
 
     def come_to_front(self) -> None:
-        """A page behind another one is drawn once a second at most."""
+        """Brings the page to the front: a browser draws hidden pages at most once a second."""
         self.page.bring_to_front()
 
     def _note_request(self, request: Request) -> None:
@@ -84,18 +84,18 @@ class Visit:
         self.errors.append(str(error))
 
     def choose(self, file: Path) -> None:
-        """With the file picker."""
+        """Chooses a file with the file picker."""
         self.clear()
         self.page.set_input_files("#e2v-audio input[type=file]", str(file))
         self.loaded()
 
     def drop(self, file: Path) -> None:
-        """A recording onto the drop zone."""
+        """Drops a recording onto the drop zone."""
         self.put(file, f"audio/{file.suffix[1:]}")
         self.loaded()
 
     def put(self, file: Path, kind: str) -> None:
-        """Any file onto the drop zone; ``kind`` is its MIME type."""
+        """Drops any file onto the drop zone; ``kind`` is its MIME type."""
         self.clear()
         transfer = self.page.evaluate_handle(
             """([name, text, type]) => {
@@ -110,7 +110,7 @@ class Visit:
         zone.dispatch_event("drop", {"dataTransfer": transfer})
 
     def clear(self) -> None:
-        """Takes away the file that is there, if there is one."""
+        """Removes the current file, if there is one."""
         labels = ("Clear", "清除")
         buttons = [f"#e2v-audio button[aria-label='{label}']" for label in labels]
         clear = self.page.locator(", ".join(buttons))
@@ -131,7 +131,7 @@ class Visit:
         return new
 
     def check(self) -> None:
-        """No script failed, and nothing was asked of any other machine."""
+        """Checks that no script failed, and that no request went to another machine."""
         assert not self.errors
         own = urlsplit(self.gateway.url).netloc
         foreign = [
@@ -143,7 +143,7 @@ class Visit:
         assert not foreign
 
     def leave(self) -> None:
-        """Leaves nothing to the next visitor."""
+        """Removes all state before the next visitor."""
         self.page.remove_listener("request", self._note_request)
         self.page.remove_listener("pageerror", self._note_error)
         self.page.unroute_all()

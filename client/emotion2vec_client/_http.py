@@ -11,10 +11,10 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from emotion2vec_client import probe
-from emotion2vec_client.endpoint import Endpoint
+from emotion2vec_client import _probe
+from emotion2vec_client._endpoint import Endpoint
+from emotion2vec_client._protocol import ENCODER, Call, Tensors, error_of
 from emotion2vec_client.errors import Emotion2VecError
-from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 DTYPES = {"FP32": np.float32, "FP64": np.float64, "INT32": np.int32}
@@ -31,11 +31,11 @@ STATUSES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""gRPC's names for HTTP's statuses."""
+"""HTTP status codes and the gRPC statuses that they stand for."""
 
 
 def _settings(endpoint: Endpoint) -> dict[str, Any]:
-    # Plain HTTP has no use for certificates, and loading the trusted ones takes a while.
+    # Plain HTTP needs no certificates, and loading the system's takes a while.
     verify: bool | ssl.SSLContext = False
     if endpoint.is_secure:
         try:
@@ -51,9 +51,9 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
         "base_url": endpoint.url,
         "headers": dict(endpoint.headers),
         "verify": verify,
-        # The caller bounds what is in flight; a pool of connections must not do it again.
+        # The caller limits the requests in flight, so the connection pool need not.
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=100),
-        # A proxy of the environment is for the internet, not for a server on the own network.
+        # Proxies in the environment are for the internet, not for a server on the local network.
         "trust_env": False,
     }
 
@@ -91,7 +91,7 @@ def _request(call: Call) -> dict[str, Any]:
 
 
 def _block(array: npt.NDArray[Any]) -> tuple[bytes, str]:
-    """The bytes of a tensor, and KServe's name of its type."""
+    """The bytes of a tensor, and KServe's name for its type."""
     if array.dtype == np.object_:
         items = (struct.pack("<I", len(item)) + item for item in array.flat)
         return b"".join(items), "BYTES"
@@ -100,7 +100,7 @@ def _block(array: npt.NDArray[Any]) -> tuple[bytes, str]:
 
 
 def _tensors(response: httpx.Response, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """Reads the outputs, which follow each other behind the JSON."""
+    """Reads the outputs, whose bytes follow the JSON one after another."""
     offset = int(response.headers[JSON_LENGTH])
     found: dict[str, npt.NDArray[Any]] = {}
     for output in json.loads(response.content[:offset])["outputs"]:
@@ -118,7 +118,7 @@ class _Shared:
         self.url = endpoint.url
 
     def _failure(self, error: httpx.HTTPError, timeout: float) -> Emotion2VecError:
-        other = probe.not_http_error(error, self.endpoint)
+        other = _probe.not_http_error(error, self.endpoint)
         if other is not None:
             return other
         late = isinstance(error, httpx.TimeoutException)
@@ -128,10 +128,10 @@ class _Shared:
     def _checked(self, response: httpx.Response, timeout: float) -> httpx.Response:
         if response.is_success:
             return response
-        other = probe.gateway_error(response, self.url)
+        other = _probe.gateway_error(response, self.url)
         if response.status_code == 405:
-            # Such as Triton's metrics, which can only be read.
-            other = other or probe.not_triton_error(self.url)
+            # For example Triton's metrics port, which only accepts GET.
+            other = other or _probe.not_triton_error(self.url)
         if other is not None:
             raise other
         try:
@@ -142,7 +142,7 @@ class _Shared:
         raise error_of(status, reason, self.url, timeout)
 
     def _ready(self, response: httpx.Response) -> bool:
-        other = probe.gateway_error(response, self.url)
+        other = _probe.gateway_error(response, self.url)
         if other is not None:
             raise other
         return response.is_success
@@ -150,19 +150,19 @@ class _Shared:
     def _card(self, response: httpx.Response, timeout: float) -> str:
         try:
             config = self._checked(response, timeout).json()
-            # The configuration of any model has its name; only ours have a card.
+            # Every model's configuration has a name; only our encoder's has a card.
             if config["name"] == ENCODER:
                 card = config.get("parameters", {}).get("model_card", {})
                 return str(card.get("string_value", ""))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise probe.not_triton_error(self.url) from error
-        raise probe.not_triton_error(self.url)
+            raise _probe.not_triton_error(self.url) from error
+        raise _probe.not_triton_error(self.url)
 
     def _read(self, response: httpx.Response, call: Call) -> Tensors:
         try:
             return _tensors(self._checked(response, call.timeout), call.names)
         except (ValueError, KeyError, TypeError) as error:
-            raise probe.not_triton_error(self.url) from error
+            raise _probe.not_triton_error(self.url) from error
 
 
 class HttpTransport(_Shared):
@@ -173,7 +173,7 @@ class HttpTransport(_Shared):
         self._server = httpx.Client(**_settings(endpoint))
 
     def infer(self, call: Call) -> Tensors:
-        """Runs a model; returns the named outputs."""
+        """Runs a model; returns the requested outputs."""
         try:
             response = self._server.post(**_request(call))
         except httpx.HTTPError as error:
@@ -181,7 +181,7 @@ class HttpTransport(_Shared):
         return self._read(response, call)
 
     def card(self, timeout: float) -> str:
-        """The model card's text."""
+        """The model card as JSON text."""
         try:
             response = self._server.get(f"/v2/models/{ENCODER}/config", timeout=timeout)
         except httpx.HTTPError as error:
@@ -189,7 +189,7 @@ class HttpTransport(_Shared):
         return self._card(response, timeout)
 
     def is_ready(self, model: str, timeout: float) -> bool:
-        """Whether a model can answer."""
+        """Whether a model is ready."""
         try:
             response = self._server.get(f"/v2/models/{model}/ready", timeout=timeout)
         except httpx.HTTPError as error:
@@ -197,19 +197,19 @@ class HttpTransport(_Shared):
         return self._ready(response)
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         self._server.close()
 
 
 class AsyncHttpTransport(_Shared):
-    """The same with asyncio."""
+    """`HttpTransport` with asyncio."""
 
     def __init__(self, endpoint: Endpoint):
         super().__init__(endpoint)
         self._server = httpx.AsyncClient(**_settings(endpoint))
 
     async def infer(self, call: Call) -> Tensors:
-        """Runs a model; returns the named outputs."""
+        """Runs a model; returns the requested outputs."""
         try:
             response = await self._server.post(**_request(call))
         except httpx.HTTPError as error:
@@ -217,7 +217,7 @@ class AsyncHttpTransport(_Shared):
         return self._read(response, call)
 
     async def card(self, timeout: float) -> str:
-        """The model card's text."""
+        """The model card as JSON text."""
         try:
             response = await self._server.get(f"/v2/models/{ENCODER}/config", timeout=timeout)
         except httpx.HTTPError as error:
@@ -225,7 +225,7 @@ class AsyncHttpTransport(_Shared):
         return self._card(response, timeout)
 
     async def is_ready(self, model: str, timeout: float) -> bool:
-        """Whether a model can answer."""
+        """Whether a model is ready."""
         try:
             response = await self._server.get(f"/v2/models/{model}/ready", timeout=timeout)
         except httpx.HTTPError as error:
@@ -233,5 +233,5 @@ class AsyncHttpTransport(_Shared):
         return self._ready(response)
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         await self._server.aclose()

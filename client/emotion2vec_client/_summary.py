@@ -1,4 +1,4 @@
-"""What becomes of a timeline's segments when they are summed up: see docs/timeline.md."""
+"""Sums up the segments of a timeline: see docs/timeline.md."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from emotion2vec_client.labels import LABELS, Label
-from emotion2vec_client.result import FloatArray, read_only_scores
+from emotion2vec_client._result import FloatArray, Scored, read_only_scores
+from emotion2vec_client.labels import LABELS
 
 SMOOTHING = 15.0
-"""Seconds before and after a segment's middle that its smoothed scores are the mean of."""
+"""Smoothed scores are means over this many seconds before and after a segment's middle."""
 
 NEGATIVE = frozenset(("angry", "disgusted", "fearful", "sad"))
 """Emotions that make a stretch negative."""
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
+class Segment(Scored):
     """A piece of the recording and its emotion.
 
     Attributes:
@@ -27,7 +27,7 @@ class Segment:
         end: In seconds.
         scores: Probability of each emotion by name; nine that sum to 1.
         speech: Share of the segment that is speech, 0 to 1.
-        embedding: float32 [D], read-only, or None when it was not asked for.
+        embedding: float32 [D], read-only, or None if not requested.
     """
 
     start: float
@@ -41,21 +41,6 @@ class Segment:
             f"Segment({self.start:.2f}-{self.end:.2f} s, emotion={self.emotion!r}, "
             f"confidence={self.confidence:.3f})"
         )
-
-    @property
-    def label(self) -> Label:
-        """The strongest emotion, with its Chinese name and emoji."""
-        return max(LABELS, key=lambda label: self.scores[label.name])
-
-    @property
-    def emotion(self) -> str:
-        """Name of the strongest emotion."""
-        return self.label.name
-
-    @property
-    def confidence(self) -> float:
-        """Score of the strongest emotion, 0 to 1."""
-        return self.scores[self.emotion]
 
     def to_dict(self) -> dict[str, Any]:
         """The segment as plain JSON types, without the embedding."""
@@ -71,12 +56,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class TurningPoint:
-    """Where the smoothed dominant emotion changes.
+    """A time at which the smoothed dominant emotion changes.
 
     Attributes:
-        time: Start of the first segment after it, in seconds.
+        time: Start of the first segment with the new emotion, in seconds.
         before: The emotion until then.
-        after: The emotion from then on.
+        after: The new emotion.
     """
 
     time: float
@@ -98,33 +83,18 @@ class Stretch:
 
 
 @dataclass(frozen=True, eq=False)
-class Summary:
+class Summary(Scored):
     """A recording's speech as a whole.
 
     Attributes:
         scores: Mean of the segments' scores, weighted by their seconds of speech; by name.
-        turning_points: In the order of time.
-        negative: The longest stretch whose smoothed dominant emotion is negative, None without.
+        turning_points: In order of time.
+        negative: The longest stretch whose smoothed dominant emotion is negative, or None.
     """
 
     scores: Mapping[str, float]
     turning_points: tuple[TurningPoint, ...]
     negative: Stretch | None
-
-    @property
-    def label(self) -> Label:
-        """The dominant emotion, with its Chinese name and emoji."""
-        return max(LABELS, key=lambda label: self.scores[label.name])
-
-    @property
-    def emotion(self) -> str:
-        """Name of the dominant emotion."""
-        return self.label.name
-
-    @property
-    def confidence(self) -> float:
-        """Score of the dominant emotion, 0 to 1."""
-        return self.scores[self.emotion]
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain JSON types."""
@@ -144,7 +114,7 @@ def summarise(segments: Sequence[Segment]) -> Summary | None:
         segments: In the order of their starts.
 
     Returns:
-        The summary, None where no segment has speech.
+        The summary, or None if no segment has speech.
     """
     spoken = [segment for segment in segments if segment.speech > 0]
     if not spoken:

@@ -1,4 +1,4 @@
-"""Many calls at once: so many in flight and no more, in memory that does not grow."""
+"""Many calls at once, with a limit on those in flight and on memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BUFFERED = 8
-"""Answers kept, per call in flight, while in order the slowest one is waited for."""
+"""Results kept, per call in flight, while an ordered stream waits for the slowest call."""
 
 
 class _Order:
-    """Answers by number, given out as they come or in the order of the questions."""
+    """Finished results, which leave as they come or in the order of their items."""
 
     def __init__(self, ordered: bool):
         self._ordered = ordered
@@ -25,8 +25,8 @@ class _Order:
     def __len__(self) -> int:
         return len(self._held)
 
-    def put(self, number: int, answer: object) -> None:
-        self._held[number] = answer
+    def put(self, number: int, result: object) -> None:
+        self._held[number] = result
 
     def take(self) -> Iterator[object]:
         numbers = list(self._held) if not self._ordered else iter(lambda: self._next, None)
@@ -43,7 +43,7 @@ def stream(
     """Applies ``work`` to items, ``concurrency`` at a time, in threads.
 
     Args:
-        items: Taken one by one as room becomes free.
+        items: Read one by one, as calls finish.
         work: Must not raise.
         concurrency: Calls in flight.
         ordered: Whether results come in the order of the items, or as they are ready.
@@ -56,7 +56,7 @@ def stream(
         more = True
         while True:
             while more and len(flying) < concurrency and len(order) < BUFFERED * concurrency:
-                # The next item may be long in coming: what is there need not wait for it.
+                # The next item may take long to come, so yield what is ready first.
                 for done in wait(flying, 0).done:
                     order.put(flying.pop(done), done.result())
                 yield from order.take()  # type: ignore[misc]
@@ -82,7 +82,7 @@ async def stream_async(
     concurrency: int,
     ordered: bool,
 ) -> AsyncIterator[Result]:
-    """As `stream`, with asyncio; the items may come asynchronously too."""
+    """`stream` with asyncio; the items may come from an asynchronous iterable."""
     source = _numbered(items)
     flying: dict[asyncio.Future[Result], int] = {}
     order = _Order(ordered)
@@ -96,8 +96,8 @@ async def stream_async(
                     more = False
                 else:
                     flying[asyncio.ensure_future(work(item))] = number
-            for answer in order.take():
-                yield answer  # type: ignore[misc]
+            for result in order.take():
+                yield result  # type: ignore[misc]
             if not flying:
                 if more:
                     continue

@@ -1,4 +1,4 @@
-"""Finds out that something else than the port of Triton that was meant answers at an address."""
+"""Recognises addresses at which something other than the right port of Triton answers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 import httpx
 
-from emotion2vec_client.endpoint import Endpoint
+from emotion2vec_client._endpoint import Endpoint
 from emotion2vec_client.errors import WrongAddressError
 
 SETTINGS: dict[str, Any] = {
     "timeout": 2.0,
-    # Only http:// is asked for, and loading the trusted certificates takes longer than asking.
+    # The probe uses http://, and loading the certificates takes longer than the request.
     "verify": False,
     "trust_env": False,
 }
 NOT_HTTP = "illegal"
-"""How httpx's errors begin where an answer is not HTTP/1.1."""
+"""How httpx's errors begin if a response is not HTTP/1.1."""
 
 
 def gateway_error(response: httpx.Response, url: str) -> WrongAddressError | None:
-    """The error for an answer that is the gateway's, None for any other."""
+    """The error for a response of the gateway, None for any other."""
     try:
         body = json.loads(response.content)
     except ValueError:
@@ -36,7 +36,7 @@ def gateway_error(response: httpx.Response, url: str) -> WrongAddressError | Non
 
 
 def not_http_error(error: httpx.HTTPError, endpoint: Endpoint) -> WrongAddressError | None:
-    """The error for an answer that is not HTTP, None where the call failed in another way."""
+    """The error for a response that is not HTTP, None if the call failed in another way."""
     if not isinstance(error, httpx.RemoteProtocolError) or not str(error).startswith(NOT_HTTP):
         return None
     return WrongAddressError(
@@ -46,7 +46,7 @@ def not_http_error(error: httpx.HTTPError, endpoint: Endpoint) -> WrongAddressEr
 
 
 def not_triton_error(url: str) -> WrongAddressError:
-    """The error for an answer in HTTP that Triton would not give."""
+    """The error for an HTTP response that Triton would not send."""
     return WrongAddressError(
         f"{url} answers in HTTP, but not as Triton's HTTP port does: give that, by default "
         "http://localhost:8000"
@@ -54,29 +54,29 @@ def not_triton_error(url: str) -> WrongAddressError:
 
 
 def ask(endpoint: Endpoint) -> WrongAddressError | None:
-    """Asks an address that does not answer gRPC whether it answers HTTP.
+    """Checks whether an address that does not speak gRPC speaks HTTP.
 
-    gRPC itself names only the last address that it tried, which for localhost may be the one of
-    IPv6 where nothing listens.
+    gRPC reports only the last address that it tried: for localhost that may be IPv6, where nothing
+    listens.
     """
     try:
         with httpx.Client(**SETTINGS) as client:
-            return _judge(client.get(_question(endpoint)), endpoint)
+            return _judge(client.get(_health_url(endpoint)), endpoint)
     except httpx.HTTPError:
         return None
 
 
 async def ask_async(endpoint: Endpoint) -> WrongAddressError | None:
-    """As `ask`, with asyncio."""
+    """`ask` with asyncio."""
     try:
         async with httpx.AsyncClient(**SETTINGS) as client:
-            return _judge(await client.get(_question(endpoint)), endpoint)
+            return _judge(await client.get(_health_url(endpoint)), endpoint)
     except httpx.HTTPError:
         return None
 
 
-def _question(endpoint: Endpoint) -> str:
-    # The key is not sent: who answers is not known yet.
+def _health_url(endpoint: Endpoint) -> str:
+    # Without the API key: this may be anyone's server.
     return f"http://{endpoint.authority}/v2/health/live"
 
 

@@ -1,4 +1,4 @@
-"""The course of emotion through a long recording, and the files that show it."""
+"""The course of emotion through a long recording, and the files that it can be saved to."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from emotion2vec_client._result import FloatArray
+from emotion2vec_client._summary import Segment, Summary, summarise
 from emotion2vec_client.labels import LABELS
-from emotion2vec_client.result import FloatArray
-from emotion2vec_client.summary import Segment, Summary, summarise
 
 Segmentation = Literal["vad", "fixed"]
 
@@ -25,10 +25,10 @@ OPTIONS_OF = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
 """The options of each segmentation."""
 
 FORMATS = (".json", ".csv", ".srt", ".vtt", ".png")
-"""What `Timeline.save` writes, by the end of the file's name."""
+"""Extensions of the files that `Timeline.save` writes."""
 
 PEAK_HOP = 0.096
-"""Seconds from one of a timeline's peaks to the next."""
+"""Seconds between two peaks of a timeline."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +38,12 @@ class Timeline:
     Attributes:
         segments: In the order of their starts.
         duration: Length of the recording in seconds.
-        speech_ratio: Share of it that is speech, 0 to 1.
+        speech_ratio: Share of the recording that is speech, 0 to 1.
         segmentation: ``vad`` or ``fixed``.
-        weights: ``pretrained``, or ``random`` where the scores mean nothing.
-        timestamp: When the answer came, local time with its zone.
-        peaks: The largest magnitude in each `PEAK_HOP` seconds, float32 [P], read-only; for a
-            picture of the recording.
+        weights: ``pretrained``, or ``random``: then the scores mean nothing.
+        timestamp: When the response came, local time with its zone.
+        peaks: Largest magnitude in each `PEAK_HOP` seconds, float32 [P], read-only, to draw the
+            waveform.
     """
 
     segments: tuple[Segment, ...]
@@ -63,12 +63,12 @@ class Timeline:
 
     @cached_property
     def summary(self) -> Summary | None:
-        """The whole in a few figures, None where there is no speech."""
+        """The recording as a whole, or None if it has no speech."""
         return summarise(self.segments)
 
     @property
     def embedding(self) -> FloatArray | None:
-        """The segments' embeddings, float32 [N, D]; None without segments or when not asked for."""
+        """Embeddings of the segments, float32 [N, D]; None without segments or if not requested."""
         rows = [each.embedding for each in self.segments if each.embedding is not None]
         return np.array(rows) if rows else None
 
@@ -110,7 +110,7 @@ class Timeline:
         return text.getvalue()
 
     def to_srt(self) -> str:
-        """Subtitles that any player shows with the recording."""
+        """The segments as SRT subtitles, which most players can show."""
         cues = (
             f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n"
             for number, (start, end, text) in enumerate(self._cues(), start=1)
@@ -118,7 +118,7 @@ class Timeline:
         return "\n".join(cues)
 
     def to_vtt(self) -> str:
-        """The same as WebVTT, for browsers."""
+        """The same subtitles as WebVTT, for browsers."""
         cues = (
             f"{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n"
             for start, end, text in self._cues()
@@ -126,14 +126,14 @@ class Timeline:
         return "\n".join(["WEBVTT\n", *cues])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a file: JSON, CSV, SRT, WebVTT or a picture, as its name ends.
+        """Writes JSON, CSV, SRT, WebVTT or a picture, depending on the extension.
 
         Args:
             path: Ends in one of `FORMATS`.
 
         Raises:
-            ValueError: It ends in anything else.
-            MissingPackageError: matplotlib is not installed, for a picture.
+            ValueError: It has another extension.
+            MissingPackageError: A picture needs matplotlib, which is not installed.
             OSError: The file cannot be written.
         """
         target = Path(path)
@@ -141,7 +141,8 @@ class Timeline:
         if suffix == ".png":
             from emotion2vec_client.analysis.timeline_plot import write_png
 
-            write_png(target, self)
+            pieces = list(zip(self.segments, self.visible_ends()))
+            write_png(target, pieces, self.summary, self.duration, self.weights == "random")
             return
         if suffix == ".json":
             text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n"
@@ -150,7 +151,7 @@ class Timeline:
         target.write_text(text, encoding="utf-8")
 
     def visible_ends(self) -> list[float]:
-        """Where each segment ends, or the next begins before that, as windows that overlap do."""
+        """End of each segment, or the start of the next if the two overlap, as windows may."""
         starts = [segment.start for segment in self.segments[1:]]
         return [
             min(segment.end, start)
@@ -169,11 +170,11 @@ class Timeline:
 
 
 def check_options(segmentation: str, seconds: Mapping[str, float | None]) -> None:
-    """Refuses options of the other segmentation; whether numbers make sense the server knows.
+    """Refuses options of the other segmentation; the server checks the numbers.
 
     Args:
         segmentation: ``vad`` or ``fixed``.
-        seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None is not given.
+        seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None if not given.
 
     Raises:
         ValueError: The segmentation is unknown, or an option belongs to the other one.
@@ -190,10 +191,10 @@ COLUMNS = ["start", "end", "speech", "emotion", "confidence", *(label.name for l
 
 
 def check_format(path: Path) -> str:
-    """The end of a file's name, in small letters.
+    """The file's extension in lower case.
 
     Raises:
-        ValueError: No timeline is written so.
+        ValueError: It is none of `FORMATS`.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:

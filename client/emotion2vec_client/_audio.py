@@ -1,4 +1,4 @@
-"""Whatever a user calls audio, as the bytes of a file."""
+"""Turns every accepted form of audio into the bytes of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE = 16_000
-"""Samples per second that the model hears."""
+"""The model's sample rate in Hz."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class Waveform:
 
     Attributes:
         samples: float32 [n] at 16 kHz, mono, in -1..1 for audio that is not clipped; read-only.
-        source_rate: Samples per second in the file that it was made of.
-        inputs: The clip laid out for the encoder, which `Client.predict` sends.
+        source_rate: Sample rate of the original file in Hz.
+        inputs: Tensors for the encoder, which `Client.predict` sends.
     """
 
     samples: npt.NDArray[np.float32]
@@ -51,12 +51,12 @@ def file_bytes(audio: Audio) -> bytes:
     """The bytes of a file to send.
 
     Args:
-        audio: A path, bytes, a binary file object (read from where it stands), or a pair of
+        audio: A path, bytes, a binary file object (read from its current position), or a pair of
             samples and sample rate in Hz, see `wav_bytes`.
 
     Raises:
         TypeError: It is none of these.
-        ValueError: Samples have no clear meaning.
+        ValueError: The samples or their rate are unusable.
         OSError: The file cannot be read.
     """
     if isinstance(audio, (bytes, bytearray, memoryview)):
@@ -92,14 +92,14 @@ def wav_bytes(samples: npt.ArrayLike, sample_rate: int) -> bytes:
     """Samples as a WAV file, without loss.
 
     Args:
-        samples: [n], [n, channels] or [channels, n]; the shorter axis is that of the channels.
-            Floats are taken from -1 to 1, integers over the whole range of their type. float64 is
-            sent as float32, which is what the server decodes to.
+        samples: [n], [n, channels] or [channels, n]; the shorter axis holds the channels. Full
+            scale is -1 to 1 for floats, and the whole range of the type for integers. float64
+            becomes float32, to which the server decodes anyway.
         sample_rate: In Hz.
 
     Raises:
-        TypeError: The samples are no numbers of a known range, or the rate is no whole number.
-        ValueError: The shape or the rate makes no audio.
+        TypeError: The samples' full scale is unknown, or the rate is not a whole number.
+        ValueError: The shape or the rate is not one of audio.
     """
     array = np.asarray(samples)
     if int(sample_rate) != sample_rate or isinstance(sample_rate, bool):
@@ -134,7 +134,7 @@ def wav_bytes(samples: npt.ArrayLike, sample_rate: int) -> bytes:
 
 
 def _wave_samples(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
-    """The array in a type that WAV knows, and the number of its encoding."""
+    """The array in a type that WAV supports, and WAV's number for the encoding."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind == "f":
         return array.astype("<f4"), WAVE_FLOAT

@@ -8,17 +8,17 @@ import tritonclient.grpc as blocking
 import tritonclient.grpc.aio as asynchronous
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from emotion2vec_client import probe
-from emotion2vec_client.endpoint import Endpoint
+from emotion2vec_client import _probe
+from emotion2vec_client._endpoint import Endpoint
+from emotion2vec_client._protocol import ENCODER, Call, Tensors, error_of
 from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
-from emotion2vec_client.protocol import ENCODER, Call, Tensors, error_of
 
 CHANNEL_ARGS = [
-    # gRPC's own limit is 4 MB; the frame embeddings of 30 s are 6 MB, and a file is up to 10 MB.
+    # gRPC's default limit is 4 MB, but 30 s of frame embeddings are 6 MB, and files up to 10 MB.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # By default gRPC waits ever longer, up to two minutes, before it tries a server again that was
-    # not there: a server that has just started would go unnoticed for as long.
+    # By default gRPC waits up to two minutes before it reconnects: a server that has just started
+    # would go unnoticed for that long.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
@@ -52,8 +52,8 @@ def _request(call: Call) -> dict[str, Any]:
     }
 
 
-def _card(answer: Any) -> str:
-    return str(answer.config.parameters["model_card"].string_value)
+def _card(response: Any) -> str:
+    return str(response.config.parameters["model_card"].string_value)
 
 
 class _Shared:
@@ -61,12 +61,12 @@ class _Shared:
         self.endpoint = endpoint
         self.headers = dict(endpoint.headers)
 
-    def _told(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
+    def _translated(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
         return error_of(_status(error), str(error.message()), self.endpoint.url, timeout)
 
-    def _is_doubtful(self, error: InferenceServerException, told: Emotion2VecError) -> bool:
-        """Whether the server may be one that does not speak gRPC."""
-        no_answer = type(told) is ServerUnavailableError and _status(error) == "UNAVAILABLE"
+    def _may_be_http(self, error: InferenceServerException, own: Emotion2VecError) -> bool:
+        """Whether the server may speak HTTP instead of gRPC."""
+        no_answer = type(own) is ServerUnavailableError and _status(error) == "UNAVAILABLE"
         return no_answer and not self.endpoint.is_secure
 
 
@@ -82,25 +82,25 @@ class GrpcTransport(_Shared):
         self._server = blocking.InferenceServerClient(**_settings(endpoint))
 
     def infer(self, call: Call) -> Tensors:
-        """Runs a model; returns the named outputs."""
+        """Runs a model; returns the requested outputs."""
         try:
-            answer = self._server.infer(**_request(call), headers=self.headers)
+            response = self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
             raise self._error(error, call.timeout) from error
-        return {name: answer.as_numpy(name) for name in call.names}
+        return {name: response.as_numpy(name) for name in call.names}
 
     def card(self, timeout: float) -> str:
-        """The model card's text."""
+        """The model card as JSON text."""
         try:
-            answer = self._server.get_model_config(
+            response = self._server.get_model_config(
                 ENCODER, client_timeout=timeout, headers=self.headers
             )
         except InferenceServerException as error:
             raise self._error(error, timeout) from error
-        return _card(answer)
+        return _card(response)
 
     def is_ready(self, model: str, timeout: float) -> bool:
-        """Whether a model can answer."""
+        """Whether a model is ready."""
         try:
             return bool(
                 self._server.is_model_ready(model, client_timeout=timeout, headers=self.headers)
@@ -109,42 +109,42 @@ class GrpcTransport(_Shared):
             raise self._error(error, timeout) from error
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._server.close()
 
     def _error(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
-        told = self._told(error, timeout)
-        other = probe.ask(self.endpoint) if self._is_doubtful(error, told) else None
-        return other or told
+        own = self._translated(error, timeout)
+        other = _probe.ask(self.endpoint) if self._may_be_http(error, own) else None
+        return other or own
 
 
 class AsyncGrpcTransport(_Shared):
-    """The same with asyncio."""
+    """`GrpcTransport` with asyncio."""
 
     def __init__(self, endpoint: Endpoint):
         super().__init__(endpoint)
         self._server = asynchronous.InferenceServerClient(**_settings(endpoint))
 
     async def infer(self, call: Call) -> Tensors:
-        """Runs a model; returns the named outputs."""
+        """Runs a model; returns the requested outputs."""
         try:
-            answer = await self._server.infer(**_request(call), headers=self.headers)
+            response = await self._server.infer(**_request(call), headers=self.headers)
         except InferenceServerException as error:
             raise await self._error(error, call.timeout) from error
-        return {name: answer.as_numpy(name) for name in call.names}
+        return {name: response.as_numpy(name) for name in call.names}
 
     async def card(self, timeout: float) -> str:
-        """The model card's text."""
+        """The model card as JSON text."""
         try:
-            answer = await self._server.get_model_config(
+            response = await self._server.get_model_config(
                 ENCODER, client_timeout=timeout, headers=self.headers
             )
         except InferenceServerException as error:
             raise await self._error(error, timeout) from error
-        return _card(answer)
+        return _card(response)
 
     async def is_ready(self, model: str, timeout: float) -> bool:
-        """Whether a model can answer."""
+        """Whether a model is ready."""
         try:
             return bool(
                 await self._server.is_model_ready(
@@ -155,10 +155,10 @@ class AsyncGrpcTransport(_Shared):
             raise await self._error(error, timeout) from error
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         await self._server.close()
 
     async def _error(self, error: InferenceServerException, timeout: float) -> Emotion2VecError:
-        told = self._told(error, timeout)
-        other = await probe.ask_async(self.endpoint) if self._is_doubtful(error, told) else None
-        return other or told
+        own = self._translated(error, timeout)
+        other = await _probe.ask_async(self.endpoint) if self._may_be_http(error, own) else None
+        return other or own

@@ -1,4 +1,4 @@
-"""What a prediction returns."""
+"""Results: predictions, outcomes and the model card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float32]
 Granularity = Literal["utterance", "frame"]
 
 FRAME_HOP = 0.02
-"""Seconds from one frame's start to the next one's; each frame sees 25 ms."""
+"""Seconds between the starts of two frames; each frame sees 25 ms."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class ModelInfo:
     Attributes:
         checkpoint: Where its weights come from.
         revision: Revision of the checkpoint, None for folders and random weights.
-        weights: ``pretrained``, or ``random`` where the scores mean nothing.
+        weights: ``pretrained``, or ``random``: then the scores mean nothing.
         published: Whether the weights are byte for byte the published emotion2vec_plus_large; None
-            where the export could not tell.
-        license: Name of the weights' licence and a link to it, None where it is not known.
+            if the export could not tell.
+        license: Name of the weights' licence and a link to it, None if unknown.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        target: Hardware it was exported for.
+        target: Hardware that the model was exported for.
         labels: Names of the emotions, in the order of the scores.
-        card: The whole model card, as the server has it.
+        card: The server's whole model card.
     """
 
     checkpoint: str
@@ -58,7 +58,7 @@ class Frames:
     Attributes:
         times: Start of each frame in seconds, float64 [T].
         scores: float32 [T, 9], read-only, in the order of ``LABELS``.
-        embedding: float32 [T, D], read-only, or None when it was not asked for.
+        embedding: float32 [T, D], read-only, or None if not requested.
     """
 
     times: npt.NDArray[np.float64]
@@ -66,19 +66,40 @@ class Frames:
     embedding: FloatArray | None
 
 
+class Scored:
+    """Anything with nine scores by name; the strongest one is its emotion."""
+
+    scores: Mapping[str, float]
+
+    @property
+    def label(self) -> Label:
+        """The strongest emotion, with its Chinese name and emoji."""
+        return max(LABELS, key=lambda label: self.scores[label.name])
+
+    @property
+    def emotion(self) -> str:
+        """Name of the strongest emotion."""
+        return self.label.name
+
+    @property
+    def confidence(self) -> float:
+        """Score of the strongest emotion, 0 to 1."""
+        return self.scores[self.emotion]
+
+
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class Prediction(Scored):
     """The emotion of one clip.
 
     Attributes:
         scores: Probability of each emotion by name; nine that sum to 1.
         granularity: ``utterance`` or ``frame``.
         duration: Length of the clip in seconds.
-        weights: ``pretrained``, or ``random`` where the scores mean nothing.
-        embedding: float32 [D] (1024 for the large model, 768 for base), read-only, or None when it
-            was not asked for.
+        weights: ``pretrained``, or ``random``: then the scores mean nothing.
+        embedding: float32 [D] (1024 for the large model, 768 for base), read-only, or None if not
+            requested.
         frames: Emotion over time, or None in utterance granularity.
-        timestamp: When the answer came, local time with its zone.
+        timestamp: When the response came, local time with its zone.
     """
 
     scores: Mapping[str, float]
@@ -96,31 +117,16 @@ class Prediction:
         )
 
     @property
-    def label(self) -> Label:
-        """The strongest emotion, with its Chinese name and emoji."""
-        return max(LABELS, key=lambda label: self.scores[label.name])
-
-    @property
-    def emotion(self) -> str:
-        """Name of the strongest emotion."""
-        return self.label.name
-
-    @property
-    def confidence(self) -> float:
-        """Score of the strongest emotion, 0 to 1."""
-        return self.scores[self.emotion]
-
-    @property
     def file_embedding(self) -> FloatArray | None:
-        """What embedding.npy holds: float32 [D], in frame granularity [T, D]; None without."""
+        """The array in embedding.npy: float32 [D], or [T, D] in frame granularity, or None."""
         return self.embedding if self.frames is None else self.frames.embedding
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types, without the embeddings.
 
         Returns:
-            ``emotion``, ``confidence``, ``scores``, ``granularity`` and ``timestamp``, which never
-            change; then ``duration`` in seconds, ``weights``, and in frame granularity
+            ``emotion``, ``confidence``, ``scores``, ``granularity`` and ``timestamp``, whose names
+            never change; then ``duration`` in seconds, ``weights``, and in frame granularity
             ``frame_hop`` in seconds and ``frame_scores``, T numbers per emotion.
         """
         result: dict[str, Any] = {
@@ -142,7 +148,7 @@ class Prediction:
         """Writes result.json, and embedding.npy if there is an embedding.
 
         Args:
-            folder: Made if it is missing. embedding.npy is float32 [D], or [T, D] in frame
+            folder: Created if it is missing. embedding.npy is float32 [D], or [T, D] in frame
                 granularity.
 
         Raises:
@@ -161,13 +167,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Generic[Item]):
-    """What became of one of many: a prediction or an error.
+    """The result for one item of `predict_many`: a prediction or an error.
 
     Attributes:
-        item: What was given, as it was given.
-        prediction: The answer, None when there is an error.
-        error: Why there is none: an `Emotion2VecError`, or an OSError, TypeError or ValueError
-            where the item could not be read.
+        item: The item, unchanged.
+        prediction: The prediction, None if there is an error.
+        error: An `Emotion2VecError`, or an OSError, TypeError or ValueError if the item could not
+            be read; None if there is a prediction.
     """
 
     item: Item
@@ -175,12 +181,12 @@ class Outcome(Generic[Item]):
     error: Exception | None
 
     def unwrap(self) -> Prediction:
-        """The prediction; raises the error where there is none."""
+        """Returns the prediction, or raises the error."""
         if self.prediction is None:
-            raise self.error or ValueError(f"there is neither answer nor error for {self.item!r}")
+            raise self.error or ValueError(f"there is neither result nor error for {self.item!r}")
         return self.prediction
 
 
 def read_only_scores(row: FloatArray) -> Mapping[str, float]:
-    """Names the values of a scores row, float32 [9]."""
+    """A row of scores, float32 [9], as a read-only mapping by name."""
     return MappingProxyType({label.name: float(value) for label, value in zip(LABELS, row)})

@@ -1,4 +1,4 @@
-"""Where a server is, and how to reach it."""
+"""The server's address, headers and certificates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 SCHEMES = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 8000}
-"""Protocols and Triton's usual ports."""
+"""Protocols and Triton's default ports."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class TLS:
     """Certificates, as paths of PEM files.
 
     Attributes:
-        ca: Authority that signed the server's certificate; None takes the system's.
-        cert: The client's own certificate, for servers that ask for one.
-        key: Its private key.
+        ca: Authority that signed the server's certificate; None means the system's authorities.
+        cert: The client's own certificate, for servers that require one.
+        key: Private key of that certificate.
     """
 
     ca: str | None = None
@@ -28,10 +28,10 @@ class TLS:
     key: str | None = None
 
     def check(self) -> None:
-        """Refuses files that are not there, and a certificate or key without the other.
+        """Refuses missing files, and a certificate or key without the other.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileNotFoundError: A file does not exist.
             ValueError: The certificate or its key is missing.
         """
         for name, path in (("ca", self.ca), ("cert", self.cert), ("key", self.key)):
@@ -49,7 +49,7 @@ class Endpoint:
         scheme: ``grpc``, ``grpcs``, ``http`` or ``https``.
         host: Name or address.
         port: Port.
-        headers: Sent with every request; may hold a key, and is not shown.
+        headers: Sent with every request; not in the repr, because they may contain a key.
         tls: Certificates, for ``grpcs`` and ``https``.
     """
 
@@ -72,12 +72,12 @@ class Endpoint:
 
     @property
     def is_grpc(self) -> bool:
-        """Whether it speaks gRPC, and HTTP otherwise."""
+        """Whether the server speaks gRPC; if not, it speaks HTTP."""
         return self.scheme.startswith("grpc")
 
     @property
     def is_secure(self) -> bool:
-        """Whether it speaks TLS."""
+        """Whether the connection uses TLS."""
         return self.scheme.endswith("s")
 
 
@@ -88,19 +88,19 @@ def parse(
     headers: Mapping[str, str] | None = None,
     tls: TLS | None = None,
 ) -> Endpoint:
-    """Reads an address.
+    """Parses an address.
 
     Args:
-        url: ``host:port`` for gRPC, or with ``grpc://``, ``grpcs://``, ``http://``, ``https://``.
+        url: ``host:port`` for gRPC, or starting with a scheme of `SCHEMES` and ``://``.
         api_key: Sent as ``Authorization: Bearer …``.
         headers: More headers.
         tls: Certificates.
 
     Raises:
         TypeError: The url is not a string.
-        ValueError: The url is no such address, certificates are given for one without TLS, or a
-            header cannot be sent.
-        FileNotFoundError: A certificate is not there.
+        ValueError: The url is not such an address, it has certificates but no TLS, or a header
+            cannot be sent.
+        FileNotFoundError: A certificate does not exist.
     """
     if not isinstance(url, str):
         raise TypeError(f"url is a {type(url).__name__}: give a string such as 'localhost:8001'")
@@ -134,7 +134,7 @@ def parse(
 
 
 def is_this_machine(url: str) -> bool:
-    """Whether an address with its scheme is of the loopback interface."""
+    """Whether an address, including its scheme, is on the loopback interface."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -143,9 +143,9 @@ def is_this_machine(url: str) -> bool:
 
 
 def _check_header(name: str, value: str) -> None:
-    """Refuses what a transport would refuse with the value, which may be secret, in its error."""
+    """Refuses bad values here: the transport's error would show the value, which may be secret."""
     if not (value.isascii() and value.isprintable() and value == value.strip()):
         raise ValueError(
-            f"{name} holds what a header cannot, such as a line break or a space at an end: give "
-            "printable ASCII"
+            f"{name} has characters that a header cannot have, such as a line break or a space at "
+            "an end: give printable ASCII"
         )

@@ -1,4 +1,4 @@
-"""When a call is tried again: while no server answers or its queue is full, and not for ever."""
+"""Decides when and for how long a call is retried."""
 
 from __future__ import annotations
 
@@ -13,34 +13,33 @@ FIRST_DELAY = 0.1
 LONGEST_DELAY = 2.0
 
 NOTICE_SECONDS = 3.0
-"""A shorter outage is not worth a word: most are queues that are full for a moment."""
+"""Shorter outages are not logged: most are queues that are full for a moment."""
 
 logger = logging.getLogger("emotion2vec_client")
-"""Reports at level INFO the servers that are waited for, and their return."""
+"""Logs at level INFO that a call waits for a server, and that the server is back."""
 
 
 class Outage:
-    """How long the server has been away, for one call or for many that share it.
+    """How long the server has been down, for one call or for many that share this object.
 
-    Shared by many calls, it makes all of them give up together: the first waits out the patience,
-    and the rest need not wait it out again.
+    Calls that share it give up together, so that only the first one waits for the whole patience.
 
     Args:
-        patience: Seconds without any answer after which calls give up.
+        patience: Calls give up after this many seconds without any response.
     """
 
     def __init__(self, patience: float):
         self._patience = patience
         self._began: float | None = None
-        self._told = False
+        self._logged = False
         self._lock = threading.Lock()
 
     def over(self) -> None:
-        """The server has answered, whatever it said."""
+        """Ends the outage: the server has responded, even if with an error."""
         with self._lock:
-            told, self._told = self._told, False
+            logged, self._logged = self._logged, False
             self._began = None
-        if told:
+        if logged:
             logger.info("the server answers again")
 
     def delay(self, attempt: int, error: ServerUnavailableError) -> float:
@@ -48,22 +47,22 @@ class Outage:
 
         Args:
             attempt: Attempts so far.
-            error: What the last one ended with.
+            error: How the last one failed.
 
         Raises:
-            ServerUnavailableError: The error, once the patience is used up.
+            ServerUnavailableError: The same error, if the patience is used up.
         """
         now = time.monotonic()
         with self._lock:
             if self._began is None:
                 self._began = now
             left = self._began + self._patience - now
-            tell = left > 0 and not self._told and now - self._began >= NOTICE_SECONDS
-            self._told |= tell
+            log = left > 0 and not self._logged and now - self._began >= NOTICE_SECONDS
+            self._logged |= log
         if left <= 0:
             raise error
-        if tell:
+        if log:
             logger.info("waiting for the server, for up to %.0f s more: %s", left, error)
-        # Full jitter, so that many clients do not come back at the same moment.
+        # Full jitter, so that many clients do not retry at the same moment.
         longest = min(LONGEST_DELAY, FIRST_DELAY * 2**attempt)
         return min(left, random.uniform(FIRST_DELAY / 2, longest))

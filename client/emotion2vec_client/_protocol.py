@@ -1,4 +1,4 @@
-"""What the client says to the server and how it reads the answer; nothing here waits or sends."""
+"""Requests to the server, and how to read its responses; nothing here sends or waits."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from emotion2vec_client.audio import SAMPLE_RATE, Waveform
-from emotion2vec_client.endpoint import is_this_machine
+from emotion2vec_client._audio import SAMPLE_RATE, Waveform
+from emotion2vec_client._endpoint import is_this_machine
+from emotion2vec_client._result import (
+    FRAME_HOP,
+    Frames,
+    Granularity,
+    ModelInfo,
+    Prediction,
+    read_only_scores,
+)
+from emotion2vec_client._summary import Segment
+from emotion2vec_client._timeline import Segmentation, Timeline
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -25,56 +35,71 @@ from emotion2vec_client.errors import (
     ServerUnavailableError,
 )
 from emotion2vec_client.labels import LABELS
-from emotion2vec_client.result import (
-    FRAME_HOP,
-    Frames,
-    Granularity,
-    ModelInfo,
-    Prediction,
-    read_only_scores,
-)
-from emotion2vec_client.summary import Segment
-from emotion2vec_client.timeline import Segmentation, Timeline
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 MODELS: dict[Granularity, str] = {"utterance": "emotion2vec", "frame": "emotion2vec_frame"}
 ENCODER = "encoder"
 PREPROCESS = "preprocess"
+TIMELINE = "emotion2vec_timeline"
 QUEUE_FULL = ("maximum queue size", "Request timeout expired")
-"""How Triton says that a queue is full, or that a request has waited in it for too long."""
+"""How Triton reports that a queue is full, or that a request waited in it for too long."""
 
 GRPC_CONNECTS = ("failed to connect to all addresses", "DNS resolution failed", "errors resolving")
-"""How gRPC begins when there is no connection; what is wrong comes last, behind a colon."""
+"""How gRPC's messages begin if it cannot connect; the cause comes last, after a colon."""
 
 ENCODER_INPUTS = ["waveform", "num_samples", "frames"]
 WAVEFORM_NAMES = ["samples", "source_rate", *ENCODER_INPUTS]
-TIMELINE = "emotion2vec_timeline"
+
+POLL_TIMEOUT = 5.0
+"""Longest wait, in seconds, for a response that the server can give at once."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a model.
+    """One request to a model.
 
     Attributes:
-        model: Its name.
-        inputs: Its inputs.
-        names: The outputs to ask for.
-        timeout: Seconds for the answer.
-        id: By which another call can ask about this one.
+        model: Name of the model.
+        names: Outputs to request.
+        timeout: Seconds to wait for the response.
+        inputs: Input tensors by name; `of` fills them in.
+        known: Outputs that the client has already, and does not request.
+        id: Identifies this request to `about`.
         parameters: Further parameters of the request.
     """
 
     model: str
-    inputs: Tensors = field(repr=False)
     names: list[str]
     timeout: float
+    inputs: Tensors = field(default_factory=dict, repr=False)
+    known: Tensors = field(default_factory=dict, repr=False)
     id: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    def of(self, audio: bytes | Waveform) -> Call:
+        """The same call for this audio; a decoded clip goes straight to the encoder."""
+        if isinstance(audio, bytes):
+            return replace(self, inputs={"audio": np.array([[audio]], np.object_)})
+        return replace(
+            self,
+            model=ENCODER,
+            names=[name for name in self.names if name not in audio.inputs],
+            inputs=audio.inputs,
+            known={name: audio.inputs[name] for name in self.names if name in audio.inputs},
+        )
+
+    def after(self, seconds: float) -> Call:
+        """The same call with the time that is left after ``seconds``."""
+        return replace(self, timeout=max(self.timeout - seconds, 0.001))
+
+    def about(self, request: str) -> Call:
+        """A call that requests ``progress_of`` this one, or to ``cancel`` it."""
+        return Call(TIMELINE, ["progress"], POLL_TIMEOUT, parameters={request: self.id}).of(b"")
+
 
 def check_timeout(timeout: float) -> float:
-    """Refuses a time in seconds that no answer could keep to."""
+    """Refuses anything but a positive, finite number of seconds."""
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout is a {type(timeout).__name__}: give a number of seconds")
     if not (math.isfinite(timeout) and timeout > 0):
@@ -83,7 +108,7 @@ def check_timeout(timeout: float) -> float:
 
 
 def output_names(granularity: Granularity, embedding: bool) -> list[str]:
-    """The outputs to ask for: only those that end up in the prediction."""
+    """The outputs to request: only those that the prediction contains."""
     if granularity not in MODELS:
         known = " or ".join(repr(name) for name in MODELS)
         raise ValueError(f"unknown granularity {granularity!r}: use {known}")
@@ -94,16 +119,15 @@ def output_names(granularity: Granularity, embedding: bool) -> list[str]:
     return names
 
 
-def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo) -> Prediction:
-    """Makes a prediction of the server's outputs.
+def read_prediction(tensors: Tensors, info: ModelInfo) -> Prediction:
+    """Makes a prediction from the server's outputs.
 
     Args:
-        tensors: The outputs by name, each with a batch dimension of 1.
-        granularity: What was asked for.
-        info: The model that answered.
+        tensors: The outputs of `output_names`, each with a batch dimension of 1.
+        info: The model that produced them.
 
     Raises:
-        Emotion2VecError: An output is missing, or has not one score per emotion.
+        Emotion2VecError: An output is missing, or does not have one score per emotion.
     """
     rows: dict[str, npt.NDArray[Any]] = {}
     for name, tensor in tensors.items():
@@ -116,7 +140,7 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
             )
         rows[name] = tensor[0]
     frames = None
-    if granularity == "frame":
+    if "frame_scores" in rows:
         frames = Frames(
             times=np.arange(len(rows["frame_scores"])) * FRAME_HOP,
             scores=rows["frame_scores"],
@@ -124,7 +148,7 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
         )
     return Prediction(
         scores=read_only_scores(rows["scores"]),
-        granularity=granularity,
+        granularity="utterance" if frames is None else "frame",
         duration=int(rows["num_samples"][0]) / SAMPLE_RATE,
         weights=info.weights,
         embedding=rows.get("embedding"),
@@ -134,13 +158,13 @@ def read_prediction(tensors: Tensors, granularity: Granularity, info: ModelInfo)
 
 
 def timeline_names(embedding: bool) -> list[str]:
-    """The outputs of the timeline to ask for."""
+    """The outputs of a timeline to request."""
     names = ["segments", "scores", "speech", "speech_ratio", "duration", "peaks"]
     return [*names, "embedding"] if embedding else names
 
 
 def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo) -> Timeline:
-    """Makes a timeline of the outputs `timeline_names`, each with a batch dimension of 1."""
+    """Makes a timeline from the outputs of `timeline_names`, each with a batch dimension of 1."""
     rows = {name: tensor[0] for name, tensor in tensors.items()}
     embeddings = rows.get("embedding", [None] * len(rows["segments"]))
     segments = tuple(
@@ -161,21 +185,16 @@ def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo)
 
 
 def read_waveform(tensors: Tensors) -> Waveform:
-    """Makes a waveform of the outputs `WAVEFORM_NAMES`, each with a batch dimension of 1."""
+    """Makes a waveform from the outputs `WAVEFORM_NAMES`, each with a batch dimension of 1."""
     inputs = {name: tensors[name] for name in ENCODER_INPUTS}
     return Waveform(tensors["samples"][0], int(tensors["source_rate"][0, 0]), inputs)
 
 
-def file_inputs(data: bytes) -> Tensors:
-    """The inputs of every model that takes a file."""
-    return {"audio": np.array([[data]], np.object_)}
-
-
 def read_card(text: str, url: str) -> ModelInfo:
-    """Reads a model card; ``url`` is for the error.
+    """Reads a model card; ``url`` is named in the error.
 
     Raises:
-        Emotion2VecError: The card is missing, or is not what an export writes.
+        Emotion2VecError: The card is missing, or lacks what an export writes.
     """
     try:
         card: dict[str, Any] = json.loads(text)
@@ -193,7 +212,7 @@ def read_card(text: str, url: str) -> ModelInfo:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise Emotion2VecError(
-            f"the server at {url} has no model card that can be read: export its model again with "
+            f"the server at {url} has no readable model card: export its model again with "
             f"'make export' ({type(error).__name__}: {error})"
         ) from error
 
@@ -202,15 +221,15 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
     """This library's error for a failed call.
 
     Args:
-        status: gRPC's name of the status; HTTP's are translated to it.
-        reason: The server's own words, or those of the transport.
-        url: Where the call went.
-        timeout: Seconds that the call was given.
+        status: gRPC's name for the status; the HTTP transport translates its own.
+        reason: Message of the server or of the transport.
+        url: Address of the server.
+        timeout: The call's timeout in seconds.
     """
-    # Triton names the model in front of the reason that our backend gives.
+    # Triton puts the model's name before the reason that our backend gives.
     reason = re.sub(r"^in ensemble '\w+', ", "", reason)
     if status == "INVALID_ARGUMENT":
-        # The server's reason for programs stands in front of its sentence for people.
+        # The server sends a code for programs, then a sentence for people.
         word, _, sentence = reason.partition(": ")
         known = word in REASONS
         return InvalidAudioError(sentence if known else reason, word if known else None)
@@ -221,7 +240,7 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
         return AccessDeniedError(f"{url} does not accept the API key: check api_key ({reason})")
     if status == "RESOURCE_EXHAUSTED" or any(words in reason for words in QUEUE_FULL):
         return OverloadedError(f"the server at {url} has too much to do: try later ({reason})")
-    # A stub that has died is replaced by restarting the server, as a server that has gone.
+    # A model whose process has died comes back only with a restart of the server.
     if status in ("UNAVAILABLE", "NOT_FOUND") or "is not healthy" in reason:
         remedy = (
             "start it with 'make run', or check the address"
@@ -235,8 +254,8 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
 
 
 def _short(reason: str) -> str:
-    """A reason without what only those who work on gRPC or sockets need."""
-    # gRPC goes on over several lines of where it comes from in its source.
+    """A reason without details that only developers of gRPC or sockets need."""
+    # After the first line, gRPC lists positions in its source.
     reason = reason.partition("\n")[0]
     if reason.startswith(GRPC_CONNECTS):
         # Such as "…; last error: UNKNOWN: ipv6:%5B::1%5D:8001: …: Connection refused (111)".
@@ -245,7 +264,7 @@ def _short(reason: str) -> str:
 
 
 def timed_out(url: str, timeout: float) -> PredictionTimeoutError:
-    """The error for an answer that did not come in ``timeout`` seconds."""
+    """The error for a response that did not come within ``timeout`` seconds."""
     return PredictionTimeoutError(
         f"no answer from {url} in {timeout:g} s: the server may be busy, or the timeout too short"
     )

@@ -1,0 +1,138 @@
+"""Options and state of both clients."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Mapping
+
+from emotion2vec_client import _protocol
+from emotion2vec_client._audio import Waveform
+from emotion2vec_client._endpoint import TLS, parse
+from emotion2vec_client._protocol import Call
+from emotion2vec_client._result import Granularity, ModelInfo
+from emotion2vec_client._timeline import Segmentation, check_options
+from emotion2vec_client.errors import ServerUnavailableError
+
+CARD_SECONDS = 30.0
+"""How long a client caches the model card: the server may load another model meanwhile."""
+
+POLL_SECONDS = 0.2
+TIMELINE_SECONDS = 3600.0
+OUTAGE_SECONDS = 60.0
+"""How long `predict_many` waits for a server that is down: a restart takes seconds."""
+
+
+class BaseClient:
+    """Checks the options, turns them into calls, and caches the model card."""
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = 30.0,
+        retry_seconds: float = 2.0,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tls: TLS | None = None,
+    ) -> None:
+        self._endpoint = parse(url, api_key=api_key, headers=headers, tls=tls)
+        self.timeout = _protocol.check_timeout(timeout)
+        self.retry_seconds = retry_seconds
+        self._cached: tuple[float, ModelInfo] | None = None
+        self._closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        """Creates the transport, if that is possible before the first call."""
+
+    @property
+    def _info(self) -> ModelInfo | None:
+        """The model card, unless it was read too long ago."""
+        if self._cached is None:
+            return None
+        since, info = self._cached
+        return info if time.monotonic() - since < CARD_SECONDS else None
+
+    @_info.setter
+    def _info(self, info: ModelInfo | None) -> None:
+        self._cached = None if info is None else (time.monotonic(), info)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._endpoint.url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"this client of {self.url} is closed: make a new one")
+
+    def _prediction_call(
+        self, granularity: Granularity, embedding: bool, timeout: float | None
+    ) -> Call:
+        names = _protocol.output_names(granularity, embedding)
+        return Call(_protocol.MODELS[granularity], names, self._seconds(timeout))
+
+    def _many_call(
+        self,
+        items: object,
+        granularity: Granularity,
+        embedding: bool,
+        concurrency: int,
+        timeout: float | None,
+    ) -> Call:
+        """As `_prediction_call`, with a longer default: each request waits for earlier ones."""
+        check_items(items)
+        check_concurrency(concurrency)
+        if timeout is None:
+            timeout = self.timeout * (1 + concurrency / 4)
+        return self._prediction_call(granularity, embedding, timeout)
+
+    def _waveform_call(self, timeout: float | None) -> Call:
+        return Call(_protocol.PREPROCESS, _protocol.WAVEFORM_NAMES, self._seconds(timeout))
+
+    def _timeline_call(
+        self,
+        segmentation: Segmentation,
+        embedding: bool,
+        timeout: float,
+        **seconds: float | None,
+    ) -> Call:
+        check_options(segmentation, seconds)
+        # The server has its own defaults.
+        given = {name: str(value) for name, value in seconds.items() if value is not None}
+        return Call(
+            _protocol.TIMELINE,
+            _protocol.timeline_names(embedding),
+            _protocol.check_timeout(timeout),
+            id=uuid.uuid4().hex,
+            parameters={"segmentation": str(segmentation), **given},
+        )
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else _protocol.check_timeout(timeout)
+
+    def _not_ready(self, timeout: float, obstacle: object) -> ServerUnavailableError:
+        return ServerUnavailableError(
+            f"the server at {self.url} was not ready after {timeout:g} s: check the address, or "
+            f"see the server's console ({obstacle})"
+        )
+
+
+def check_items(items: object) -> None:
+    """Refuses one recording instead of several: a path would be iterated letter by letter."""
+    if isinstance(items, (str, bytes, bytearray, memoryview, os.PathLike, Waveform)):
+        raise TypeError(
+            f"items is one recording (a {type(items).__name__}): give a list of them, or call "
+            "predict"
+        )
+
+
+def check_concurrency(concurrency: int) -> None:
+    """Refuses anything but a positive whole number."""
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+        raise ValueError(f"concurrency is {concurrency!r}: give a whole number from 1")
