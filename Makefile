@@ -83,8 +83,8 @@ endif
 # With all that the README shows: tables, Parquet, plots.
 CLIENT := ./client[cli,parquet,analysis]
 
-# An installation that was killed leaves packages that look whole and are not: the environment is then
-# made anew. Whoever installs holds the lock, and has written into the file.
+# An interrupted installation leaves packages that look complete but are not, so the environment is then
+# created again. A running installation holds the lock on this file, and has written into it.
 ifneq ($(wildcard $(UNFINISHED)),)
 $(shell flock --nonblock $(UNFINISHED) sh -c '[ ! -s $(UNFINISHED) ] || rm -rf $(VENV) $(UNFINISHED)')
 endif

@@ -1,4 +1,4 @@
-"""Who is let in: as many recognitions as can be answered in good time, and no more."""
+"""Admission control: refuses at once a recognition that could not be answered in time."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from statistics import median
 from gateway.problems import Problem, overloaded
 
 REMEMBERED = 64
-"""Answers that are kept; the next one's wait is estimated by the half with the furthest places."""
+"""Latest answers that are kept; the half with the furthest places estimates the next wait."""
 
 SHARE = 0.95
-"""Of those that took no longer than their place says and the next one is expected to."""
+"""Share of the kept answers whose excess over the estimate the next one may have as well."""
 
 ALWAYS = 2
-"""In flight whatever the estimate: one slow clip must not close the door."""
+"""Requests that are admitted whatever the estimate: one slow clip must not stop the service."""
 
 
 class Admission:
-    """Counts what is in flight, and measures how long it is waited for.
+    """Counts requests in flight, and estimates how long the next one would wait.
 
-    Each request has a place in the queue. How long the last answers took, each divided by its
-    place, says what a place costs; the middle one is taken for each place of the next answer. To
-    that comes what nineteen of twenty did not exceed it by: clips differ in length, come out in
-    batches, and wait now and then for something that no further place adds to. The most would shut
-    the door for one slow clip. The first places say least: where others send to Triton as well, an
-    answer at the front took what theirs took.
+    Each request has a place in the queue. The time of an answer divided by its place is the cost of
+    a place; the estimate uses the median of these costs. It then adds the 95th percentile of how
+    much answers exceeded the estimate, because clips differ in length, come out in batches, and
+    sometimes wait for something else. The maximum would stop the service after one slow clip. Far
+    places count, because near ones say least: if others use the same Triton, an answer at the front
+    took as long as theirs.
 
     Args:
-        most: Never more than this at once.
-        max_wait: Seconds; a request that might wait longer is refused at once.
+        most: Largest number of requests at once.
+        max_wait: Seconds; a request that might wait longer is refused.
     """
 
     def __init__(self, most: int, max_wait: float) -> None:
@@ -40,18 +40,18 @@ class Admission:
         self._max_wait = max_wait
         self._in_flight = 0
         self._answers: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
-        """Place, and seconds; the latest first."""
+        """Place and seconds, the latest first."""
 
     @contextmanager
     def admit(self) -> Iterator[Callable[[], None]]:
         """Holds a place for the length of a ``with`` block.
 
         Yields:
-            To be called when there is an answer; a refusal of bad input is none, since it took no
-            time.
+            A function to call when there is an answer. Refused input does not count, because it
+            took no time.
 
         Raises:
-            Problem: There is no room.
+            Problem: Too many requests are in flight.
         """
         if refusal := self._refusal():
             raise refusal
@@ -74,7 +74,7 @@ class Admission:
             )
         if self._in_flight < ALWAYS or not self._answers:
             return None
-        # A stable sort: of those with the same place the latest count.
+        # The sort is stable, so that of answers with the same place the latest come first.
         furthest = sorted(self._answers, key=lambda answer: answer[0], reverse=True)
         half = furthest[: (len(furthest) + 1) // 2]
         pace = median(seconds / place for place, seconds in half)

@@ -1,4 +1,4 @@
-"""The application: routes, page and guards, put together."""
+"""The application: routes, page and middleware."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from gateway import page
-from gateway.guard import BrowserHeaders, Door, Keys, Uploads
+from gateway.guard import BrowserHeaders, Keys, Upload, Uploads
 from gateway.handlers import add_handlers
 from gateway.metrics import Metrics
 from gateway.outputs import Store
@@ -57,7 +57,7 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
                 await pruning
             await timelines.close()
             await client.close()
-            # Here, as a signal that ends the gateway leaves no time later.
+            # Do this here: after a signal there is no time later.
             page.UPLOADS.cleanup()
 
     # FastAPI's own /docs loads its scripts from elsewhere.
@@ -77,17 +77,17 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
         app.include_router(router)
     add_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)])
     page.mount(app, recogniser, metrics, settings)
-    # The last added is the first to see a request.
+    # The middleware that is added last sees a request first.
     app.add_middleware(CutOff)
-    doors = {
-        "/api/timeline": Door("timeline", settings.max_recording_bytes),
-        "/api/": Door("api", settings.max_upload_bytes, settings.max_files),
+    accepted = {
+        "/api/timeline": Upload("timeline", settings.max_recording_bytes),
+        "/api/": Upload("api", settings.max_upload_bytes, settings.max_files),
     }
-    app.add_middleware(Uploads, doors=doors, metrics=metrics)
+    app.add_middleware(Uploads, accepted=accepted, metrics=metrics)
     app.add_middleware(Keys, keys=settings.api_keys)
     app.add_middleware(BrowserHeaders)
     if settings.cors_origins:
-        # Before the keys: a browser asks whether it may ask without sending one.
+        # Before the keys, because a browser sends its preflight request without one.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,

@@ -1,7 +1,7 @@
-"""``python -m gateway.check``: whether the gateway could start with these settings.
+"""``python -m gateway.check``: checks whether the gateway could start with these settings.
 
-The server asks this before it starts anything; the gateway asks itself again. It imports no page,
-and so answers at once.
+The server runs it before it starts anything, and the gateway checks again. It does not import the
+page, so that it answers at once.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def read_settings(production: bool = False) -> Settings:
         production: Whether an address on a network needs API keys.
 
     Raises:
-        SettingsError: A variable is unknown or has a value that cannot be used, or the gateway
-            would be open to a network in production.
+        SettingsError: A variable is unknown or has a bad value, or the gateway would be open to a
+            network in production.
     """
     known = {f"E2V_{name.upper()}" for name in Settings.model_fields}
     problems = []
@@ -66,18 +66,18 @@ EXPECTED = {
     "less_than_equal": "{le:g} or less",
     "literal_error": "{expected}",
 }
-"""What to give, by pydantic's kinds of errors."""
+"""What to give instead, by pydantic's type of error."""
 
 
 def _sentence(problem: ErrorDetails) -> str:
-    """What is wrong with a variable; no error here is about a secret."""
+    """What is wrong with a variable; no secret can cause such an error."""
     name, *_ = problem["loc"]
     variable = f"E2V_{str(name).upper()}"
     context = problem.get("ctx", {})
     if problem["type"] in EXPECTED:
         expected = EXPECTED[problem["type"]].format(**context)
         return f"{variable} is {problem['input']!r}: give {expected}"
-    # Our own sentence, which has the value, or a kind that no setting of today gives.
+    # Our own sentence, which has the value, or a type that no current setting causes.
     return f"{variable} cannot be used: {context.get('error', problem['msg'])}"
 
 
@@ -85,7 +85,7 @@ def listen(settings: Settings) -> socket.socket:
     """The socket that the gateway listens on.
 
     Raises:
-        SettingsError: The address is taken or not this machine's.
+        SettingsError: The address is taken, or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
@@ -102,10 +102,10 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def check_outputs(settings: Settings) -> None:
-    """Tries the folder of the results.
+    """Checks that results can be written to their folder, if they are kept.
 
     Raises:
-        SettingsError: Nothing can be written there, though results are to be kept.
+        SettingsError: They cannot.
     """
     if settings.keep_results == 0:
         return
@@ -126,11 +126,13 @@ def complain(error: SettingsError) -> None:
 
 
 def main() -> int:
-    """Returns the exit code: 0 where the gateway could start."""
+    """Returns the exit code: 0 if the gateway could start."""
     parser = argparse.ArgumentParser(prog="python -m gateway.check", description=__doc__)
-    parser.add_argument("--production", action="store_true", help="refuse to be open to a network")
     parser.add_argument(
-        "--grace", action="store_true", help="print the seconds in which a gateway ends"
+        "--production", action="store_true", help="refuse an unprotected network address"
+    )
+    parser.add_argument(
+        "--grace", action="store_true", help="print how many seconds a gateway may take to end"
     )
     options = parser.parse_args()
     try:

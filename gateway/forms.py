@@ -1,4 +1,4 @@
-"""What the forms of the REST endpoint take, and the sentences for what they do not."""
+"""The forms of the REST endpoint, and the errors for bad ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Embedding = Literal["none", "file", "inline"]
 FORM = "multipart/form-data"
 
 OPTIONS = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
-"""Which options each segmentation has."""
+"""The options of each segmentation."""
 
 EXPECTED = {
     "granularity": "use 'utterance' or 'frame'",
@@ -28,13 +28,13 @@ EXPECTED = {
     "wait": "use 0 to 60 seconds",
     **dict.fromkeys(("min_segment", "max_segment", "window", "hop"), "use a number of seconds"),
 }
-"""What each option takes."""
+"""The values of each option."""
 
 
 async def only_known_fields(request: Request) -> None:
-    """Refuses a form with fields that the route does not know, or with one given twice.
+    """Refuses a form with an unknown or a repeated field.
 
-    An option that is misspelt would be ignored otherwise.
+    Otherwise a misspelt option would be ignored.
     """
     known = {
         field.alias: get_origin(field.field_info.annotation) is list
@@ -42,7 +42,7 @@ async def only_known_fields(request: Request) -> None:
     }
     form = await request.form()
     if "audio" not in form:
-        return  # That it is missing is what there is to say.
+        return  # FastAPI reports the missing file.
     for name in form:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -56,15 +56,15 @@ async def only_known_fields(request: Request) -> None:
 def choose_embedding(
     embedding: Embedding | None, extract_embedding: bool | None, store: Store
 ) -> Embedding:
-    """Where the embedding shall go, by the two fields that say it.
+    """Where to put the embedding, according to the two fields for it.
 
     Args:
-        embedding: The field of that name; None where it is not given.
+        embedding: The field of that name; None if it is not given.
         extract_embedding: The older field; true means ``file``.
-        store: Where files would go.
+        store: Says whether files are kept.
 
     Raises:
-        Problem: The two contradict each other, or no file is kept.
+        Problem: The two contradict each other, or no files are kept.
     """
     chosen = embedding or ("file" if extract_embedding else "none")
     if extract_embedding is not None and extract_embedding != (chosen == "file"):
@@ -80,7 +80,7 @@ def choose_embedding(
 
 
 def is_form(request: Request) -> bool:
-    """Whether a request says that it is a form with files."""
+    """Whether a request is a form with files, according to its headers."""
     return request.headers.get("content-type", "").lower().startswith(FORM)
 
 
@@ -108,7 +108,7 @@ def check_segmentation(segmentation: Segmentation, seconds: Mapping[str, float |
 
 
 def problem_of_validation(error: RequestValidationError) -> Problem:
-    """Translates what FastAPI finds wrong with a form."""
+    """The problem for an error that FastAPI finds in a form."""
     first = error.errors()[0]
     field = str(first["loc"][-1])
     if field not in EXPECTED:

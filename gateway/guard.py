@@ -1,4 +1,4 @@
-"""What stands before every route: API keys, the size of uploads, and headers of the answers."""
+"""Middleware for every route: API keys, the size of uploads, and headers of the responses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gateway.metrics import Metrics
 from gateway.problems import Problem, too_large
 
 OPEN_PATHS = ("/health", "/ready")
-"""Asked for by what keeps the service running, which has no key."""
+"""For health checks, which have no key."""
 
 ENVELOPE_BYTES = 16 * 1024
-"""What a multipart body may have around each of its files."""
+"""Room in a multipart body for what surrounds each file."""
 
 # Gradio's page evaluates templates and draws from blobs; nothing may come from elsewhere.
 CONTENT_POLICY = (
@@ -36,18 +36,18 @@ SECURITY_HEADERS = {
 
 
 def response_of(problem: Problem) -> JSONResponse:
-    """The JSON answer for a problem."""
+    """The JSON response for a problem."""
     return JSONResponse(problem.body(), problem.status_code, problem.headers)
 
 
 VERSIONED = "/assets/"
-"""Files of Gradio's page that have another name when they have changed."""
+"""Files of Gradio's page whose names change with their contents."""
 
 CACHE_VERSIONED = "max-age=31536000, immutable"
 
 
 class BrowserHeaders:
-    """Tells browsers what the page may do, and to keep its scripts."""
+    """Tells browsers what the page may do, and to cache its scripts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -66,7 +66,7 @@ class BrowserHeaders:
 
 
 class Keys:
-    """Lets requests in that have one of the keys; without keys, all.
+    """Admits requests that have one of the keys; if there are no keys, all.
 
     A key comes as ``Authorization: Bearer KEY``, as ``X-API-Key: KEY``, or as the password of
     HTTP Basic authentication, which browsers ask for by themselves when they open the page.
@@ -104,19 +104,19 @@ class Keys:
                 given = base64.b64decode(value, validate=True).decode().partition(":")[2]
             except (binascii.Error, UnicodeDecodeError):
                 return False
-        # Every key is compared, each in constant time: how long it takes says nothing.
+        # Compare every key in constant time, so that the time reveals nothing.
         matches = [hmac.compare_digest(key, given.encode()) for key in self._keys]
         return any(matches)
 
 
 @dataclass(frozen=True)
-class Door:
-    """What may come in at one address.
+class Upload:
+    """What an endpoint accepts.
 
     Attributes:
-        source: What the metrics call it.
-        limit: Bytes of a file.
-        files: In one request.
+        source: Its name in the metrics.
+        limit: Largest file, in bytes.
+        files: Most files in one request.
     """
 
     source: str
@@ -125,30 +125,30 @@ class Door:
 
     @property
     def most(self) -> int:
-        """Bytes of a request."""
+        """Largest request, in bytes."""
         return (self.limit + ENVELOPE_BYTES) * self.files
 
 
 class Uploads:
-    """Refuses an upload to the API as soon as it is too large, and counts what became of each.
+    """Refuses an upload to the API as soon as it is too large, and counts every request.
 
     Args:
-        app: What comes next.
-        doors: By how the path begins; the first that fits counts.
-        metrics: Told of every request to the API.
+        app: The next application.
+        accepted: By the start of the path; the first match counts.
+        metrics: Counts every request to the API.
     """
 
-    def __init__(self, app: ASGIApp, doors: Mapping[str, Door], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, accepted: Mapping[str, Upload], metrics: Metrics) -> None:
         self._app = app
-        self._doors = doors
+        self._accepted = accepted
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        door = self._door(scope)
-        if door is None:
+        upload = self._find(scope)
+        if upload is None:
             await self._app(scope, receive, send)
             return
-        most = door.most
+        most = upload.most
         seen = 0
 
         async def counted() -> Message:
@@ -156,8 +156,8 @@ class Uploads:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > most:
-                # FastAPI answers with it, as with every HTTPException while it reads a body.
-                raise too_large(door.limit, door.files)
+                # FastAPI turns any HTTPException while it reads a body into a response.
+                raise too_large(upload.limit, upload.files)
             return message
 
         async def named(message: Message) -> None:
@@ -165,24 +165,25 @@ class Uploads:
                 MutableHeaders(scope=message)["X-Request-ID"] = observed.id
             await send(message)
 
-        with self._metrics.request(door.source) as observed:
+        with self._metrics.request(upload.source) as observed:
             scope.setdefault("state", {})["observed"] = observed
             stated = Headers(scope=scope).get("content-length", "")
             if stated.isdigit() and int(stated) > most:
-                problem = too_large(door.limit, door.files)
+                problem = too_large(upload.limit, upload.files)
                 observed.outcome = problem.code
                 await response_of(problem)(scope, receive, named)
             else:
                 await self._app(scope, counted, named)
 
-    def _door(self, scope: Scope) -> Door | None:
+    def _find(self, scope: Scope) -> Upload | None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
-        return next((self._doors[p] for p in self._doors if scope["path"].startswith(p)), None)
+        matches = (self._accepted[p] for p in self._accepted if scope["path"].startswith(p))
+        return next(matches, None)
 
 
 def observe(request: Request, problem: Problem) -> None:
-    """Puts a problem into the metrics of its request, if that is counted."""
+    """Records a problem as the outcome of its request, if that is counted."""
     observed = request.scope.get("state", {}).get("observed")
     if observed is not None:
         observed.outcome = problem.code

@@ -1,4 +1,4 @@
-"""Every error as a `Problem` in JSON, and how the description names them."""
+"""Turns every error into a `Problem` in JSON, and describes them for OpenAPI."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MEANINGS = {
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of a route, for its description."""
+    """The problems of a route, for its OpenAPI description."""
     return {
         status: {"model": ProblemBody, "description": MEANINGS.get(status, "there is none")}
         for status in statuses
@@ -44,7 +44,7 @@ def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     Args:
         app: The application.
-        routes: Of its addresses, to tell the methods that each takes.
+        routes: Its routes, to find the methods that an address takes.
     """
 
     @app.exception_handler(Problem)
@@ -66,7 +66,7 @@ def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             sentence = f"{request.url.path} does not take {request.method}: use {allowed}"
             problem = Problem(405, "wrong_method", sentence, {"Allow": allowed})
         elif request.method == "POST" and not is_form(request):
-            # Any bytes may be read as a form of another kind, and be a broken one.
+            # Otherwise any bytes could be read as a broken form of another kind.
             problem = missing_file()
         elif isinstance(error.__cause__, ClientDisconnect):
             problem = hung_up()
@@ -83,8 +83,8 @@ def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             Problem(
                 500,
                 "failed",
-                "the gateway has an error of its own: try again, and if that does not help, look "
-                "into its log",
+                "the gateway has an internal error: try again, and if that does not help, see its "
+                "log",
             )
         )
 

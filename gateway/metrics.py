@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""Metrics for Prometheus, and the log line of each request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from emotion2vec_client import ModelInfo
 
 log = logging.getLogger(__name__)
 
-# When a series began says nothing that its first value does not.
+# The time at which a series began adds nothing to its first value.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -38,13 +38,13 @@ RESTARTS_BYTES = 4096
 
 @dataclass
 class Observed:
-    """One request while it runs.
+    """A request in progress.
 
     Attributes:
-        outcomes: Of each recording of the request: ``ok``, or the code of the problem.
-        seconds: Length of the audio that was recognised.
-        model: Triton's name for what was asked, once that is known.
-        id: Names the request in the log, and in the response's header X-Request-ID.
+        outcomes: For each recording of the request ``ok``, or the code of the problem.
+        seconds: Length of the recognised audio.
+        model: The model in Triton, once it is known.
+        id: The request's name in the log and in the response header X-Request-ID.
     """
 
     outcomes: list[str] = field(default_factory=lambda: ["ok"])
@@ -55,7 +55,7 @@ class Observed:
 
     @property
     def outcome(self) -> str:
-        """Of the first recording; setting it sets all."""
+        """The outcome of the first recording; setting it sets all."""
         return self.outcomes[0]
 
     @outcome.setter
@@ -63,41 +63,40 @@ class Observed:
         self.outcomes = [outcome] * len(self.outcomes)
 
     def hand_over(self) -> ExitStack:
-        """For work that outlives the request: it is counted when the returned stack is closed."""
+        """For work that outlives the request: counts it when the returned stack is closed."""
         return self._counting.pop_all()
 
 
 class Metrics:
-    """Counts of one gateway, in a registry of its own.
+    """Counts of one gateway, in its own registry.
 
     Args:
-        restarts: File descriptor from which to read how often the supervisor started each part
-            again; None without a supervisor.
+        restarts: File descriptor of the supervisor's restart counts; None without a supervisor.
     """
 
     def __init__(self, restarts: int | None = None) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "emotion2vec_requests",
-            "Recordings to recognise, by where they came from and what became of them",
+            "Recordings to recognise, by source and outcome",
             ["source", "outcome"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "emotion2vec_request_seconds",
-            "Time to the answer for each recording, uploads included",
+            "Time to the answer for each recording, upload included",
             ["source"],
             buckets=BUCKETS,
             registry=self._registry,
         )
         self._in_flight = Gauge(
             "emotion2vec_requests_in_flight",
-            "Requests and timelines being worked on",
+            "Requests and timelines in progress",
             registry=self._registry,
         )
         self._audio = Counter(
             "emotion2vec_audio_seconds",
-            "Seconds of audio recognised, by where it came from",
+            "Seconds of audio recognised, by source",
             ["source"],
             registry=self._registry,
         )
@@ -139,7 +138,7 @@ class Metrics:
         """The text format.
 
         Args:
-            model: What Triton serves now; None where it does not answer.
+            model: The model that Triton serves now; None if it does not answer.
         """
         self._model.clear()
         if model is not None:
@@ -162,7 +161,7 @@ def _log(source: str, observed: Observed, seconds: float) -> None:
 
 
 class _Restarts(Collector):
-    """Reads the supervisor's counts anew at each scrape."""
+    """Reads the supervisor's counts at each scrape."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -170,7 +169,7 @@ class _Restarts(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(
             "emotion2vec_restarts",
-            "How often the supervisor started a part again that had died or hung",
+            "How often the supervisor restarted a part that had died or hung",
             labels=["part"],
         )
         for part, count in json.loads(os.pread(self._file, RESTARTS_BYTES, 0)).items():

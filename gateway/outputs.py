@@ -1,4 +1,4 @@
-"""The results on disk: written whole, kept for a while, found again by name."""
+"""Results on disk: written atomically, kept for a while, found by name."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ TIMELINE = ("timeline.csv", "timeline.srt", "timeline.vtt")
 FILES = (AUDIO, RESULT, EMBEDDING, *TIMELINE)
 
 UNNAMED = "audio"
-"""An upload that has no name."""
+"""The name of an upload without one."""
 
 MAX_NAME = 200
-"""Letters of an upload's name that are kept."""
+"""Longest name of an upload, in characters."""
 
 FOLDER = re.compile(r"outputs_\d{8}_\d{6}(_\d+)?")
 """Name of a result's folder; nothing else under outputs/ is ever read or removed."""
 
 UNFINISHED = ".unfinished-"
 UNFINISHED_SECONDS = 3600
-"""Older than this, an unfinished folder is what a crash left."""
+"""An unfinished folder that is older was left by a crash."""
 
 
 def short_name(filename: str | None) -> str:
-    """What results and jobs call an upload."""
+    """The name of an upload in results and jobs."""
     return PurePath(filename or UNNAMED).name[:MAX_NAME]
 
 
 def npy(array: npt.NDArray[np.float32] | None) -> dict[str, bytes]:
-    """embedding.npy by its name, or nothing where there is no array."""
+    """embedding.npy by its name, or nothing if there is no array."""
     if array is None:
         return {}
     file = io.BytesIO()
@@ -54,10 +54,10 @@ class Store:
     """Folders ``outputs_YYYYMMDD_HHMMSS`` under one root; safe to use from several threads.
 
     Args:
-        root: Made when the first result is saved.
-        keep_results: How many results are kept; 0 writes nothing.
-        keep_hours: For how long.
-        keep_audio: Whether processed_audio.wav is kept with the rest.
+        root: Created when the first result is saved.
+        keep_results: How many results to keep; 0 writes nothing.
+        keep_hours: How long to keep a result.
+        keep_audio: Whether to keep processed_audio.wav.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class Store:
 
         Args:
             result: Plain JSON types.
-            files: What else the folder shall have: some of `FILES`, whole, by name.
-            when: Gives the folder its name; two of one second get ``_2``, ``_3`` … behind it.
+            files: Contents of the other files, by name; some of `FILES`.
+            when: Names the folder; further ones of the same second get ``_2``, ``_3`` …
 
         Returns:
-            The result with ``output_dir`` and ``files`` added, as result.json has it; without
-            them where nothing is kept.
+            The result with ``output_dir`` and ``files`` added, as in result.json; without them if
+            nothing is kept.
 
         Raises:
-            OSError: It cannot be written; nothing is left of it.
+            OSError: It cannot be written; nothing of it remains.
         """
         if not self.keeps:
             return dict(result)
@@ -119,7 +119,7 @@ class Store:
                 text = json.dumps(complete, ensure_ascii=False, indent=2)
                 (folder / RESULT).write_text(text + "\n", encoding="utf-8")
                 try:
-                    # Fails for a folder that is not empty, and so never mixes two results.
+                    # This fails if the target is not empty, so two results never mix.
                     folder.rename(self.root / name)
                 except FileExistsError:
                     continue
@@ -144,7 +144,7 @@ class Store:
         """A file of a result.
 
         Raises:
-            FileNotFoundError: There is none of that name, or it is not a result's.
+            FileNotFoundError: There is no such file, or it is not part of a result.
         """
         path = self.root / folder / file
         known = FOLDER.fullmatch(folder) and file in FILES
@@ -156,22 +156,22 @@ class Store:
         """The result of a folder, as `save` returned it.
 
         Raises:
-            FileNotFoundError: There is none of that name.
+            FileNotFoundError: There is no such result.
         """
         result: dict[str, Any] = json.loads(self.find(folder, RESULT).read_text(encoding="utf-8"))
         return result
 
     def remove(self, folder: str) -> None:
-        """Removes a result; it disappears with all its files at once.
+        """Removes a result with all its files, atomically.
 
         Raises:
-            FileNotFoundError: There is none of that name.
+            FileNotFoundError: There is no such result.
             OSError: It cannot be removed.
         """
         path = self.root / folder
         if not FOLDER.fullmatch(folder) or path.is_symlink() or not path.is_dir():
             raise FileNotFoundError(f"there is no result {folder}: it may be too old")
-        # An empty folder of a name that is no result's: `prune` ends what is interrupted here.
+        # Its name is not that of a result; `prune` removes it if this is interrupted.
         doomed = tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root)
         try:
             path.rename(doomed)
@@ -179,7 +179,7 @@ class Store:
             shutil.rmtree(doomed)
 
     def prune(self) -> int:
-        """Removes what is too old or too many, and what a crash left unfinished.
+        """Removes results that are too old or too many, and what a crash left unfinished.
 
         Returns:
             How many results were removed.

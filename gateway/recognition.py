@@ -1,4 +1,4 @@
-"""One recognition: decoded by Triton, recognised by Triton, saved here."""
+"""A recognition: Triton decodes and recognises the clip, the gateway saves the result."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def connect(settings: Settings, timeout: float) -> AsyncClient:
     return AsyncClient(
         settings.triton_url,
         timeout=timeout,
-        # The caller is told at once, and decides when to try again.
+        # The caller decides when to retry.
         retry_seconds=0,
         api_key=key.get_secret_value() if key else None,
     )
 
 
 class Recogniser:
-    """What the page and the REST endpoint have in common.
+    """Recognises clips for the page and the REST endpoint.
 
     Args:
         client: Connected to Triton.
-        store: Where results go.
+        store: Saves results.
         settings: Limits.
     """
 
@@ -56,21 +56,21 @@ class Recogniser:
         *,
         inline: bool = False,
     ) -> dict[str, Any]:
-        """Recognises one file and saves the result, where results are kept.
+        """Recognises one file and saves the result, if results are kept.
 
         Args:
             data: The whole file.
-            filename: What its owner calls it.
+            filename: The name of the upload.
             granularity: ``utterance`` or ``frame``.
             embedding: Whether embedding.npy is wanted.
-            inline: Whether the answer is to have ``embedding``, float32 [1024] or [T, 1024].
-            on_stage: Told of ``decode``, ``recognise`` and ``save`` as each begins.
+            inline: Whether the answer has ``embedding``, float32 [1024] or [T, 1024].
+            on_stage: Called with ``decode``, ``recognise`` and ``save`` as each begins.
 
         Returns:
             The answer of the REST endpoint; without ``embedding`` it is also result.json.
 
         Raises:
-            Problem: It could not be done.
+            Problem: The file cannot be recognised, or the result cannot be saved.
         """
         settings = self._settings
         if len(data) > settings.max_upload_bytes:
@@ -82,8 +82,8 @@ class Recogniser:
                 clock = _Clock(settings.timeout, on_stage)
                 clock.begin("decode")
                 heard = await self.client.decode(data, timeout=clock.left())
-                # What was decoded is what is recognised: the file is decoded once, and
-                # processed_audio.wav is what the model heard, bit for bit.
+                # The file is decoded only once, so that processed_audio.wav is exactly what the
+                # model heard.
                 clock.begin("recognise")
                 prediction = await self.client.predict(
                     heard,
@@ -112,10 +112,10 @@ class Recogniser:
                 raise problem_of(error) from error
 
     async def model_info(self) -> ModelInfo:
-        """The model that Triton serves now; what ``client`` remembers may be older.
+        """The model that Triton serves now; ``client`` may remember an older one.
 
         Raises:
-            Problem: Triton does not say.
+            Problem: Triton does not answer.
         """
         try:
             async with connect(self._settings, READY_SECONDS) as asking:
@@ -132,7 +132,7 @@ class Recogniser:
 
 
 class _Clock:
-    """Measures stages, and what is left of the time for all of them."""
+    """Times the stages, and knows how much time is left for all of them."""
 
     def __init__(self, timeout: float, on_stage: Callable[[str], None]) -> None:
         self._deadline = time.monotonic() + timeout

@@ -1,4 +1,4 @@
-"""What the REST endpoint answers, for its OpenAPI description."""
+"""Responses of the REST endpoint, for its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ EXAMPLE_PROBLEM: JsonDict = {
     "detail": "the clip lasts 10.0 ms and at least 25 ms are needed: send a longer clip",
 }
 
-# Absent where the service keeps no files.
+# Absent if the service keeps no files.
 OUTPUT_DIR = Field(None, description="folder of the files on the server, where they are kept")
 FILES = Field(None, description="where to GET each file, where they are kept")
 

@@ -1,4 +1,4 @@
-"""The HTTP server: how it logs, and how it ends with nothing lost."""
+"""The HTTP server: how it logs, and how it ends without losing requests."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from gateway.problems import RETRY_SECONDS, Problem
 from server import log
 
 FLUSH_SECONDS = 2
-"""For the last answers to reach clients that read slowly."""
+"""Time for the last responses to reach slow clients."""
 
 CUT_OFF = "ASGI callable returned without completing response."
-"""Uvicorn logs this for each answer that was cut off in the middle; our own line counts them."""
+"""Uvicorn logs this for each response that was cut off; our own line counts them."""
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which answers what it has accepted for so long, and refuses the rest in JSON.
+    """Uvicorn that answers accepted requests for ``grace`` seconds, and refuses the rest in JSON.
 
     Args:
-        app: Has `CutOff` among its middleware.
-        grace: Seconds that answers may take once the gateway is told to stop.
-        on_stop: Called when it is told to stop.
+        app: An application with the middleware `CutOff`.
+        grace: Seconds that answers may take after the gateway is told to stop.
+        on_stop: Called when the gateway is told to stop.
     """
 
     def __init__(self, app: ASGIApp, grace: float, on_stop: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                # A start that fails shall be seen, and not run on without half of the application.
+                # If the start fails, it must not continue with half of the application.
                 lifespan="on",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # Only for clients that do not read their answers: `_cut_off` comes first.
+                # Only for clients that do not read their responses: `_cut_off` comes first.
                 timeout_graceful_shutdown=int(grace) + 1 + FLUSH_SECONDS,
             )
         )
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         self._on_stop = on_stop
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stops listening, waits for the answers, and ends."""
+        """Stops listening, waits for the responses, and ends."""
         self._on_stop()
         cutting = asyncio.create_task(self._cut_off())
         await super().shutdown(sockets)
@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
 
 
 class CutOff:
-    """Answers 503 to requests that are cancelled, as `Server` does when its time is over."""
+    """Answers 503 to requests that `Server` cancels when its grace is over."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

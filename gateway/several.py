@@ -1,4 +1,4 @@
-"""Several files of one request: each is answered by itself, some at a time."""
+"""Several files in one request: each gets its own answer, and some run at a time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gateway.outputs import short_name
 from gateway.problems import Problem
 
 AT_ONCE = 8
-"""Files of one request that are worked on: enough for Triton to batch. More would only take places
-that other requests wait for."""
+"""Files of one request in progress: enough for Triton to batch. More would only take places from
+other requests."""
 
 
 async def recognise_each(
@@ -24,12 +24,12 @@ async def recognise_each(
     recognise: Callable[[UploadFile], Awaitable[dict[str, Any]]],
     observed: Observed,
 ) -> dict[str, Any]:
-    """Recognises each file; a bad one takes none of its neighbours.
+    """Recognises each file; a bad one fails alone.
 
     Args:
         files: Uploads of one form.
-        recognise: Gives the result of one, or raises Problem.
-        observed: Told what became of each.
+        recognise: Returns the result of one file, or raises Problem.
+        observed: Gets the outcome of each file.
 
     Returns:
         ``results``, one per file and in order: a result, or ``filename``, ``code`` and ``detail``.
@@ -44,7 +44,7 @@ async def recognise_each(
             except Problem as problem:
                 observed.outcomes[number] = problem.code
                 result = {"filename": short_name(file.filename), **problem.body()}
-            # As text an embedding is larger than as an array, but done with: one at a time.
+            # Encode each result as it comes, so that no step blocks the event loop for long.
             return orjson.Fragment(encoded(result))
 
     async with asyncio.TaskGroup() as group:

@@ -23,13 +23,13 @@ from gateway.problems import Problem, overloaded, problem_of
 from gateway.settings import Settings
 
 REMEMBERED = 1000
-"""Jobs that can be asked about after their end."""
+"""Ended jobs that clients can still ask about."""
 
 HELD_BYTES = 256 * 2**20
-"""Results that are held in memory, all of them together; the oldest go first, the latest stays."""
+"""Total size of the results in memory; the oldest are dropped first, the latest stays."""
 
 MOST_INLINE = 2**24
-"""Numbers of one embedding that an answer takes: as text they are 180 MB."""
+"""Most numbers in an inline embedding: as text they take 180 MB."""
 
 State = Literal["running", "done", "failed", "cancelled"]
 
@@ -40,12 +40,12 @@ class Job:
 
     Attributes:
         id: It cannot be guessed: a client that knows it may ask about the job and cancel it.
-        filename: What its owner calls it.
-        state: Where it stands.
+        filename: The name of the upload.
+        state: Its state.
         progress: Share of the recording that is recognised, 0 to 1; it never falls.
-        folder: Of the result, once it is done, where results are kept.
-        held: The result as JSON, where no file has it, or not with its embedding.
-        ended: When it was over, by `time.monotonic`.
+        folder: The result's folder, once the job is done, if results are kept.
+        held: The result as JSON, if no file has it complete.
+        ended: When it ended, by `time.monotonic`.
         problem: Why it failed.
     """
 
@@ -88,15 +88,16 @@ class Timelines:
 
         Args:
             data: The whole file.
-            filename: What its owner calls it.
+            filename: The name of the upload.
             segmentation: ``vad`` or ``fixed``.
-            seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None: Triton's own.
+            seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None for Triton's
+                default.
             embedding: Where the segments' embeddings go: nowhere, into embedding.npy, or into the
                 result.
-            observed: Of the request; from here on the job's, which is counted when that is over.
+            observed: The request's; the job takes it over, and is counted when it ends.
 
         Raises:
-            Problem: There are too many already.
+            Problem: Too many timelines are running.
         """
         running = sum(job.state == "running" for job in self._jobs.values())
         if running >= self._settings.max_recordings:
@@ -114,7 +115,7 @@ class Timelines:
         return job
 
     def find(self, key: str) -> Job:
-        """The job of an id; raises Problem where there is none."""
+        """The job with an id; raises Problem if there is none."""
         if key not in self._jobs:
             raise Problem(
                 404,
@@ -124,7 +125,7 @@ class Timelines:
         return self._jobs[key]
 
     def result(self, job: Job) -> bytes | None:
-        """The result of a job as JSON; None while there is none.
+        """The result of a job as JSON; None until there is one.
 
         Raises:
             Problem: It was saved and is no longer kept.
@@ -138,22 +139,22 @@ class Timelines:
             raise Problem(404, "not_found", str(error)) from error
 
     def release(self, folder: str) -> None:
-        """Lets go of what is held of a result that was removed."""
+        """Drops the copy in memory of a result that was removed."""
         for job in self._jobs.values():
             if job.folder == folder:
                 job.held = b""
 
     async def wait(self, job: Job, seconds: float) -> None:
-        """Returns when a job is over, or after so many seconds."""
+        """Returns when a job ends, or after ``seconds``."""
         await asyncio.wait([job.work], timeout=seconds)
 
     async def cancel(self, job: Job) -> None:
-        """Ends a job, in Triton as well; one that is over stays what it is."""
+        """Cancels a job, in Triton as well; one that has ended does not change."""
         job.work.cancel()
         await asyncio.wait([job.work])
 
     async def close(self) -> None:
-        """Ends all jobs."""
+        """Cancels all jobs."""
         for job in self._jobs.values():
             await self.cancel(job)
 

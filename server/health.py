@@ -1,4 +1,4 @@
-"""Whether Triton's Python stubs live and work, which Triton itself does not watch."""
+"""Checks that Triton's Python stubs run and respond, which Triton itself does not watch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from server.triton import Triton
 
 STUB = b"triton_python_backend_stub"
 CANARY_SECONDS = 3.0
-"""Pause between two clips that are sent to see whether the service still answers."""
+"""Pause between two clips that check whether the service still answers."""
 
 HANG_SECONDS = 9.0
-"""A clip unanswered for so long, while no stub computes anything, says that one hangs."""
+"""If a clip is unanswered for this long while no stub computes anything, one of them hangs."""
 
 IDLE_CPU_SECONDS = 0.2
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -33,7 +33,7 @@ class Health:
         triton: Running, every model loaded.
 
     Attributes:
-        stubs: Process ids of the models' processes, and the models' names.
+        stubs: The models' names, by process id.
     """
 
     def __init__(self, triton: Triton) -> None:
@@ -44,17 +44,17 @@ class Health:
         self._cpu = 0.0
 
     def close(self) -> None:
-        """Ends the watch."""
+        """Stops checking."""
         self._canary.closed.set()
 
     def trouble(self) -> str | None:
-        """What is wrong, None when nothing is; to be asked about twice a second."""
+        """What is wrong, or None; call it about twice a second."""
         states = {pid: _state(pid) for pid in self.stubs}
         for pid, state in states.items():
             if state in (None, "Z", "X"):
                 return f"the process of the model {self.stubs[pid]} has died"
         stopped = {pid for pid, state in states.items() if state in ("T", "t")}
-        # Twice in a row: a debugger may stop a process for a moment.
+        # Only if it is stopped twice in a row: a debugger may stop a process for a moment.
         if still := stopped & self._stopped_before:
             return f"the process of the model {self.stubs[min(still)]} is stopped"
         self._stopped_before = stopped
@@ -64,7 +64,7 @@ class Health:
         now = time.monotonic()
         cpu = sum(_cpu_seconds(pid) for pid in self.stubs)
         if cpu - self._cpu > IDLE_CPU_SECONDS:
-            # Busy is not hung: under load a clip may wait for long.
+            # A busy stub does not hang: under load a clip may wait for long.
             self._cpu, self._idle_since = cpu, now
         waiting = self._canary.waiting_seconds()
         if min(waiting, now - self._idle_since) > HANG_SECONDS:
@@ -83,14 +83,14 @@ class _Canary(threading.Thread):
         self.start()
 
     def waiting_seconds(self) -> float:
-        """For how long a clip has been waited for."""
+        """How long the current clip has been waiting."""
         sent = self._sent
         return 0.0 if sent is None else time.monotonic() - sent
 
     def run(self) -> None:
         while not self.closed.wait(CANARY_SECONDS):
             self._sent = time.monotonic()
-            # A refusal is an answer as well, and a death is noticed elsewhere.
+            # A refusal counts as an answer, and the end of a process is noticed elsewhere.
             with (
                 suppress(urllib.error.URLError, OSError),
                 urllib.request.urlopen(self._request, timeout=PATIENCE) as answer,
@@ -118,7 +118,7 @@ def _request(url: str) -> urllib.request.Request:
 
 
 def _stubs_of(pid: int) -> dict[int, str]:
-    """Processes in which models run, and the names of those."""
+    """The models' names, by the id of the process in which each runs."""
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -127,7 +127,7 @@ def _stubs_of(pid: int) -> dict[int, str]:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if STUB in line:
-                # Its first argument is what it runs: model_repository/NAME/1/FILE.
+                # Its first argument is the model's file: model_repository/NAME/1/FILE.
                 found[int(child)] = Path(line.split(b"\0")[1].decode()).parts[-3]
     return found
 
@@ -137,7 +137,7 @@ def _stat(pid: int) -> list[str] | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name before the last parenthesis may hold anything.
+    # The name before the last parenthesis may contain any characters.
     return text.rpartition(")")[2].split()
 
 

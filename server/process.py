@@ -1,4 +1,4 @@
-"""Processes of ours: they end with us, and we end with all of theirs."""
+"""Child processes: they end with their parent, together with all of theirs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """For ``preexec_fn``: ends the process also when we are killed and can end nothing."""
+    """For ``preexec_fn``: ends the child even if its parent is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end(process: subprocess.Popen[bytes], name: str, patience: float, stop: Stop) -> None:
-    """Ends a process that leads a session, and every process in that.
+    """Ends a process that leads a session, and every process in the session.
 
     Args:
         process: It is asked to end, and killed if it does not.
-        name: What to call it.
-        patience: Seconds that it may take.
-        stop: Once this is hurried, it is killed.
+        name: Its name in the log.
+        patience: Seconds that it may take to end.
+        stop: If this is hurried, the process is killed at once.
     """
     process.terminate()
     deadline = time.monotonic() + patience
@@ -50,37 +50,37 @@ def end(process: subprocess.Popen[bytes], name: str, patience: float, stop: Stop
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and its session at once; returns when none of them lives."""
+    """Kills a process and its session; returns when all of it has ended."""
     kill_group(process.pid)
     process.wait()
 
 
 class Reaper:
-    """Ends Triton where we are killed and cannot; see `server.reaper`.
+    """Ends Triton if this process is killed and cannot; see `server.reaper`.
 
     Args:
-        prefix: Of what Triton has in /dev/shm and in the temporary folder.
-        patience: Seconds that Triton may take to answer what it has accepted.
+        prefix: Prefix of Triton's files in /dev/shm and in the temporary folder.
+        patience: Seconds that Triton may take to answer accepted requests.
     """
 
     def __init__(self, prefix: str, patience: float) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", reaper.__file__, prefix, str(patience)],
             stdin=subprocess.PIPE,
-            # What ends our group shall not end this.
+            # A signal to this process's group must not end the reaper.
             start_new_session=True,
         )
 
     def watch(self, group: int) -> None:
-        """Names the process group that is to be ended."""
+        """Names the process group to end."""
         self._write(str(group).encode())
 
     def own(self, folder: Path) -> None:
-        """Names a folder that goes with it."""
+        """Names a folder to remove with it."""
         self._write(bytes(folder))
 
     def release(self) -> None:
-        """Says that all is ended."""
+        """Reports that everything has ended."""
         self._write(reaper.DONE)
         assert self._process.stdin
         with suppress(BrokenPipeError):
@@ -89,27 +89,27 @@ class Reaper:
 
     def _write(self, word: bytes) -> None:
         assert self._process.stdin
-        with suppress(BrokenPipeError):  # It was killed: then it ends nothing.
+        with suppress(BrokenPipeError):  # The reaper was killed, and will end nothing.
             self._process.stdin.write(word + b"\n")
             self._process.stdin.flush()
 
 
 def ended(name: str, process: subprocess.Popen[bytes], when: str) -> ServerError:
-    """The error for a part of the service that has ended, though nobody told it to."""
+    """The error for a part of the service that has ended without being told to."""
     code = process.returncode
     reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return ServerError(f"{name} ended {when} ({reason}): its own lines above may say why")
 
 
 def gateway_grace(production: bool) -> float | None:
-    """Asks the gateway for the seconds in which it ends, by its settings.
+    """Asks the gateway how many seconds its settings give it to end.
 
     Returns:
-        None where it does not accept its settings; it has said why.
+        None if it does not accept its settings; it has said why.
     """
     options = ["--production"] if production else []
     check = [sys.executable, "-m", "gateway.check", "--grace", *options]
-    # In a session of its own, Ctrl-C does not reach it.
+    # In a session of its own, so that Ctrl-C does not reach it.
     asked = subprocess.run(check, check=False, start_new_session=True, stdout=subprocess.PIPE)
     return float(asked.stdout) if asked.returncode == 0 else None
 
@@ -119,8 +119,8 @@ def run_command(command: str, stop: Stop, **environment: str) -> None:
 
     Args:
         command: Program and arguments, quoted as for a shell.
-        stop: Ends it, and the waiting.
-        environment: Variables beside those of this process.
+        stop: Ends the command and the wait.
+        environment: Variables in addition to those of this process.
 
     Raises:
         ServerError: There is no such program, or a quote is missing.
@@ -144,16 +144,16 @@ def run_command(command: str, stop: Stop, **environment: str) -> None:
 
 
 class Gateway:
-    """``python -m gateway``; E2V_ variables set it up.
+    """``python -m gateway``, configured by E2V_ variables.
 
     Args:
-        triton_url: Where it finds Triton.
-        restarts: File descriptor from which it reads how often each part was started again.
-        grace: Seconds in which it answers what it has accepted when it is told to stop.
+        triton_url: Address of Triton.
+        restarts: File descriptor of the restart counts.
+        grace: Seconds in which it answers accepted requests after it is told to stop.
     """
 
     STOP_SECONDS = 10
-    """What its end may take after its grace."""
+    """How long it may take to end after its grace."""
 
     def __init__(self, triton_url: str, restarts: int, grace: float) -> None:
         self._triton_url = triton_url
@@ -172,7 +172,7 @@ class Gateway:
         )
 
     def stop(self, stop: Stop) -> None:
-        """Ends the process, when it has answered what it accepted."""
+        """Ends the process after it has answered accepted requests."""
         running, self._process = self._process, None
         if running is not None:
             end(running, "the gateway", self._patience, stop)

@@ -1,4 +1,4 @@
-"""What must hold before the service is shown to a network: ``python -m server --production``."""
+"""What ``python -m server --production`` requires before the service faces a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.settings import Settings
 
 
 def check(settings: Settings) -> None:
-    """Refuses a Triton that should not be shown to a network; the gateway checks itself.
+    """Refuses a Triton that must not face a network; the gateway checks itself.
 
     Raises:
         ServerError: The model's weights are random, or gRPC would be open to a network.
@@ -24,7 +24,7 @@ def check(settings: Settings) -> None:
     if not is_loopback(settings.host) and settings.tls_ca is None:
         raise ServerError(
             f"--production refuses gRPC on {settings.host} for everybody: give --tls-cert, "
-            "--tls-key and --tls-ca, so that clients show a certificate, or stay on 127.0.0.1"
+            "--tls-key and --tls-ca, so that clients need a certificate, or stay on 127.0.0.1"
         )
 
 
@@ -33,7 +33,7 @@ def _weights(settings: Settings) -> str:
     card = re.search(r'key: "model_card".*?string_value: ("(?:[^"\\]|\\.)*")', path.read_text())
     if card is None:
         raise ServerError(f"{path} has no model card: export the model again with `make export`")
-    # A string of protobuf's text format, and then of JSON.
+    # The string is quoted by protobuf's text format and then by JSON.
     return str(json.loads(json.loads(card[1]))["weights"])
 
 

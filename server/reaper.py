@@ -1,10 +1,10 @@
-"""Ends Triton for a launcher that was killed and could not do it: a process of its own.
+"""A separate process that ends Triton if its launcher is killed and cannot do so.
 
-The kernel tells Triton when the launcher is gone (`server.process.die_with_parent`), but Triton may
-end without ending the processes in which its models run. This one waits for the launcher's end of
-a pipe to close. Whatever closed it, no process, shared memory or folder is left.
+The kernel signals Triton when the launcher is gone (`server.process.die_with_parent`), but Triton
+may end without ending the processes in which its models run. The reaper waits for the launcher's
+end of a pipe to close. Whatever closed it, no process, shared memory or folder remains.
 
-It runs as a program, and so imports nothing of the rest.
+It runs as a program and imports nothing else of this project.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pathlib import Path
 SHM = Path("/dev/shm")
 POLL_SECONDS = 0.05
 KILLED_SECONDS = 10.0
-"""For what SIGKILL does at once, unless the kernel is busy."""
+"""SIGKILL takes effect at once, unless the kernel is busy."""
 
 TEMPORARY = Path("/tmp")
 """Where Triton's Python backend makes its folder, whatever TMPDIR says."""
 
 SAME_SECONDS = 1.0
-"""How far the two clocks may be apart that a process and a folder are dated by."""
+"""Largest difference between the clocks that date processes and folders."""
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -35,7 +35,7 @@ DONE = b"done"
 
 
 def kill_group(group: int) -> None:
-    """Ends a group of processes at once; returns when none of them lives."""
+    """Kills a group of processes; returns when all of them have ended."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
     deadline = time.monotonic() + KILLED_SECONDS
@@ -44,14 +44,14 @@ def kill_group(group: int) -> None:
 
 
 def remove_files(prefix: str) -> None:
-    """Removes what a server with this prefix has in /dev/shm and in the temporary folder."""
+    """Removes a server's files, by their prefix, from /dev/shm and the temporary folder."""
     for folder in (SHM, Path(tempfile.gettempdir())):
         for path in folder.glob(f"{prefix}*"):
             remove(path)
 
 
 def remove(path: Path) -> None:
-    """Removes a file or folder, unless it is another user's."""
+    """Removes a file or folder, unless it belongs to another user."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -65,10 +65,10 @@ def environments() -> set[Path]:
 
 
 def remove_environments() -> None:
-    """Removes the empty folders that Triton's Python backend makes, and forgets when killed.
+    """Removes the empty folders that Triton's Python backend leaves behind when it is killed.
 
-    Nothing says whose a folder is, and a Triton aborts at its end when its own is missing. So a
-    folder stays as long as any Triton runs that is older than it.
+    A folder does not say which Triton made it, and a Triton whose folder is missing aborts when it
+    ends. So a folder stays as long as a Triton runs that is older than the folder.
     """
     started = _started()
     for folder in environments():
@@ -79,7 +79,7 @@ def remove_environments() -> None:
 
 
 def _started() -> list[float]:
-    """When each tritonserver that runs was started, in seconds since the epoch."""
+    """Start times of the running tritonservers, in seconds since the epoch."""
     since_boot = float(Path("/proc/uptime").read_text().split()[0])
     booted = time.time() - since_boot
     found = []
@@ -93,10 +93,10 @@ def _started() -> list[float]:
 
 
 def _lives(group: int, only: int | None = None) -> bool:
-    """Whether a process of the group has not ended; those that nobody waits for have."""
+    """Whether a process of the group still runs; zombies do not count."""
     for path in Path("/proc").glob(f"{only or '[0-9]*'}/stat"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            # The name before the last parenthesis may hold any bytes.
+            # The name before the last parenthesis may contain any bytes.
             state, _, found, *_ = path.read_bytes().rpartition(b")")[2].split()
             if int(found) == group and state not in (b"Z", b"X"):
                 return True
@@ -104,16 +104,16 @@ def _lives(group: int, only: int | None = None) -> bool:
 
 
 def main() -> None:
-    """``reaper.py PREFIX SECONDS``: takes Triton's process group, and its folder, from stdin."""
+    """``reaper.py PREFIX SECONDS``: reads Triton's process group and its folder from stdin."""
     prefix, patience = sys.argv[1], float(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Until the launcher is gone.
+    # Returns when the launcher is gone.
     words = sys.stdin.buffer.read().split()
     if DONE in words:
         return
     for group in map(int, words[:1]):
-        # It answers what it has accepted, if it can.
+        # Triton first answers accepted requests, if it can.
         deadline = time.monotonic() + patience
         while _lives(group, only=group) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)

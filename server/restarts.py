@@ -1,4 +1,4 @@
-"""How often each part was started again, for whoever inherits the file."""
+"""Counts of restarts, for the process that inherits the file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ PARTS = ("triton", "gateway")
 
 
 class Restarts:
-    """Counts in a file that has no name, and so is nobody's to remove.
+    """Counts in a file without a name, which nothing has to remove.
 
-    The gateway inherits it, also the one that is started in place of another.
+    Each gateway inherits it, including one that replaces another.
     """
 
     def __init__(self) -> None:
@@ -29,5 +29,5 @@ class Restarts:
         os.close(self.file)
 
     def _write(self) -> None:
-        # Numbers only grow, so that nothing of the last text stays behind.
+        # Numbers only grow, so the new text covers the old.
         os.pwrite(self.file, json.dumps(self._counts).encode(), 0)

@@ -54,7 +54,7 @@ class Settings:
 
     @property
     def local_url(self) -> str:
-        """Where the gateway beside Triton asks it, without TLS on the way."""
+        """The address that a gateway on this machine uses, without TLS."""
         return f"{self.host}:{self.grpc_port}" if self.tls_cert is None else self.http_url
 
     def addresses(self) -> dict[str, tuple[str, int]]:
@@ -66,18 +66,18 @@ class Settings:
         }
 
     def check_tls(self) -> None:
-        """Raises ServerError for TLS files that are missing or do not belong together."""
+        """Raises ServerError for TLS files that are missing or do not fit together."""
         for name in ("tls_cert", "tls_key", "tls_ca"):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ServerError(f"--{name.replace('_', '-')} {path} does not exist")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ServerError("TLS takes both --tls-cert and --tls-key")
+            raise ServerError("TLS needs both --tls-cert and --tls-key")
         if self.tls_ca is not None and self.tls_cert is None:
-            raise ServerError("--tls-ca takes --tls-cert and --tls-key as well")
+            raise ServerError("--tls-ca needs --tls-cert and --tls-key as well")
 
     def arguments(self) -> list[str]:
-        """For tritonserver, all but where its backends are."""
+        """Arguments of tritonserver, except for its backends."""
         # The key is never stored, so that these APIs are closed to everyone.
         shut = f"{','.join(SHUT)}:x-shut={secrets.token_hex(32)}"
         addresses = [
@@ -87,7 +87,7 @@ class Settings:
         ]
         return [
             f"--model-repository={self.model_repository.resolve()}",
-            # The configurations are the contract: nothing may be guessed into them.
+            # The configurations are the contract: Triton must not add guesses to them.
             "--disable-auto-complete-config",
             "--exit-on-error=true",
             "--strict-readiness=true",

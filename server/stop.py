@@ -1,7 +1,7 @@
-"""Being told to stop: a signal only leaves a note, which is read where stopping is safe.
+"""Stop requests: a signal is only noted, and the note is read where it is safe to stop.
 
-An exception raised by a signal could come while a process is being started or ended, and leave it
-behind.
+If the signal raised an exception instead, it could interrupt the start or the end of a process, and
+leave that process behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import time
 
 SAME_SECONDS = 1.0
-"""Signals this close together are one request: make, the terminal and the kernel all send one."""
+"""Signals this close together are one request: make, the terminal and the kernel each send one."""
 
 
 class StopRequested(Exception):
@@ -18,14 +18,14 @@ class StopRequested(Exception):
 
 
 class Stop:
-    """Whether the service was told to stop, and whether it was told again."""
+    """Whether the service was told to stop, and whether it was told a second time."""
 
     def __init__(self) -> None:
         self._first: float | None = None
         self.hurried = False
 
     def listen(self) -> None:
-        """Takes note of SIGTERM and SIGINT from now on."""
+        """Notes SIGTERM and SIGINT from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
 

@@ -1,4 +1,4 @@
-"""Keeps Triton and the gateway running: what dies or hangs is started again."""
+"""Keeps Triton and the gateway running: restarts what dies or hangs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READY_SECONDS = 120
 TICK_SECONDS = 0.5
 
 MOST_RESTARTS, WITHIN_SECONDS = 5, 300.0
-"""A service that breaks more often than this will not be healed by starting it again."""
+"""If a service fails more often than this, restarting it does not help."""
 
 
 class Supervisor:
@@ -32,8 +32,8 @@ class Supervisor:
 
     Args:
         settings: How Triton is started.
-        grace: Seconds that the gateway beside it takes to end; None without a gateway.
-        stop: Ends it.
+        grace: Seconds that the gateway may take to end; None without a gateway.
+        stop: Ends the service.
     """
 
     def __init__(self, settings: Settings, *, grace: float | None, stop: Stop) -> None:
@@ -49,19 +49,19 @@ class Supervisor:
         self._restarts: deque[float] = deque()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Serves until it is told to stop; SIGHUP loads the model anew.
+        """Serves until it is told to stop; SIGHUP reloads the model.
 
         Args:
             on_ready: Called once, when every model answers for the first time.
 
         Raises:
-            ServerError: A part could not be started, or ended for good.
-            StopRequested: It was told to stop; requests that were accepted are answered.
+            ServerError: A part could not be started, or failed too often.
+            StopRequested: It was told to stop; accepted requests are answered.
         """
         signal.signal(signal.SIGHUP, self._on_hangup)
         try:
             if self._gateway is not None:
-                # Both get ready at the same time.
+                # It and Triton start at the same time.
                 self._gateway.start()
             self._start()
             self._stop.check()
@@ -70,7 +70,7 @@ class Supervisor:
                 self._stop.check()
                 self._tick()
         finally:
-            # The gateway first: it still needs Triton for what it has accepted.
+            # The gateway first: it still needs Triton to answer accepted requests.
             if self._gateway is not None:
                 self._gateway.stop(self._stop)
             self._triton.stop(self._stop)
@@ -88,7 +88,7 @@ class Supervisor:
         self._health = Health(self._triton)
 
     def _tick(self) -> None:
-        """Waits a moment, or until something ends, and sets right what is wrong."""
+        """Waits a moment, or until a process ends, and repairs what is wrong."""
         assert self._health is not None
         parts = {"Triton": self._triton.process}
         if self._gateway is not None:
@@ -114,7 +114,7 @@ class Supervisor:
             self._count_restart(name, trouble)
             try:
                 if name == "Triton":
-                    # At once: a Triton whose stub is gone takes long to end by itself.
+                    # Kill it: a Triton whose stub is gone takes long to end by itself.
                     self._triton.kill()
                     self._triton.stop()
                     self._start()
@@ -128,7 +128,7 @@ class Supervisor:
         if name == "Triton":
             log.info("Triton runs again after %.1f s", time.monotonic() - began)
         else:
-            # It says itself when it is ready.
+            # The gateway reports itself when it is ready.
             log.info("%s is started again", name)
 
     def _count_restart(self, name: str, trouble: ServerError) -> None:
@@ -145,7 +145,7 @@ class Supervisor:
 
 
 def _wait_for_end(pids: list[int]) -> None:
-    """Returns when one of the processes has ended, or after a moment."""
+    """Returns when one of the processes ends, or after a moment."""
     handles = []
     try:
         for pid in pids:

@@ -1,4 +1,4 @@
-"""One tritonserver process: started, watched until it is ready, and ended without a trace."""
+"""One tritonserver process: starts it, waits until it is ready, and ends it without leftovers."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from server.settings import Settings
 from server.stop import Stop
 
 OWNED_PREFIX = "emotion2vec-{pid}-"
-"""Starts the name of all that a server leaves outside its memory, if it is killed."""
+"""Prefix of every file that a killed server may leave behind."""
 
 DRAIN_SECONDS = 30
-"""How long requests that were accepted may take when Triton is told to stop."""
+"""How long accepted requests may take after Triton is told to stop."""
 
 STOP_SECONDS = DRAIN_SECONDS + 5
 
 POOL_BYTES = 24 * 2**20
-"""What each process of a Python backend takes of /dev/shm at the start: room for any batch of any
-model but the timeline. A process whose pool has to grow while /dev/shm is full may die of it, in
-its C++ part, where no Python can help."""
+"""How much of /dev/shm each process of a Python backend reserves at the start: enough for any batch
+of any model but the timeline. If a pool has to grow while /dev/shm is full, its process may crash
+in C++, where Python cannot prevent it."""
 
 POOL_SHARE = 6
-"""Each takes no more than one part in so many of what is free: a container has 64 MB by default."""
+"""Each reserves at most this fraction (1/6) of what is free: a container has 64 MB by default."""
 
 LEAST_POOL_BYTES = 2**20
-"""Triton takes no less."""
+"""Triton's minimum."""
 
 log = logging.getLogger("triton")
 
 HEAD = re.compile(r"([IWEF])\d{4} \S+ \d+ ")
-"""How Triton's own lines begin: level and date, time, process."""
+"""The start of Triton's own lines: level and date, time, process."""
 
 LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
@@ -57,7 +57,7 @@ NO_GPU_NOISE = (
     b"CUDA driver version is insufficient",
     b"no pinned memory pool",
 )
-"""Lines that Triton writes as errors on every machine without a GPU, where nothing is wrong."""
+"""Lines that Triton writes as errors on every machine without a GPU, although nothing is wrong."""
 
 
 NOTHING: Mapping[str, subprocess.Popen[bytes]] = MappingProxyType({})
@@ -68,7 +68,7 @@ class Triton:
     """Runs tritonserver for the length of a ``with`` block.
 
     Attributes:
-        environment: The folder that its Python backend has outside of it all, if it is known.
+        environment: The folder that its Python backend makes in /tmp, if it is known.
 
     Example:
         with Triton(Settings()) as triton:
@@ -84,7 +84,7 @@ class Triton:
         self._ready = False
         self.environment: Path | None = None
         self._environments: set[Path] = set()
-        # Its own, since a process may run several: what one leaves is not another's.
+        # Unique, because one process may run several, and each removes only its own files.
         self._prefix = OWNED_PREFIX.format(pid=os.getpid()) + secrets.token_hex(3) + "-"
 
     def __enter__(self) -> Triton:
@@ -111,7 +111,7 @@ class Triton:
             self._process = subprocess.Popen(
                 [str(installed.binary), *self._arguments(backends), *installed.arguments],
                 env=_environment(installed, os.environ),
-                # Its own session: Ctrl-C reaches us alone, and ending it is up to us.
+                # A session of its own, so that Ctrl-C reaches only this process, which ends Triton.
                 start_new_session=True,
                 preexec_fn=process.die_with_parent,
                 stderr=subprocess.PIPE,
@@ -160,9 +160,9 @@ class Triton:
         """Blocks until every model answers.
 
         Args:
-            timeout: Seconds to wait at most.
-            beside: Other parts of the service, by name, that must live as well.
-            stop: Ends the waiting.
+            timeout: Longest wait, in seconds.
+            beside: Other parts of the service, by name, that must keep running.
+            stop: Ends the wait.
 
         Raises:
             ServerError: A part ended, or Triton was not ready in time.
@@ -178,21 +178,21 @@ class Triton:
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"Triton was not ready after {timeout:.0f} s: its own lines above may say "
-                    "why, and --verbose shows more of them"
+                    "why, and --verbose shows more"
                 )
             time.sleep(0.1)
         self._ready = True
         self._note_environment()
 
     def kill(self) -> None:
-        """Ends Triton at once, as a crash would; `stop` still has to clean up."""
+        """Kills Triton, as a crash would; call `stop` afterwards to clean up."""
         if self._process is not None:
             process.kill(self._process)
 
     def stop(self, stop: Stop = NEVER) -> None:
-        """Ends Triton and every process it started, and removes what they leave.
+        """Ends Triton and every process it started, and removes their files.
 
-        What was accepted is answered first, unless ``stop`` is hurried or Triton is not ready yet.
+        Accepted requests are answered first, unless ``stop`` is hurried or Triton is not ready yet.
         """
         running, self._process = self._process, None
         if running is not None and self._ready:
@@ -211,7 +211,7 @@ class Triton:
             self._reaper = None
 
     def _note_environment(self) -> None:
-        """Finds the folder that the Python backend made, unless another Triton made its own too."""
+        """Finds the folder that the Python backend made, unless another Triton made one too."""
         made = environments() - self._environments
         if len(made) == 1 and self._reaper is not None:
             [self.environment] = made
@@ -222,7 +222,7 @@ class Triton:
             *self.settings.arguments(),
             f"--backend-directory={backends}",
             f"--exit-timeout-secs={DRAIN_SECONDS}",
-            # Of all backends that run in Python, also those of another name.
+            # These apply to all backends that run in Python, whatever their name.
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
             f"--backend-config=python,shm-default-byte-size={_pool_bytes()}",
         ]
@@ -242,7 +242,7 @@ def _pool_bytes() -> int:
     if free < POOL_SHARE * LEAST_POOL_BYTES:
         least = POOL_SHARE * LEAST_POOL_BYTES / 2**20
         raise ServerError(
-            f"{SHM} has {free / 2**20:.1f} MB free, and the service takes {least:.0f} MB at least: "
+            f"{SHM} has {free / 2**20:.1f} MB free, and the service needs at least {least:.0f} MB: "
             "make it larger (in a container with --shm-size=1g), or see what fills it"
         )
     return min(POOL_BYTES, free // POOL_SHARE)
@@ -264,14 +264,14 @@ def _check_ports(settings: Settings) -> None:
 
 def _environment(installed: installation.Installation, base: Mapping[str, str]) -> dict[str, str]:
     environment = dict(base)
-    # The stub embeds Python and finds its home through PATH: it must find this environment.
+    # The stub embeds Python and finds its home through PATH, which must lead to this environment.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
     # The models import what they share from audio/.
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(installation.ROOT), base.get("PYTHONPATH")])
     )
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    # ONNX Runtime's wheel reports its use to its makers otherwise.
+    # Otherwise ONNX Runtime's wheel reports its use to its makers.
     environment["ORT_DISABLE_TELEMETRY"] = "1"
     if installed.libpython is not None:
         paths = [str(installed.libpython), base.get("LD_LIBRARY_PATH", "")]
@@ -291,7 +291,7 @@ def _relay(stream: IO[bytes]) -> None:
 
 
 def _remove_stale_files() -> None:
-    """Removes what servers left behind whose process was killed."""
+    """Removes the files of servers that were killed."""
     head, tail = OWNED_PREFIX.split("{pid}")
     for folder in (SHM, Path(tempfile.gettempdir())):
         for path in folder.glob(f"{head}*{tail}*"):

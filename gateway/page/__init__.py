@@ -28,14 +28,14 @@ SAMPLES = STATIC.parents[2] / "samples"
 EXAMPLES = ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg", "fearful.m4a", "story.ogg")
 
 QUEUE_SECONDS = 0.05
-"""How often Gradio's queue looks for clicks; Gradio's own choice on Windows."""
+"""How often Gradio's queue looks for clicks; Gradio's default on Windows."""
 
 UPLOADS_TOO_LARGE = 4
-"""The page takes files this many times too large, to say in its own words what is wrong."""
+"""The page accepts uploads of this many times the limit, so that it can explain the limit."""
 
 
 def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Settings) -> None:
-    """Adds the page to an application: / leads to /zh/ or /en/, as the browser prefers."""
+    """Adds the page to an application: / redirects to /zh/ or /en/, as the browser prefers."""
 
     @app.get("/", include_in_schema=False)
     async def home(request: Request) -> RedirectResponse:

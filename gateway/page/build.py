@@ -1,4 +1,4 @@
-"""The Gradio page of one language, and what its buttons do."""
+"""The Gradio page in one language, and its event handlers."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ HISTORY = 10
 TICK_SECONDS = 0.25
 
 UPLOADS_KEPT = (600, 3600)
-"""How often the page's uploads are looked through, and how old they get; in seconds."""
+"""How often the page's uploads are checked, and how old they may get; in seconds."""
 
 UPLOADS_NOT_KEPT = (60, 300)
-"""The same where audio is not kept: long enough to hear it, and to try another granularity."""
+"""The same if audio is not kept: long enough to play it, and to try the other granularity."""
 
 log = logging.getLogger(__name__)
 
 Update = Any
 
 SKIPPED = (gr.skip(),) * 4
-"""For what an event leaves as it is: history, its list, banner and foot."""
+"""Leaves four outputs unchanged: history, its list, banner and foot."""
 
 
 def build(
@@ -46,13 +46,13 @@ def build(
     settings: Settings,
     examples: Sequence[Path],
 ) -> gr.Blocks:
-    """Lays the page out.
+    """Builds the page.
 
     Args:
         text: Its language.
         recogniser: Shared with the REST endpoint.
         metrics: Shared as well.
-        settings: For the limits that the page states.
+        settings: Has the limits that the page shows.
         examples: Recordings to try.
     """
     handlers = _Handlers(text, recogniser, metrics, settings)
@@ -62,7 +62,7 @@ def build(
         analytics_enabled=False,
         delete_cache=UPLOADS_KEPT if kept and settings.keep_audio else UPLOADS_NOT_KEPT,
     ) as blocks:
-        # Folders of results, newest first; both languages of the page read the same.
+        # Folders of results, newest first; both languages of the page share it.
         history = gr.BrowserState([], storage_key="e2v-history", secret="e2v-history")
         gr.HTML(render.header(text))
         banner = gr.HTML()
@@ -82,10 +82,10 @@ def build(
                         value="utterance",
                         label=text.granularity,
                     )
-                    # It is only ever a file.
+                    # The page offers the embedding only as a file.
                     embedding = gr.Checkbox(label=text.embedding, visible=kept)
                     button = gr.Button(text.recognise, variant="primary", elem_id="e2v-recognise")
-                    # clip.js presses it for a file that Gradio does not take.
+                    # clip.js clicks it for a file that Gradio does not accept.
                     refused = gr.Button(visible="hidden", elem_id="e2v-refused")
                     if examples:
                         gr.Examples(
@@ -148,9 +148,9 @@ class _Handlers:
         embedding: bool,
         history: list[str],
     ) -> AsyncIterator[tuple[Update, ...]]:
-        """Shows the stages as they come, then the result or the problem."""
+        """Shows the stages as they begin, then the result or the problem."""
         if path is None:
-            # Not counted: nothing was asked of the model.
+            # This is not counted, because nothing was sent to the model.
             yield self._failed(Problem(400, "no_file", "no file was chosen"))
             return
         try:
@@ -189,13 +189,13 @@ class _Handlers:
         yield *self._rendered(result, sound), history, choices, *await self._about()
 
     def _failed(self, problem: Problem) -> tuple[Update, ...]:
-        """Tells the visitor what to do, and the operators what the server said."""
+        """Tells the visitor what to do, and logs the server's error for operators."""
         if problem.status_code >= 500:
             log.warning("the page could not answer: %s: %s", problem.code, problem.detail)
         return render.problem(self._text, problem, self._settings), "", *SKIPPED
 
     def refuse(self) -> tuple[Update, Update]:
-        """Says what may be chosen; the browser has seen that it is something else."""
+        """Says which files are accepted; the browser has seen that this one is not."""
         problem = Problem(415, "not_audio", "the file is of another kind")
         return render.problem(self._text, problem, self._settings), ""
 
@@ -209,7 +209,7 @@ class _Handlers:
         return self._rendered(result)
 
     async def load(self, history: list[str], request: gr.Request) -> tuple[Update, ...]:
-        """Says what the server is worth, and shows the result that the address names."""
+        """Shows the state of the server, and the result that the address names."""
         banner, foot = await self._about()
         folder = request.query_params.get("show")
         panel, answer = await self.show(folder) if folder else (gr.skip(), gr.skip())
@@ -224,7 +224,7 @@ class _Handlers:
         return result
 
     def _listed(self, folders: list[str], chosen: str | None = None) -> tuple[list[str], Update]:
-        """The history without what is gone, and the list that shows it."""
+        """The history without removed results, and the list that shows it."""
         lines = []
         for folder in folders[:HISTORY]:
             with suppress(FileNotFoundError):
@@ -236,7 +236,7 @@ class _Handlers:
         return known, gr.update(choices=lines, value=chosen, info=info)
 
     async def _about(self) -> tuple[str, str]:
-        """A warning above the page, where there is one, and what stands below it."""
+        """The warning above the page, if any, and the line below it."""
         try:
             info = await self._recogniser.client.model_info()
         except Emotion2VecError:
@@ -245,7 +245,7 @@ class _Handlers:
         return render.banner(warning), render.foot(self._text, info)
 
     def _rendered(self, result: dict[str, Any], sound: str | None = None) -> tuple[str, str]:
-        # Thousands of numbers are not for reading; result.json has them, where it is kept.
+        # Thousands of numbers are not for reading; result.json has them, if it is kept.
         rest = "… result.json" if "files" in result else "…"
         short = {name: value if name != "frame_scores" else rest for name, value in result.items()}
         return render.result(self._text, result, sound), json.dumps(

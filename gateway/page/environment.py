@@ -1,4 +1,4 @@
-"""What Gradio reads when it is imported: so this comes first, and imports it."""
+"""Gradio's environment: Gradio reads it when it is imported, so this module imports Gradio."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import os
 import tempfile
 
 UPLOADS = tempfile.TemporaryDirectory(prefix=f"emotion2vec-{os.getpid()}-")
-"""What the page is given, until the gateway ends. By this name a server that starts finds what one
-that was killed has left. Gradio's own is one folder for all users of a machine, in which nobody but
-the first can write."""
+"""Uploads of the page, until the gateway ends. The prefix lets a later server remove the folder if
+this one is killed. Gradio's default is one folder for all users of a machine, in which only the
+first of them can write."""
 
 atexit.register(UPLOADS.cleanup)
 os.environ["GRADIO_TEMP_DIR"] = UPLOADS.name
@@ -21,8 +21,8 @@ def _is_no_file(component: object) -> str:
     raise OSError(f"{component} counts as none from a file")
 
 
-# Gradio compares each component's source with a stub for editors, which takes half of the seconds
-# of its import, and writes into its own package. A component that is from no file has no stub.
+# Gradio compares the source of each component with a type stub, which takes half of its import
+# time, and writes into its own package. It skips components that do not come from a file.
 _getfile, inspect.getfile = inspect.getfile, _is_no_file  # type: ignore[assignment]
 try:
     import gradio  # noqa: F401

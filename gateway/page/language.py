@@ -1,4 +1,4 @@
-"""Makes Gradio's own HTML speak the language of the page, which it takes from the browser."""
+"""Puts Gradio's own texts into the language of the page instead of the browser's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.page.text import Language, Text
 
 TEXTS: dict[Language, Text] = {"en": ENGLISH, "zh": CHINESE}
 
-# Before any script of Gradio's, so that its own words come in the page's language as well.
+# These come before Gradio's scripts, so that Gradio uses the language of the page.
 SCRIPTS = """<head>
 <script>
 Object.defineProperty(navigator, "language", {{ get: () => "{language}" }});

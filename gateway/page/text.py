@@ -1,4 +1,4 @@
-"""What the page says: one `Text` for each language, in english.py and chinese.py."""
+"""The texts of the page: one `Text` for each language, in english.py and chinese.py."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Text:
     foot_license: str
     error: str
     problems: dict[str, str]
-    """By code; what visitors can do. `failed` stands for each code that is not here."""
+    """What visitors can do, by code. `failed` is used for any code that is not here."""
     frames: dict[str, str]
     clip_tab: str
     timeline_tab: str

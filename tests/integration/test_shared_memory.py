@@ -46,4 +46,4 @@ def test_a_timeline_ends_with_an_error_and_it_passes(service: Service) -> None:
 def test_without_room_at_the_start_it_says_so(tiny_repository: Path) -> None:
     with Service(tiny_repository, within=own_disk(SHM, 5)) as service:
         assert service.wait() == 1
-    assert "5.0 MB free, and the service takes 6 MB" in service.said
+    assert "5.0 MB free, and the service needs at least 6 MB" in service.said
