@@ -224,7 +224,7 @@ def test_the_page_says_whose_weights_these_are_and_has_examples_to_hear(
     with browsing.visit(gateway, language) as visit:
         expect(visit.page.locator(".e2v-foot")).to_contain_text(weights)
         with visit.page.expect_response(lambda answer: "file=" in answer.url) as sound:
-            visit.page.get_by_text("angry.flac").click()
+            visit.page.get_by_role("button", name="angry.flac").click()
         assert sound.value.ok, sound.value.url
         visit.loaded()
         result = visit.recognise()
