@@ -3,7 +3,7 @@
 Files from strangers reach hundreds of thousands of lines of C in FFmpeg. Some of them take hours
 (FFmpeg compares each tag of a FLAC file with all others) or gigabytes (an MP4's table of samples
 needs no bytes in the file). FFmpeg does not stop them, but the kernel does. It kills this process
-instead of Triton's stub process, which nothing would restart.
+instead of Triton's stub process, whose end would restart all of Triton.
 """
 
 from __future__ import annotations

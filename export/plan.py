@@ -1,6 +1,6 @@
 """Builds a TensorRT plan from the graph, for exactly this GPU and this TensorRT version.
 
-This code has not run on a GPU yet: the machines where it was written have none.
+It has not run yet: there was no TensorRT on the GPU that was tried (docs/gpu.md).
 """
 
 from __future__ import annotations

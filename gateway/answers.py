@@ -1,4 +1,4 @@
-"""Answers: in JSON, with arrays that FastAPI would take apart, and only while a client waits."""
+"""Builds JSON responses with NumPy arrays, and cancels the work if the client disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of restarts, for the process that inherits the file."""
+"""Restart counts, shared with the gateway through an inherited file in memory."""
 
 from __future__ import annotations
 

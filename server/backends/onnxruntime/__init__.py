@@ -1,0 +1,1 @@
+"""Stands in for Triton's backend of this name, which Triton requires; computes with OpenVINO."""

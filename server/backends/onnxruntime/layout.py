@@ -1,7 +1,7 @@
-"""What the tensors of a packing graph must be like, so that no request reaches into another's.
+"""Validates the tensors of each request before it joins a batch.
 
-Such a graph computes on all requests' tensors end to end, and finds where each begins by what the
-requests say of themselves. One that lies would be given its neighbours' rows, or give them its own.
+A packing graph computes on the tensors of all requests end to end, and locates each clip by the
+length that its request declares. A false length would mix rows of different requests.
 """
 
 from __future__ import annotations
