@@ -3,9 +3,8 @@
 A Python-based backend: Triton loads it for every model whose config.pbtxt says
 ``backend: "onnxruntime"``, and it reads that configuration the way the native backend does.
 Requests of different length are concatenated where an input allows ragged batches, batch inputs
-are built, outputs are split back. It knows configurations and tensors, nothing else. What it has
-beside the native backend stands in two parameters of the configuration: ``layout`` (layout.py) and
-``max_part_elements`` (parts.py).
+are built, outputs are split back. It knows only configurations and tensors. It has two parameters
+that the native backend does not have: ``layout`` (layout.py) and ``max_part_elements`` (parts.py).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class TritonPythonModel:
 
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Leaves the configuration as it is written: it is the contract."""
+        """Leaves the configuration unchanged: it is the contract."""
         return auto_complete_model_config
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -69,7 +68,7 @@ class TritonPythonModel:
         for item in self.batch_inputs:
             if item["kind"] not in BATCH_INPUTS:
                 raise pb_utils.TritonModelException(f"batch input kind {item['kind']} is unknown")
-        # Output name -> the ragged input whose shape says how many rows belong to a request.
+        # For each output the ragged input whose shape gives the number of rows of a request.
         self.scattered = {
             name: item["source_input"][0]
             for item in self.config.get("batch_output", [])
@@ -105,9 +104,11 @@ class TritonPythonModel:
         return responses
 
     def _answer(self, requests: list[Any], tensors: list[dict[str, np.ndarray]]) -> list[Any]:
-        """Runs requests together; where that fails, one by one, so that none suffers for its
-        neighbour's tensors. Raises nothing: a neighbour may have its answer already, and Triton
-        ends with SIGSEGV when such a batch fails."""
+        """Runs requests together and, if that fails, one by one, so that bad tensors fail alone.
+
+        It raises nothing: some requests of the batch may be answered already, and Triton crashes
+        with SIGSEGV if such a batch fails.
+        """
         try:
             return self._run(requests, tensors)
         except (ValueError, RuntimeError, MemoryError, pb_utils.TritonModelException) as error:
@@ -149,7 +150,7 @@ class TritonPythonModel:
     def _take(
         self, name: str, result: np.ndarray, offset: int, tensors: dict[str, np.ndarray]
     ) -> tuple[np.ndarray, int]:
-        """The rows of ``result`` that belong to one request, and where the next one's start."""
+        """The rows of ``result`` for one request, and the offset of the next request's rows."""
         source = self.scattered.get(name)
         if source is None:
             rows = next(iter(tensors.values())).shape[0]

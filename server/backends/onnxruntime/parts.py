@@ -1,8 +1,8 @@
-"""Which requests of a batch are computed together, where more of them are not always faster.
+"""Splits a batch into parts for a CPU, where larger batches are not always faster.
 
-Attention lays its clips out in a grid as long as the longest. A CPU pays for the grid's empty part,
-and its matrix products are already at full rate with one clip of some seconds: it gains by
-computing short clips together, and loses with long ones beside short ones.
+Attention arranges clips in a grid as long as the longest. A CPU pays for the empty part of the
+grid, and its matrix products reach their full rate with a single clip of a few seconds. So it gains
+by computing short clips together, and loses by computing long ones beside short ones.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ def split(sizes: Sequence[int], max_elements: int | None) -> list[list[int]]:
 
     Args:
         sizes: Elements of each request's ragged input.
-        max_elements: Of a part's grid: its requests times the longest one's elements. A request
-            that is longer is a part of its own. None computes the batch as one.
+        max_elements: Largest grid of a part: its requests times the elements of the longest one. A
+            request that is longer is a part of its own. None makes the batch one part.
 
     Returns:
-        Positions in ``sizes``, each of them once.
+        Positions in ``sizes``, each once.
     """
     if max_elements is None:
         return [list(range(len(sizes)))] if sizes else []

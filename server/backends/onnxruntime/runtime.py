@@ -1,7 +1,7 @@
 """Opens an ONNX file with the runtime that a Triton model configuration asks for.
 
-Used twice: by the backend beside this file, and by export's verification, so that a graph is
-checked on exactly the runtime, precision and settings that will serve it.
+The backend in this folder and the export's verification both use it, so that a graph is verified
+with exactly the runtime, precision and settings that will serve it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ OPENVINO_PRECISIONS = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
 and then the most exact first."""
 
 NEEDED = {"fp16": {"amx_fp16"}, "bf16": {"amx_bf16", "avx512_bf16"}}
-"""Any of these instructions computes a precision. OpenVINO would take others as well, but quietly
-computes an fp16 graph in bf16 where they are missing, which is less exact than it looks."""
+"""Instructions that compute a precision; any of them is enough. OpenVINO accepts CPUs without them,
+but then silently computes an fp16 graph in bf16, which is less exact."""
 
 
 KEPT_SHAPES = 16
-"""Kernels kept of each kind of operation. Nearly every batch has a shape of its own, so that old
-ones are hardly ever of use. By default OpenVINO keeps thousands: a gigabyte after 2,400 batches."""
+"""Cached kernels for each kind of operation. Nearly every batch has a new shape, so old kernels are
+rarely used again. OpenVINO's default caches thousands, which took 1 GB after 2,400 batches."""
 
 
 class Session(Protocol):
@@ -54,7 +54,7 @@ class OpenVinoSession:
     """OpenVINO on the CPU, in the precision that the configuration names."""
 
     def __init__(self, path: Path, precision: str, threads: int | None):
-        # It reports each import to its makers; where this package is missing, it does not.
+        # OpenVINO reports each import to its makers, unless this package is missing.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         import openvino
 
@@ -65,7 +65,7 @@ class OpenVinoSession:
         if precision == "bf16" and precision not in native:
             raise ValueError("this CPU cannot compute in bf16: export with --precision fp32")
         if precision == "fp16" and precision not in native:
-            # Its half-size weights are still of use.
+            # Its weights still take only half the size.
             precision = "fp32"
         core = openvino.Core()
         settings: dict[str, Any] = {
