@@ -40,7 +40,7 @@ of any model but the timeline. If a pool has to grow while /dev/shm is full, its
 in C++, where Python cannot prevent it."""
 
 POOL_SHARE = 6
-"""Each reserves at most this fraction (1/6) of what is free: a container has 64 MB by default."""
+"""Each reserves at most a sixth of the free space: a container has 64 MB by default."""
 
 LEAST_POOL_BYTES = 2**20
 """Triton's minimum."""
@@ -58,7 +58,6 @@ NO_GPU_NOISE = (
     b"no pinned memory pool",
 )
 """Lines that Triton writes as errors on every machine without a GPU, although nothing is wrong."""
-
 
 NOTHING: Mapping[str, subprocess.Popen[bytes]] = MappingProxyType({})
 NEVER = Stop()

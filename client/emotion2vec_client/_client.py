@@ -189,7 +189,7 @@ class Client(Session):
         and yields outcomes as they are ready. It waits up to a minute for a server that restarts.
 
         Args:
-            items: Any iterable of what `predict` accepts.
+            items: Clips, each in any form that `predict` accepts.
             granularity: As for `predict`.
             embedding: As for `predict`.
             concurrency: Requests in flight.

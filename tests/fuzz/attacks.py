@@ -1,4 +1,4 @@
-"""Files made to cost a decoder much time or memory, and a measurement of what they cost ours.
+"""Files that cost a decoder much time or memory, and a measurement of their cost in the sandbox.
 
 `make proofs ARGS="-k attack"` writes the table that docs/reliability.md quotes.
 """
