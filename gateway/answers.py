@@ -14,13 +14,13 @@ from gateway.problems import hung_up
 Answer = TypeVar("Answer")
 
 
-def encoded(content: dict[str, Any]) -> bytes:
+def encoded(content: Mapping[str, object]) -> bytes:
     """JSON of plain types, NumPy arrays and `orjson.Fragment`."""
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def response_with(
-    content: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+    content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """The JSON answer for a result."""
     return Response(encoded(content), status, headers, media_type="application/json")

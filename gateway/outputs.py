@@ -13,10 +13,14 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from gateway.schema import Result, TimelineResult
+
+Saved = TypeVar("Saved", Result, TimelineResult)
 
 AUDIO, RESULT, EMBEDDING = "processed_audio.wav", "result.json", "embedding.npy"
 TIMELINE = ("timeline.csv", "timeline.srt", "timeline.vtt")
@@ -77,10 +81,10 @@ class Store:
 
     def save(
         self,
-        result: dict[str, Any],
+        result: Saved,
         files: Mapping[str, bytes],
         when: datetime,
-    ) -> dict[str, Any]:
+    ) -> Saved:
         """Writes a result; it appears with all its files or not at all.
 
         Args:
@@ -96,7 +100,7 @@ class Store:
             OSError: It cannot be written; nothing of it remains.
         """
         if not self.keeps:
-            return dict(result)
+            return result
         if not self._keep_audio:
             files = {file: content for file, content in files.items() if file != AUDIO}
         self.root.mkdir(parents=True, exist_ok=True)
@@ -107,7 +111,7 @@ class Store:
                 (folder / file).write_bytes(content)
             while True:
                 name = self._next_name(when)
-                complete = {
+                complete: Saved = {
                     **result,
                     "output_dir": str(self.root / name),
                     "files": {
@@ -152,13 +156,13 @@ class Store:
             raise FileNotFoundError(f"there is no result file {folder}/{file}: it may be too old")
         return path
 
-    def read(self, folder: str) -> dict[str, Any]:
+    def read(self, folder: str) -> Result | TimelineResult:
         """The result of a folder, as `save` returned it.
 
         Raises:
             FileNotFoundError: There is no such result.
         """
-        result: dict[str, Any] = json.loads(self.find(folder, RESULT).read_text(encoding="utf-8"))
+        result: Result | TimelineResult = json.loads(self.find(folder, RESULT).read_bytes())
         return result
 
     def remove(self, folder: str) -> None:

@@ -14,6 +14,7 @@ from emotion2vec_client import (
     PredictionTimeoutError,
     ServerUnavailableError,
 )
+from gateway.schema import ProblemBody
 
 RETRY_SECONDS = 1
 """When a client that was refused may try again."""
@@ -38,7 +39,7 @@ class Problem(HTTPException):
         super().__init__(status, sentence, headers)
         self.code = code
 
-    def body(self) -> dict[str, str]:
+    def body(self) -> ProblemBody:
         """The JSON of the answer."""
         return {"code": self.code, "detail": self.detail}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity, ModelInfo
 from gateway.admission import Admission
 from gateway.outputs import AUDIO, Store, npy, short_name
 from gateway.problems import nothing_kept, problem_of, too_large
+from gateway.schema import Result
 from gateway.settings import Settings
 
 READY_SECONDS = 2.0
@@ -55,7 +56,7 @@ class Recogniser:
         on_stage: Callable[[str], None] = lambda stage: None,
         *,
         inline: bool = False,
-    ) -> dict[str, Any]:
+    ) -> Result:
         """Recognises one file and saves the result, if results are kept.
 
         Args:
@@ -94,8 +95,8 @@ class Recogniser:
                 answered()
                 info = await self.client.model_info()
                 clock.begin("save")
-                result = {
-                    **prediction.to_dict(),
+                result: Result = {
+                    **cast("Result", prediction.to_dict()),
                     "model": info.checkpoint,
                     "precision": info.precision,
                     "filename": short_name(filename),

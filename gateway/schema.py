@@ -1,11 +1,12 @@
-"""Responses of the REST endpoint, for its OpenAPI description."""
+"""The answers of the REST endpoint: their types in the code, and their OpenAPI description."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, with_config
 from pydantic.config import JsonDict
+from typing_extensions import TypedDict
 
 EXAMPLE_SCORES: JsonDict = {
     "angry": 0.012,
@@ -44,127 +45,155 @@ EXAMPLE_PROBLEM: JsonDict = {
     "detail": "the clip lasts 10.0 ms and at least 25 ms are needed: send a longer clip",
 }
 
+Seconds = Annotated[float, Field(description="seconds")]
+Score = Annotated[float, Field(description="its score, 0 to 1")]
+Scores = Annotated[dict[str, float], Field(description="nine scores that sum to 1")]
+Strongest = Annotated[str, Field(description="the strongest emotion")]
+LocalTime = Annotated[str, Field(description="local time, YYYY-MM-DD HH:MM:SS")]
+Weights = Annotated[str, Field(description="pretrained, or random where the scores mean nothing")]
+Checkpoint = Annotated[str, Field(description="the checkpoint")]
+Precision = Annotated[str, Field(description="in which the model computes")]
+Upload = Annotated[str, Field(description="of the upload")]
+Stages = Annotated[dict[str, float], Field(description="spent in each stage")]
+VECTOR: JsonDict = {"items": {"type": "number"}, "type": "array"}
+MATRIX: JsonDict = {"items": VECTOR, "type": "array"}
 # Absent if the service keeps no files.
-OUTPUT_DIR = Field(None, description="folder of the files on the server, where they are kept")
-FILES = Field(None, description="where to GET each file, where they are kept")
+OutputDir = Annotated[
+    str, Field(description="folder of the files on the server, where they are kept")
+]
+Files = Annotated[dict[str, str], Field(description="where to GET each file, where they are kept")]
 
 
-class Result(BaseModel):
+@with_config(ConfigDict(json_schema_extra={"example": EXAMPLE}))
+class Result(TypedDict):
     """A recognition."""
 
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
-
-    emotion: str = Field(description="the strongest emotion")
-    confidence: float = Field(description="its score, 0 to 1")
-    scores: dict[str, float] = Field(description="nine scores that sum to 1")
+    emotion: Strongest
+    confidence: Score
+    scores: Scores
     granularity: Literal["utterance", "frame"]
-    timestamp: str = Field(description="local time, YYYY-MM-DD HH:MM:SS")
-    duration: float = Field(description="seconds")
-    weights: str = Field(description="pretrained, or random where the scores mean nothing")
-    model: str = Field(description="the checkpoint")
-    precision: str = Field(description="in which the model computes")
-    filename: str = Field(description="of the upload")
-    sample_rate: int = Field(description="of the upload, in Hz; the model hears 16000 Hz")
-    milliseconds: dict[str, float] = Field(description="spent in each stage")
-    output_dir: str | None = OUTPUT_DIR
-    files: dict[str, str] | None = FILES
-    frame_hop: float | None = Field(None, description="seconds between frames; frame only")
-    frame_scores: dict[str, list[float]] | None = Field(
-        None, description="for each emotion one score per frame; frame only"
-    )
-    embedding: list[float] | list[list[float]] | None = Field(
-        None, description="[1024], in frame granularity [T, 1024]; embedding=inline only"
-    )
+    timestamp: LocalTime
+    duration: Seconds
+    weights: Weights
+    model: Checkpoint
+    precision: Precision
+    filename: Upload
+    sample_rate: Annotated[int, Field(description="of the upload, in Hz; the model hears 16000 Hz")]
+    milliseconds: Stages
+    output_dir: NotRequired[OutputDir]
+    files: NotRequired[Files]
+    frame_hop: NotRequired[
+        Annotated[float, Field(description="seconds between frames; frame only")]
+    ]
+    frame_scores: NotRequired[
+        Annotated[
+            dict[str, list[float]],
+            Field(description="for each emotion one score per frame; frame only"),
+        ]
+    ]
+    embedding: NotRequired[
+        Annotated[
+            # In Python a NumPy array, which orjson writes.
+            Any,
+            WithJsonSchema({"anyOf": [VECTOR, MATRIX]}),
+            Field(description="[1024], in frame granularity [T, 1024]; embedding=inline only"),
+        ]
+    ]
 
 
-class Span(BaseModel):
+class Span(TypedDict):
     """A part of a recording."""
 
-    start: float = Field(description="seconds")
-    end: float = Field(description="seconds")
+    start: Seconds
+    end: Seconds
 
 
 class Segment(Span):
     """A piece of a recording and its emotion."""
 
-    speech: float = Field(description="share of it that is speech")
-    emotion: str = Field(description="the strongest emotion")
-    confidence: float = Field(description="its score, 0 to 1")
-    scores: dict[str, float] = Field(description="nine scores that sum to 1")
+    speech: Annotated[float, Field(description="share of it that is speech")]
+    emotion: Strongest
+    confidence: Score
+    scores: Scores
 
 
-class TurningPoint(BaseModel):
+class TurningPoint(TypedDict):
     """Where the smoothed dominant emotion changes."""
 
-    time: float = Field(description="seconds")
+    time: Seconds
     before: str
     after: str
 
 
-class Summary(BaseModel):
+class Summary(TypedDict):
     """A recording's speech as a whole; docs/timeline.md defines it."""
 
-    emotion: str = Field(description="the dominant emotion")
-    confidence: float = Field(description="its score, 0 to 1")
-    scores: dict[str, float] = Field(description="mean over speech; nine that sum to 1")
+    emotion: Annotated[str, Field(description="the dominant emotion")]
+    confidence: Score
+    scores: Annotated[dict[str, float], Field(description="mean over speech; nine that sum to 1")]
     turning_points: list[TurningPoint]
-    negative: Span | None = Field(description="the longest negative stretch")
+    negative: Annotated[Span | None, Field(description="the longest negative stretch")]
 
 
-class TimelineResult(BaseModel):
+class TimelineResult(TypedDict):
     """The course of emotion through a recording."""
 
-    duration: float = Field(description="seconds")
-    speech_ratio: float = Field(description="share of the recording that is speech")
+    duration: Seconds
+    speech_ratio: Annotated[float, Field(description="share of the recording that is speech")]
     segmentation: Literal["vad", "fixed"]
-    weights: str = Field(description="pretrained, or random where the scores mean nothing")
-    timestamp: str = Field(description="local time, YYYY-MM-DD HH:MM:SS")
-    summary: Summary | None = Field(description="null without speech")
+    weights: Weights
+    timestamp: LocalTime
+    summary: Annotated[Summary | None, Field(description="null without speech")]
     segments: list[Segment]
-    model: str = Field(description="the checkpoint")
-    precision: str = Field(description="in which the model computes")
-    filename: str = Field(description="of the upload")
-    peak_hop: float = Field(description="seconds from one peak to the next")
-    peaks: list[float] = Field(description="largest magnitudes, for a picture of the recording")
-    milliseconds: dict[str, float] = Field(description="spent in each stage")
-    output_dir: str | None = OUTPUT_DIR
-    files: dict[str, str] | None = FILES
-    embedding: list[list[float]] | None = Field(
-        None, description="[N, 1024], a row per segment; embedding=inline only"
-    )
+    model: Checkpoint
+    precision: Precision
+    filename: Upload
+    peak_hop: Annotated[float, Field(description="seconds from one peak to the next")]
+    peaks: Annotated[
+        list[float], Field(description="largest magnitudes, for a picture of the recording")
+    ]
+    milliseconds: Stages
+    output_dir: NotRequired[OutputDir]
+    files: NotRequired[Files]
+    embedding: NotRequired[
+        Annotated[
+            Any,
+            WithJsonSchema(MATRIX),
+            Field(description="[N, 1024], a row per segment; embedding=inline only"),
+        ]
+    ]
 
 
-class ProblemBody(BaseModel):
+@with_config(ConfigDict(json_schema_extra={"example": EXAMPLE_PROBLEM}))
+class ProblemBody(TypedDict):
     """Why there is no result."""
 
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_PROBLEM})
-
-    code: str = Field(description="never changes, for programs to branch on")
-    detail: str = Field(description="what was wrong, with which value, and what to do")
+    code: Annotated[str, Field(description="never changes, for programs to branch on")]
+    detail: Annotated[str, Field(description="what was wrong, with which value, and what to do")]
 
 
 class FileProblem(ProblemBody):
     """Why there is no result for one of several files."""
 
-    filename: str = Field(description="of the upload")
+    filename: Upload
 
 
-class Results(BaseModel):
+class Results(TypedDict):
     """Answers to several files, in their order."""
 
     results: list[Result | FileProblem]
 
 
-class TimelineJob(BaseModel):
+class TimelineJob(TypedDict):
     """A recording on its way through the model."""
 
     id: str
     status: Literal["running", "done", "failed", "cancelled"]
-    progress: float = Field(description="share that is recognised, 0 to 1")
-    filename: str = Field(description="of the upload")
-    url: str = Field(description="where to GET this again, or DELETE it")
-    result: TimelineResult | None = Field(None, description="when it is done")
-    problem: ProblemBody | None = Field(None, description="when it failed")
+    progress: Annotated[float, Field(description="share that is recognised, 0 to 1")]
+    filename: Upload
+    url: Annotated[str, Field(description="where to GET this again, or DELETE it")]
+    result: NotRequired[Annotated[TimelineResult, Field(description="when it is done")]]
+    problem: NotRequired[Annotated[ProblemBody, Field(description="when it failed")]]
 
 
 class Status(BaseModel):

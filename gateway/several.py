@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import orjson
 from fastapi import UploadFile
@@ -13,6 +12,7 @@ from gateway.answers import encoded
 from gateway.metrics import Observed
 from gateway.outputs import short_name
 from gateway.problems import Problem
+from gateway.schema import FileProblem, Result
 
 AT_ONCE = 8
 """Files of one request in progress: enough for Triton to batch. More would only take places from
@@ -21,9 +21,9 @@ other requests."""
 
 async def recognise_each(
     files: Sequence[UploadFile],
-    recognise: Callable[[UploadFile], Awaitable[dict[str, Any]]],
+    recognise: Callable[[UploadFile], Awaitable[Result]],
     observed: Observed,
-) -> dict[str, Any]:
+) -> dict[str, list[orjson.Fragment]]:
     """Recognises each file; a bad one fails alone.
 
     Args:
@@ -40,7 +40,7 @@ async def recognise_each(
     async def answer(number: int, file: UploadFile) -> orjson.Fragment:
         async with turn:
             try:
-                result = await recognise(file)
+                result: Result | FileProblem = await recognise(file)
             except Problem as problem:
                 observed.outcomes[number] = problem.code
                 result = {"filename": short_name(file.filename), **problem.body()}

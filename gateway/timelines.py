@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from gateway.forms import Embedding
 from gateway.metrics import Observed
 from gateway.outputs import RESULT, Store, npy
 from gateway.problems import Problem, overloaded, problem_of
+from gateway.schema import TimelineResult
 from gateway.settings import Settings
 
 REMEMBERED = 1000
@@ -184,9 +185,15 @@ class Timelines:
                     timeout=self._settings.recording_timeout,
                     **seconds,
                 )
-                result = {
-                    **timeline.to_dict(),
-                    **await self._about(job, timeline),
+                info = await self._client.model_info()
+                result: TimelineResult = {
+                    **cast("TimelineResult", timeline.to_dict()),
+                    "model": info.checkpoint,
+                    "precision": info.precision,
+                    "filename": job.filename,
+                    "peak_hop": PEAK_HOP,
+                    # For a picture: a hundredth is less than a pixel.
+                    "peaks": [round(float(peak), 2) for peak in timeline.peaks],
                     "milliseconds": {"recognise": round((time.monotonic() - began) * 1000, 1)},
                 }
                 await asyncio.to_thread(self._keep, job, result, timeline, embedding)
@@ -205,7 +212,7 @@ class Timelines:
                 self.prune()
 
     def _keep(
-        self, job: Job, result: dict[str, Any], timeline: Timeline, embedding: Embedding
+        self, job: Job, result: TimelineResult, timeline: Timeline, embedding: Embedding
     ) -> None:
         """Saves a result, and holds what the job's answer has beyond the saved one."""
         numbers = None if embedding == "none" else timeline.embedding
@@ -225,17 +232,6 @@ class Timelines:
             answer["embedding"] = [] if numbers is None else numbers
         if embedding == "inline" or not self._store.keeps:
             job.held = encoded(answer)
-
-    async def _about(self, job: Job, timeline: Timeline) -> dict[str, Any]:
-        info = await self._client.model_info()
-        return {
-            "model": info.checkpoint,
-            "precision": info.precision,
-            "filename": job.filename,
-            "peak_hop": PEAK_HOP,
-            # For a picture: a hundredth is less than a pixel.
-            "peaks": [round(float(peak), 2) for peak in timeline.peaks],
-        }
 
     def prune(self) -> None:
         """Forgets jobs that are over: the oldest, when there are too many or they hold too much."""

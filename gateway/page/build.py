@@ -20,6 +20,7 @@ from gateway.page import render
 from gateway.page.text import Text
 from gateway.problems import Problem
 from gateway.recognition import MODELS, Recogniser
+from gateway.schema import Result
 from gateway.settings import Settings
 
 HISTORY = 10
@@ -216,7 +217,7 @@ class _Handlers:
         history, choices = await asyncio.to_thread(self._listed, history, folder)
         return banner, foot, panel, answer, history, choices
 
-    def _clip(self, folder: str) -> dict[str, Any]:
+    def _clip(self, folder: str) -> Result:
         """A clip's result; those of long recordings have a tab of their own."""
         result = self._recogniser.store.read(folder)
         if "segments" in result:
@@ -244,7 +245,7 @@ class _Handlers:
         warning = self._text.random_banner if info.weights == "random" else ""
         return render.banner(warning), render.foot(self._text, info)
 
-    def _rendered(self, result: dict[str, Any], sound: str | None = None) -> tuple[str, str]:
+    def _rendered(self, result: Result, sound: str | None = None) -> tuple[str, str]:
         # Thousands of numbers are not for reading; result.json has them, if it is kept.
         rest = "… result.json" if "files" in result else "…"
         short = {name: value if name != "frame_scores" else rest for name, value in result.items()}

@@ -12,6 +12,7 @@ from emotion2vec_client import ModelInfo
 from emotion2vec_client.labels import LABELS, Label
 from gateway.page.text import Text
 from gateway.problems import Problem
+from gateway.schema import Result
 from gateway.settings import Settings
 
 RECORDING_HOURS = 2
@@ -90,7 +91,7 @@ def megabytes(settings: Settings) -> str:
     return f"{settings.max_upload_bytes / 2**20:g}"
 
 
-def result(text: Text, answer: dict[str, Any], sound: str | None = None) -> str:
+def result(text: Text, answer: Result, sound: str | None = None) -> str:
     """The panel with a result.
 
     Args:
@@ -116,12 +117,12 @@ def result(text: Text, answer: dict[str, Any], sound: str | None = None) -> str:
     )
 
 
-def folder_of(answer: dict[str, Any]) -> str | None:
+def folder_of(answer: Result) -> str | None:
     """Name of the folder that a result is saved in; None where nothing is kept."""
     return PurePath(answer["output_dir"]).name if "output_dir" in answer else None
 
 
-def summary(text: Text, answer: dict[str, Any]) -> str:
+def summary(text: Text, answer: Result) -> str:
     """A result in one line, for the history."""
     label = BY_NAME[answer["emotion"]]
     percent = f"{answer['confidence'] * 100:.1f} %"
@@ -148,7 +149,7 @@ def _bars(text: Text, scores: dict[str, float]) -> str:
     return f'<h2>{escape(text.scores)}</h2><ol class="e2v-bars">{"".join(rows)}</ol>'
 
 
-def _course(text: Text, answer: dict[str, Any], sound: str | None) -> str:
+def _course(text: Text, answer: Result, sound: str | None) -> str:
     if "frame_scores" not in answer:
         return ""
     result = {
@@ -203,7 +204,7 @@ def _labels(text: Text) -> dict[str, list[str]]:
     return {label.name: [label.emoji, names(label, text)[0]] for label in LABELS}
 
 
-def _downloads(text: Text, answer: dict[str, Any]) -> str:
+def _downloads(text: Text, answer: Result) -> str:
     links = "".join(
         f'<li><a href="{escape(url)}" download="{escape(file)}">⬇ {escape(text.files[file])}</a>'
         "</li>"
@@ -214,7 +215,7 @@ def _downloads(text: Text, answer: dict[str, Any]) -> str:
     return f'<h2>{escape(text.downloads)}</h2><ul class="e2v-downloads">{links}</ul>'
 
 
-def _log(text: Text, answer: dict[str, Any]) -> str:
+def _log(text: Text, answer: Result) -> str:
     weights = text.weights.get(answer["weights"], answer["weights"])
     own = {"weights": weights, "timestamp": _zoned(answer["timestamp"])}
     values = {"output_dir": "", **answer, **answer["milliseconds"], **own}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
@@ -67,7 +67,7 @@ async def predict(
             "(E2V_MAX_FILES): send them in several requests",
         )
 
-    async def recognise(file: UploadFile) -> dict[str, Any]:
+    async def recognise(file: UploadFile) -> Result:
         # One byte too many is enough to be refused.
         data = await file.read(settings.max_upload_bytes + 1)
         result = await recogniser.recognise(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
@@ -136,7 +136,7 @@ def _answer(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    answer: dict[str, Any] = {
+    answer: dict[str, object] = {
         "id": job.id,
         "status": job.state,
         "progress": round(job.progress, 4),

@@ -22,7 +22,7 @@ def uploads(count: int) -> list[UploadFile]:
 def test_answers_keep_their_order_and_a_bad_file_harms_no_other() -> None:
     observed = Observed()
 
-    async def recognise(file: UploadFile) -> dict[str, Any]:
+    async def recognise(file: UploadFile) -> Any:
         number = int(str(file.filename).split(".")[0])
         for _ in range(10 - number):  # The first file is answered last.
             await asyncio.sleep(0)
@@ -41,7 +41,7 @@ def test_some_are_worked_on_at_a_time_and_all_end_with_the_request() -> None:
     at_work: set[str | None] = set()
     ended: set[str | None] = set()
 
-    async def recognise(file: UploadFile) -> dict[str, Any]:
+    async def recognise(file: UploadFile) -> Any:
         at_work.add(file.filename)
         try:
             await asyncio.Event().wait()

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,10 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "outputs", keep_results=100, keep_hours=1)
 
 
-def save(store: Store, mark: str, when: datetime = NOON, embedding: bool = False) -> dict:
+def save(store: Store, mark: str, when: datetime = NOON, embedding: bool = False) -> Any:
     array = np.full(4, len(mark), np.float32) if embedding else None
-    return store.save({"mark": mark}, {AUDIO: mark.encode(), **npy(array)}, when)
+    result: Any = {"mark": mark}
+    return store.save(result, {AUDIO: mark.encode(), **npy(array)}, when)
 
 
 def folders(store: Store) -> list[str]:
@@ -63,8 +65,9 @@ def test_two_gateways_may_share_a_folder(store: Store) -> None:
 
 def test_a_result_that_cannot_be_written_leaves_nothing(store: Store) -> None:
     store.root.mkdir()
+    unwritable: Any = {"mark": object()}
     with pytest.raises(TypeError):
-        store.save({"mark": object()}, {AUDIO: b""}, NOON)
+        store.save(unwritable, {AUDIO: b""}, NOON)
     assert folders(store) == []
 
 

@@ -108,7 +108,7 @@ def test_both_languages_know_the_same_problems() -> None:
         assert english["problems"].keys() == chinese["problems"].keys()
 
 
-def frame_answer(**kept: object) -> dict[str, object]:
+def frame_answer(**kept: object) -> Any:
     scores = {label.name: 1 / 9 for label in LABELS}
     return {
         "emotion": "happy",
