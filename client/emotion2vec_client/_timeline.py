@@ -137,7 +137,11 @@ class Timeline:
             OSError: The file cannot be written.
         """
         target = Path(path)
-        suffix = check_format(target)
+        suffix = target.suffix.lower()
+        if suffix not in FORMATS:
+            raise ValueError(
+                f"{path} does not show the format by its extension: use one of {', '.join(FORMATS)}"
+            )
         if suffix == ".png":
             from emotion2vec_client.analysis.timeline_plot import write_png
 
@@ -188,20 +192,6 @@ def check_options(segmentation: str, seconds: Mapping[str, float | None]) -> Non
 
 
 COLUMNS = ["start", "end", "speech", "emotion", "confidence", *(label.name for label in LABELS)]
-
-
-def check_format(path: Path) -> str:
-    """The file's extension in lower case.
-
-    Raises:
-        ValueError: It is none of `FORMATS`.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(
-            f"{path} does not show the format by its extension: use one of {', '.join(FORMATS)}"
-        )
-    return suffix
 
 
 def _clock(seconds: float, point: str) -> str:

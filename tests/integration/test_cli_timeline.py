@@ -53,10 +53,7 @@ def test_a_timeline_is_written_in_every_format(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (
-            ["-o", "call.txt"],
-            "call.txt does not show the format by its extension: use one of .json",
-        ),
+        (["-o", "call.txt"], "call.txt does not end in .json or .csv or"),
         (["-o", "nowhere/call.json"], "there is no folder nowhere: create it first"),
         (["--hop", "2"], "--hop is for windows: add --window"),
         (["--window", "2", "--min-segment", "1"], "leave out --min-segment and --max-segment"),

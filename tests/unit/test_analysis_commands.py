@@ -117,7 +117,7 @@ def test_the_map_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["map", str(folder), "-o", str(page), "--labels", str(labels)]) == 2
     assert "names none of the 15 recordings" in capsys.readouterr().err
     assert main(["map", str(folder), "-o", "map.gif"]) == 2
-    assert "neither .html nor .png" in capsys.readouterr().err
+    assert "does not end in .html or .png: name it" in capsys.readouterr().err
 
 
 def test_the_cluster_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

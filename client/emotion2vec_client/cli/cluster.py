@@ -18,7 +18,7 @@ from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
-from emotion2vec_client.cli.output import check_folder
+from emotion2vec_client.cli.output import check_output
 
 NEAREST = 3
 WEAK = 0.1
@@ -49,7 +49,8 @@ def cluster(
     Example: emotion2vec cluster recordings/ -k auto -o clusters.csv
     """
     count = _parse_k(k)
-    _check_output(output)
+    if output is not None:
+        check_output(output, ".csv", ".json")
     # Check before sending files, which may take long.
     import_extra("sklearn")
     paths = list(Files(files, null))
@@ -146,12 +147,3 @@ def _parse_k(text: str) -> Optional[int]:
     if count < 2:
         raise typer.BadParameter(f"-k is {text!r}: give a number from 2, or auto")
     return count
-
-
-def _check_output(output: Optional[Path]) -> None:
-    """Refuses an unusable output file before the first recording is sent."""
-    if output is None:
-        return
-    if output.suffix.lower() not in (".csv", ".json"):
-        raise typer.BadParameter(f"{output} ends in neither .csv nor .json: name it clusters.csv")
-    check_folder(output)

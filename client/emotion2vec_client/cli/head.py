@@ -15,7 +15,7 @@ from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.embeddings import embed
-from emotion2vec_client.cli.output import check_folder
+from emotion2vec_client.cli.output import check_output
 
 app = typer.Typer(
     help="Train classifiers for your own labels. Example: emotion2vec head fit labels.csv -o "
@@ -52,9 +52,7 @@ def fit(
 
     Example: emotion2vec head fit labels.csv -o stress.json
     """
-    if output.suffix.lower() != ".json":
-        raise typer.BadParameter(f"{output} does not end in .json: name it head.json")
-    check_folder(output)
+    check_output(output, ".json")
     # Check before sending files, which may take long.
     import_extra("sklearn")
     with common.wrong_usage():

@@ -17,7 +17,7 @@ from emotion2vec_client.cli import common
 from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
-from emotion2vec_client.cli.output import check_folder
+from emotion2vec_client.cli.output import check_output
 
 RANDOM_NOTE = "⚠  RANDOM WEIGHTS: this map means nothing. Serve a real checkpoint."
 
@@ -55,7 +55,7 @@ def map_(
 
     Example: emotion2vec map recordings/ -o map.html
     """
-    suffix = _check_output(output)
+    suffix = check_output(output, ".html", ".png")
     check_method(method.value)
     if suffix == ".png":
         import_extra("matplotlib")
@@ -89,15 +89,6 @@ def map_(
     common.say_written(str(output))
     if embedded.failures:
         raise typer.Exit(1)
-
-
-def _check_output(output: Path) -> str:
-    """Refuses an unusable output file before the first recording is sent."""
-    suffix = output.suffix.lower()
-    if suffix not in (".html", ".png"):
-        raise typer.BadParameter(f"{output} ends in neither .html nor .png: name it map.html")
-    check_folder(output)
-    return suffix
 
 
 def _labels_of(source: Path, paths: Sequence[Path]) -> dict[Path, str]:

@@ -88,7 +88,7 @@ def choose_format(
         raise typer.BadParameter(
             "a Parquet file cannot be appended to: use jsonl or csv with --resume"
         )
-    check_folder(output)
+    _check_folder(output)
     if not resume:
         check_replaced(output, format_, overwrite)
     elif overwrite:
@@ -96,8 +96,30 @@ def choose_format(
     return format_
 
 
-def check_folder(output: Path) -> None:
-    """Refuses a file in a folder that does not exist."""
+def check_output(output: Path, *extensions: str) -> str:
+    """Refuses an unusable output file before the first recording is sent.
+
+    Args:
+        output: The file.
+        extensions: Those that the command writes, such as ``.csv``; the first is suggested.
+
+    Returns:
+        The file's extension in lower case.
+
+    Raises:
+        typer.BadParameter: The file has another extension, or its folder does not exist.
+    """
+    extension = output.suffix.lower()
+    if extension not in extensions:
+        raise typer.BadParameter(
+            f"{output} does not end in {' or '.join(extensions)}: name it "
+            f"{output.with_suffix(extensions[0])}"
+        )
+    _check_folder(output)
+    return extension
+
+
+def _check_folder(output: Path) -> None:
     if not output.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {output.parent}: create it first")
 

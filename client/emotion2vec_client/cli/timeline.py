@@ -9,7 +9,7 @@ from typing import Annotated, Callable, Optional
 
 import typer
 
-from emotion2vec_client._timeline import FORMATS, check_format
+from emotion2vec_client._timeline import FORMATS
 from emotion2vec_client.cli import display
 from emotion2vec_client.cli.common import ConcurrencyOption, flag, say_written
 from emotion2vec_client.cli.connection import Connection, connects, warn_if_random
@@ -21,7 +21,7 @@ from emotion2vec_client.cli.output import (
     FormatOption,
     OverwriteOption,
     ResumeOption,
-    check_folder,
+    check_output,
     check_replaced,
     choose_format,
 )
@@ -121,7 +121,7 @@ def timeline(
     rows = Format.table
     if alone:
         for path in outputs:
-            _check_output(path, overwrite)
+            _check_file(path, overwrite)
     else:
         rows = choose_format(format_, _only(outputs), resume, overwrite)
     shown = json_ or any(path.suffix.lower() in (".json", ".csv") for path in outputs)
@@ -169,13 +169,9 @@ def _only(outputs: list[Path]) -> Optional[Path]:
     return outputs[0] if outputs else None
 
 
-def _check_output(path: Path, overwrite: bool) -> None:
+def _check_file(path: Path, overwrite: bool) -> None:
     """Refuses an unusable output file before the recording is sent."""
-    try:
-        suffix = check_format(path)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    check_folder(path)
+    suffix = check_output(path, *FORMATS)
     if suffix in SUFFIX_FORMATS:
         # The file may have the rows of many recordings.
         check_replaced(path, SUFFIX_FORMATS[suffix], overwrite)
