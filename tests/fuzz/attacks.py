@@ -1,4 +1,4 @@
-"""Files that cost a decoder much time or memory, and a measurement of their cost in the sandbox.
+"""Files that cost a decoder much time or memory.
 
 `make proofs ARGS="-k attack"` writes the table that docs/reliability.md quotes.
 """
@@ -6,19 +6,14 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from audio.decoding import Decoded
-from audio.limits import AudioError
-from audio.sandbox import Decoder
 from tests.conftest import SAMPLES, speech_like
-from tests.fuzz.limits import LIMITS
+from tests.fuzz.ogg import file_of, pages_of
 
 SIZE = 9 * 2**20
 
@@ -35,43 +30,6 @@ def written(container: str, subtype: str, samples: np.ndarray, rate: int = 16_00
     return file.getvalue()
 
 
-def ogg_crc() -> np.ndarray:
-    """The table for Ogg's checksum: uint32 [256]."""
-    table = np.arange(256, dtype=np.uint32) << np.uint32(24)
-    for _ in range(8):
-        table = table << np.uint32(1) ^ np.uint32(0x04C11DB7) * (table >> np.uint32(31))
-    return table
-
-
-OGG_CRC = ogg_crc()
-
-
-def ogg_pages(serial: int, bodies: list[tuple[bytes, bytes, int, int]]) -> list[bytes]:
-    """Pages of one stream from (segment table, body, granule, flags), without checksums."""
-    pages = []
-    for number, (segments, body, granule, flags) in enumerate(bodies):
-        head = struct.pack(
-            "<4sBBqIIIB", b"OggS", 0, flags, granule, serial, number, 0, len(segments)
-        )
-        pages.append(head + segments + body)
-    return pages
-
-
-def ogg(pages: list[bytes]) -> bytes:
-    """A file of these pages, with their checksums."""
-    # Compute all pages of one length at once: byte by byte in Python takes minutes.
-    lengths = np.array([len(page) for page in pages])
-    for length in np.unique(lengths):
-        chosen = np.flatnonzero(lengths == length)
-        columns = np.frombuffer(b"".join(pages[i] for i in chosen), np.uint8).reshape(-1, length)
-        sums = np.zeros(len(chosen), np.uint32)
-        for column in columns.T:
-            sums = sums << np.uint32(8) ^ OGG_CRC[(sums >> np.uint32(24)) ^ column]
-        for i, value in zip(chosen, sums, strict=True):
-            pages[i] = pages[i][:22] + struct.pack("<I", value) + pages[i][26:]
-    return b"".join(pages)
-
-
 EMPTY_OPUS = bytes([0xFB, 0x06])
 """A packet of six empty frames of 20 ms, as a silent line sends them."""
 
@@ -85,7 +43,7 @@ def opus_of_hours() -> bytes:
     page = (bytes([2]) * 255, EMPTY_OPUS * 255)
     count = SIZE // (27 + 255 + 2 * 255)
     bodies += [(*page, 255 * 5_760 * (i + 1), 0) for i in range(count)]
-    return ogg(ogg_pages(1, bodies))
+    return file_of(pages_of(1, bodies))
 
 
 def ogg_of_many_tags() -> bytes:
@@ -101,7 +59,7 @@ def ogg_of_many_tags() -> bytes:
             segments += bytes([len(part) % 255])
         bodies.append((segments, part, -1 if len(part) == whole else 0, 1 if start else 0))
     bodies.append((bytes([2]), EMPTY_OPUS, 5_760, 4))
-    return ogg(ogg_pages(1, bodies))
+    return file_of(pages_of(1, bodies))
 
 
 def ogg_of_many_links() -> bytes:
@@ -113,7 +71,7 @@ def ogg_of_many_links() -> bytes:
 def ogg_of_many_streams() -> bytes:
     """Thousands of streams at once."""
     head = (bytes([len(OPUS_HEAD)]), OPUS_HEAD, 0, 2)
-    return ogg([page for serial in range(20_000) for page in ogg_pages(serial, [head])])
+    return file_of([page for serial in range(20_000) for page in pages_of(serial, [head])])
 
 
 def flac(change: Callable[[bytearray], None], tags: int = 0) -> bytes:
@@ -340,57 +298,3 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
 
 On a slow machine any of them may hit the CPU time limit.
 """
-
-
-class Measured:
-    """A decoder that measures the CPU time and memory of each file."""
-
-    def __init__(self) -> None:
-        self.decoder = Decoder(LIMITS)
-        self.is_well()
-
-    def is_well(self) -> None:
-        """Raises an error unless a good file is decoded; waits until the process has started."""
-        clip = self.decoder.decode(recorded("short.wav"))
-        assert len(clip.samples) == 18_218
-
-    def attempt(
-        self, data: bytes, check: Callable[[Decoded], None] = lambda clip: None
-    ) -> tuple[str, str, float, float]:
-        """Decodes a file.
-
-        Args:
-            data: The whole file.
-            check: Called with the clip, if the file is decoded.
-
-        Returns:
-            "ok" or the reason of the refusal; how the process died, or an empty text; seconds of
-            CPU time; and megabytes of memory added at the peak. The last two are NaN if the
-            process died or was replaced.
-        """
-        process = self.decoder.process
-        before, start = resident(process, "VmRSS"), cpu_seconds(process)
-        (process / "clear_refs").write_text("5")
-        outcome, died = "ok", ""
-        try:
-            check(self.decoder.decode(data))
-        except AudioError as error:
-            outcome = error.reason
-            died = str(error.__cause__ or "")
-        if self.decoder.process != process:
-            self.is_well()
-            return outcome, died, float("nan"), float("nan")
-        seconds = cpu_seconds(process) - start
-        return outcome, died, seconds, (resident(process, "VmHWM") - before) / 2**20
-
-
-def resident(process: Path, what: str) -> int:
-    for line in (process / "status").read_text().splitlines():
-        if line.startswith(what):
-            return int(line.split()[1]) * 1024
-    raise KeyError(what)
-
-
-def cpu_seconds(process: Path) -> float:
-    user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

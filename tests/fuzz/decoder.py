@@ -16,8 +16,8 @@ import numpy as np
 
 from audio.decoding import Decoded
 from audio.layout import SAMPLE_RATE, lay_out
-from tests.fuzz.attacks import Measured
 from tests.fuzz.limits import LIMITS
+from tests.fuzz.measured import Measured
 from tests.fuzz.seeds import seeds
 
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**24, 2**31 - 1, 2**31, 2**32 - 1]

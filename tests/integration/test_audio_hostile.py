@@ -21,21 +21,22 @@ from audio.limits import AudioError
 from tests.conftest import speech_like
 from tests.fuzz import attacks, decoder
 from tests.fuzz.limits import LIMITS
+from tests.fuzz.measured import Measured
 from tests.fuzz.seeds import seeds, with_pyav, with_soundfile
 
 MEGABYTE = 2**20
 
 
 @pytest.fixture(scope="module")
-def target() -> Iterator[attacks.Measured]:
+def target() -> Iterator[Measured]:
     """A sandbox that measures the cost of each file."""
-    measured = attacks.Measured()
+    measured = Measured()
     yield measured
     measured.decoder.close()
 
 
 @pytest.mark.parametrize("name", attacks.ATTACKS)
-def test_an_attack_stays_within_the_limits(name: str, target: attacks.Measured) -> None:
+def test_an_attack_stays_within_the_limits(name: str, target: Measured) -> None:
     make, expected = attacks.ATTACKS[name]
     data = make()
     outcome, died, _, peak = target.attempt(data)
@@ -45,7 +46,7 @@ def test_an_attack_stays_within_the_limits(name: str, target: attacks.Measured) 
     target.is_well()
 
 
-def test_endless_work_is_ended_by_the_kernel(target: attacks.Measured) -> None:
+def test_endless_work_is_ended_by_the_kernel(target: Measured) -> None:
     make, _ = attacks.ATTACKS["FLAC with 780,000 tags"]
     with pytest.raises(AudioError, match="cannot be decoded in 1 s and 64 MB") as caught:
         target.decoder.decode(make())
@@ -63,7 +64,7 @@ def test_more_memory_than_the_limit_is_not_given() -> None:
     confined.close()
 
 
-def test_a_process_that_was_killed_is_replaced(target: attacks.Measured) -> None:
+def test_a_process_that_was_killed_is_replaced(target: Measured) -> None:
     pid = int(target.decoder.process.name)
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -72,7 +73,7 @@ def test_a_process_that_was_killed_is_replaced(target: attacks.Measured) -> None
 
 def test_the_process_is_renewed_before_leaks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "FILES_PER_PROCESS", 3)
-    target = attacks.Measured()
+    target = Measured()
     first = target.decoder.process
     for _ in range(4):
         target.is_well()
@@ -89,14 +90,14 @@ def test_the_process_ends_with_its_owner() -> None:
     assert not (process / "cmdline").exists()
 
 
-def test_the_sandbox_gives_what_the_decoder_gives(target: attacks.Measured) -> None:
+def test_the_sandbox_gives_what_the_decoder_gives(target: Measured) -> None:
     for name, data in seeds().items():
         inside, outside = target.decoder.decode(data), decode(data, LIMITS)
         np.testing.assert_array_equal(inside.samples, outside.samples, err_msg=name)
         assert inside.source_rate == outside.source_rate
 
 
-def test_nothing_can_be_opened_inside(target: attacks.Measured) -> None:
+def test_nothing_can_be_opened_inside(target: Measured) -> None:
     limits = (target.decoder.process / "limits").read_text()
     [files] = [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open")]
     assert files == ["0", "0"]
@@ -198,7 +199,7 @@ def test_a_forged_duration_changes_nothing() -> None:
     np.testing.assert_array_equal(decode(bytes(forged), LIMITS).samples, truth)
 
 
-def test_mutations_of_good_files_do_no_harm(target: attacks.Measured) -> None:
+def test_mutations_of_good_files_do_no_harm(target: Measured) -> None:
     outcome = decoder.fuzz(target, range(400), seed=0)
     assert outcome.findings == []
     # The mutations must reach parsers and codecs: some files are decoded, others refused.

@@ -10,6 +10,7 @@ from benchmarks.tables import table
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, settings_for
 from tests.fuzz import attacks, decoder, kserve, openapi
+from tests.fuzz.measured import Measured
 from tests.integration.gateways import Gateway
 
 SEED = int(os.environ.get("SEED", "1"))
@@ -20,7 +21,7 @@ def test_every_attack_is_ended_or_answered(show: Callable[[str], None]) -> None:
     rows, unexpected = [], []
     for name, (make, expected) in attacks.ATTACKS.items():
         data = make()
-        target = attacks.Measured()
+        target = Measured()
         outcome, died, seconds, peak = target.attempt(data)
         target.decoder.close()
         if outcome not in expected and died != decoder.CPU_LIMIT:
@@ -32,7 +33,7 @@ def test_every_attack_is_ended_or_answered(show: Callable[[str], None]) -> None:
 
 
 def test_no_file_breaks_the_decoder(show: Callable[[str], None]) -> None:
-    target = attacks.Measured()
+    target = Measured()
     try:
         outcome = decoder.fuzz(target, range(FILES), SEED)
     finally:
