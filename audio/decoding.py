@@ -42,7 +42,8 @@ MAGIC = re.compile(
     rb"|#!AMR|....(ftyp|moov|mdat|wide)|\x1a\x45\xdf\xa3",
     re.DOTALL,
 )
-"""How files of the supported formats start, even if the rest cannot be read."""
+"""First bytes of the supported formats. An unreadable file that starts so is damaged; any other
+is not audio."""
 
 SAMPLE_FORMATS = {
     "u8": (np.uint8, 2.0**7),
@@ -68,7 +69,8 @@ class Decoded:
     """A clip, or a block of a recording, before it is normalised for the encoder.
 
     Attributes:
-        samples: float32 [n] at 16 kHz, in -1..1 unless the audio clips.
+        samples: float32 [n] at 16 kHz, in -1..1 unless the source or the resampling exceeds full
+            scale.
         source_rate: Samples per second in the file.
         position: Share of the file that has been read so far, 0 to 1.
     """

@@ -26,7 +26,7 @@ def frame_count(samples: int) -> int:
 
 
 def slot_count(samples: int) -> int:
-    """Slots of such a clip, including the empty ones."""
+    """Slots of a clip of ``samples`` samples, including the empty ones."""
     return EXTRA_SLOTS + -(-samples // SLOT)
 
 

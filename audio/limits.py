@@ -23,7 +23,7 @@ CODEC_PADDING_SECONDS = 0.1
 """Encoders pad a clip to whole codec frames: an M4A of 30 s decodes to a little more than 30 s."""
 
 TIMELINE_FROM_SECONDS = 60
-"""A limit above this is the limit of timelines."""
+"""If clips may be longer than this, these are the limits of timelines."""
 
 
 class AudioError(ValueError):

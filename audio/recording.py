@@ -15,7 +15,7 @@ import numpy as np
 from audio.decoding import Decoded
 from audio.layout import SAMPLE_RATE
 from audio.options import Options
-from audio.segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, label
+from audio.segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, mark_speech
 from audio.speech import Tape
 
 CHECK_SECONDS = 0.1
@@ -34,7 +34,7 @@ class BusyError(Exception):
 
 
 class Cancelled(Exception):
-    """The request was cancelled, or its client has gone."""
+    """The request was cancelled, or its client has disconnected."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Recording:
     Args:
         options: How to cut.
         embedding: Whether to keep the embeddings.
-        is_cancelled: Returns whether the client has cancelled or gone.
+        is_cancelled: Returns whether the client has cancelled or disconnected.
 
     Attributes:
         segments: The answered segments, in order.
@@ -145,7 +145,7 @@ class Recording:
             Cancelled: The work was stopped.
         """
         try:
-            for piece in self._pieces(self._labelled(blocks)):
+            for piece in self._cut(self._marked(blocks)):
                 samples = self._tape.cut(piece.start, piece.end)
                 future = encoder.submit(samples, self._embedding, self._check)
                 self._pending.append((piece, future))
@@ -178,8 +178,8 @@ class Recording:
         answered = pending[0][0].start if pending else self._tape.total
         return self._position * answered / self._decoded if self._decoded else 0.0
 
-    def _labelled(self, blocks: Iterator[Decoded]) -> Iterator[tuple[Chunk, bool]]:
-        for chunk, is_speech in label(self._tape.chunks(self._listen(blocks))):
+    def _marked(self, blocks: Iterator[Decoded]) -> Iterator[tuple[Chunk, bool]]:
+        for chunk, is_speech in mark_speech(self._tape.chunks(self._listen(blocks))):
             self._speech += chunk.samples if is_speech else 0
             yield chunk, is_speech
 
@@ -190,11 +190,11 @@ class Recording:
             self._position = block.position
             yield block.samples
 
-    def _pieces(self, labelled: Iterator[tuple[Chunk, bool]]) -> Iterator[Piece]:
+    def _cut(self, marked: Iterator[tuple[Chunk, bool]]) -> Iterator[Piece]:
         options = self._options
         if options.segmentation == "fixed":
-            return cut_in_windows(labelled, options.window, options.hop)
-        return cut_at_pauses(labelled, options.min_segment, options.max_segment)
+            return cut_in_windows(marked, options.window, options.hop)
+        return cut_at_pauses(marked, options.min_segment, options.max_segment)
 
     def _check(self) -> None:
         if self.cancelled.is_set() or self._is_cancelled():

@@ -43,7 +43,8 @@ ENVIRONMENT = {
 }
 
 TIMEOUT_SECONDS = 60
-"""Timeout of the socket. CPU time has its own limit, but on a busy machine it takes longer."""
+"""Timeout of the socket. CPU time has its own limit, but on a busy machine it takes longer to use
+that up."""
 
 FILES_PER_PROCESS = 1_000
 """Restarts the process before small memory leaks make it refuse a good file."""

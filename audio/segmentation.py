@@ -22,7 +22,7 @@ LEAST_SPEECH = 0.16
 """Seconds. Shorter speech is a click, or a note of music that sounds like a voice."""
 
 LEAST_SILENCE = 0.16
-"""Seconds. A shorter silence is a stop within a word."""
+"""Seconds. A shorter silence is a stop consonant within a word."""
 
 PAUSE = 0.4
 """Seconds without speech that end a piece."""
@@ -64,8 +64,8 @@ class Piece:
     speech: int
 
 
-def label(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bool]]:
-    """Labels each chunk as speech or not, in order, as soon as that is decided.
+def mark_speech(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bool]]:
+    """Marks each chunk as speech or not, in order, as soon as that is decided.
 
     Args:
         chunks: All chunks of one recording, in order.
@@ -97,7 +97,7 @@ def label(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bool]]:
 
 
 def cut_at_pauses(
-    labelled: Iterable[tuple[Chunk, bool]], shortest: float, longest: float
+    marked: Iterable[tuple[Chunk, bool]], shortest: float, longest: float
 ) -> Iterator[Piece]:
     """Cuts speech into pieces that end at pauses, and drops the rest.
 
@@ -106,12 +106,12 @@ def cut_at_pauses(
     word may be an answer.
 
     Args:
-        labelled: What `label` yields.
+        marked: What `mark_speech` yields.
         shortest: A piece shorter than this, in seconds, is a fragment.
         longest: Longest piece, in seconds; at least twice ``shortest``.
     """
     held: Piece | None = None
-    for piece in _spans(labelled, _chunks(shortest), int(longest * SAMPLE_RATE) // CHUNK):
+    for piece in _spans(marked, _chunks(shortest), int(longest * SAMPLE_RATE) // CHUNK):
         if held is not None and piece is not None and _join(held, piece, shortest, longest):
             held = Piece(held.start, piece.end, held.speech + piece.speech)
             continue
@@ -123,7 +123,7 @@ def cut_at_pauses(
 
 
 def cut_in_windows(
-    labelled: Iterable[tuple[Chunk, bool]], window: float, hop: float
+    marked: Iterable[tuple[Chunk, bool]], window: float, hop: float
 ) -> Iterator[Piece]:
     """Cuts windows of equal length, whatever they contain.
 
@@ -132,7 +132,7 @@ def cut_in_windows(
     before it then ends where it begins.
 
     Args:
-        labelled: What `label` yields.
+        marked: What `mark_speech` yields.
         window: Length of a window, in seconds.
         hop: Seconds from one window's start to the next one's; at most ``window``.
     """
@@ -141,7 +141,7 @@ def cut_in_windows(
     voiced: deque[tuple[int, int]] = deque()  # Start and end of the speech that is still needed.
     number = total = 0
     start, following = 0, round(hop * SAMPLE_RATE)
-    for chunk, is_speech in labelled:
+    for chunk, is_speech in marked:
         if is_speech:
             voiced.append((total, total + chunk.samples))
         total += chunk.samples
@@ -173,7 +173,7 @@ def _join(held: Piece, piece: Piece, shortest: float, longest: float) -> bool:
 
 
 def _spans(
-    labelled: Iterable[tuple[Chunk, bool]], shortest: int, longest: int
+    marked: Iterable[tuple[Chunk, bool]], shortest: int, longest: int
 ) -> Iterator[Piece | None]:
     """Yields speech between pauses, in pieces of at most ``longest`` chunks.
 
@@ -184,7 +184,7 @@ def _spans(
     span: list[tuple[Chunk, bool]] = []  # Padding, then everything since the first speech.
     voiced = False  # Whether the span contains speech.
     total = silence = 0  # Samples so far, and chunks since the last speech.
-    for chunk, is_speech in labelled:
+    for chunk, is_speech in marked:
         total += chunk.samples
         span.append((chunk, is_speech))
         silence = 0 if is_speech else silence + 1
@@ -227,7 +227,7 @@ def _start(span: list[tuple[Chunk, bool]], total: int) -> int:
 def _quietest(span: list[tuple[Chunk, bool]], low: int, high: int) -> int:
     """Where to cut, between ``low`` and ``high`` chunks: in the quietest eighth of a second."""
     power = [chunk.power for chunk, _ in span]
-    # Of equals, the latest, because short pieces are recognised worse.
+    # If several are equally quiet, take the latest, because short pieces are recognised less well.
     return min(range(high, low - 1, -1), key=lambda cut: sum(power[max(0, cut - 2) : cut + 2]))
 
 

@@ -45,9 +45,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--hub",
         choices=("modelscope", "huggingface"),
-        help="where to download from (default: the hub that answers first)",
+        help="where to download from (default: the first hub that has the checkpoint)",
     )
-    parser.add_argument("--revision", help="revision on the hub (default: a pinned one)")
+    parser.add_argument(
+        "--revision",
+        help="revision on the hub (default: the pinned one for emotion2vec_plus_large, otherwise "
+        "the newest)",
+    )
     parser.add_argument("--target", choices=("cpu", "cuda", "tensorrt"), default="cpu")
     parser.add_argument(
         "--precision",

@@ -78,7 +78,7 @@ def fetch(name: str | None, hub: str | None, revision: str | None) -> Download:
     Args:
         name: Its name on a hub, for example ``iic/emotion2vec_plus_base``; None means
             emotion2vec_plus_large.
-        hub: One of ``HUBS``; None asks all of them, and uses the first that answers.
+        hub: One of ``HUBS``; None asks all of them, and uses the first that has the checkpoint.
         revision: Commit, tag or branch; None means the pinned one, or else the newest.
 
     Raises:

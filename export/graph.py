@@ -97,7 +97,7 @@ class PositionalConvolutions(nn.Module):
     kernel is four times slower at some lengths (508, 520) than at their neighbours.
     """
 
-    WINDOW = 64
+    SLOTS_PER_WINDOW = 64
 
     def __init__(self, reference: Emotion2vec):
         super().__init__()
@@ -114,18 +114,18 @@ class PositionalConvolutions(nn.Module):
         ends of a clip that is computed alone.
         """
         slots, width = x.shape
-        windows = (slots + self.WINDOW - 1) // self.WINDOW
-        start = torch.arange(windows, device=x.device).unsqueeze(1) * self.WINDOW
-        read = torch.arange(-self.reach, self.WINDOW + self.reach, device=x.device)
+        windows = (slots + self.SLOTS_PER_WINDOW - 1) // self.SLOTS_PER_WINDOW
+        start = torch.arange(windows, device=x.device).unsqueeze(1) * self.SLOTS_PER_WINDOW
+        read = torch.arange(-self.reach, self.SLOTS_PER_WINDOW + self.reach, device=x.device)
         # Clamped to the first and the last slot: no clip has a frame there, so they are zero.
         read = (start + read).flatten().clamp(0, slots - 1)
-        written = torch.arange(windows * self.WINDOW, device=x.device).clamp(0, slots - 1)
+        written = torch.arange(windows * self.SLOTS_PER_WINDOW, device=x.device).clamp(0, slots - 1)
         x, is_frame = x * is_frame, is_frame.index_select(0, written)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = x.index_select(0, read).reshape(windows, -1, width).transpose(1, 2)
             weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
             x = F.conv1d(x, weight, bias, groups=self.groups)
-            x = x.transpose(1, 2).reshape(windows * self.WINDOW, width)
+            x = x.transpose(1, 2).reshape(windows * self.SLOTS_PER_WINDOW, width)
             x = F.gelu(norm(x)) * is_frame
         return x[:slots]
 

@@ -62,7 +62,7 @@ def write_model_files(stage: Path, card: dict[str, Any]) -> None:
 
 
 def install(stage: Path, repository: Path) -> None:
-    """Swaps the staged encoder in, in one step that a crash cannot interrupt.
+    """Puts the staged encoder in place in one atomic step.
 
     Raises:
         ExportError: The file system cannot exchange two folders.

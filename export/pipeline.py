@@ -108,6 +108,8 @@ def _write(checkpoint: Checkpoint, stage: Path, card: dict[str, Any]) -> Session
         for part in (path, path.with_name(f"{path.name}.data")):
             part.unlink()
         return PlanSession(plan)
+    # `install.write_model_files` makes the configuration again, because the card then has
+    # `verified`.
     config = json_format.MessageToDict(
         text_format.Parse(encoder_config(card), ModelConfig()),
         preserving_proto_field_name=True,
@@ -121,7 +123,7 @@ def _write(checkpoint: Checkpoint, stage: Path, card: dict[str, Any]) -> Session
 
 def _verified(
     session: Session,
-    reference: verify.Answers,
+    reference: verify.Answerer,
     clips: dict[str, Any],
     target: Target,
     precision: str,

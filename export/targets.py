@@ -34,6 +34,7 @@ class Target:
 
 
 def _on_this_cpu() -> list[str]:
+    # Imported here, because --help must not wait for NumPy.
     from server.backends.onnxruntime.runtime import native_precisions
 
     return native_precisions()

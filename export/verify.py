@@ -81,7 +81,7 @@ class Row:
 
 
 Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
-Answers = Callable[[np.ndarray], Answer]
+Answerer = Callable[[np.ndarray], Answer]
 
 
 def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
@@ -106,7 +106,7 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
     return clips
 
 
-def cached(reference: Answers) -> Answers:
+def cached(reference: Answerer) -> Answerer:
     """Wraps a reference so that it computes each clip once for all precisions."""
     answers: dict[bytes, Answer] = {}
 
@@ -121,7 +121,7 @@ def cached(reference: Answers) -> Answers:
 
 def compare(
     run: Run,
-    reference: Answers,
+    reference: Answerer,
     clips: dict[str, np.ndarray],
     batch_size: int = 32,
     reached: Callable[[str], None] = lambda position: None,

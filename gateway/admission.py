@@ -11,10 +11,11 @@ from statistics import median
 from gateway.problems import Problem, overloaded
 
 REMEMBERED = 64
-"""Latest answers that are kept; the half with the furthest places estimates the next wait."""
+"""Number of latest answers kept. The half that was furthest back in the queue is used to estimate
+the next wait."""
 
 SHARE = 0.95
-"""Share of the kept answers whose excess over the estimate the next one may have as well."""
+"""Percentile of the excess over the estimate that is added to the next one."""
 
 ALWAYS = 2
 """Requests that are admitted whatever the estimate: one slow clip must not stop the service."""
@@ -24,11 +25,11 @@ class Admission:
     """Counts requests in flight, and estimates how long the next one would wait.
 
     Each request has a place in the queue. The time of an answer divided by its place is the cost of
-    a place; the estimate uses the median of these costs. It then adds the 95th percentile of how
-    much answers exceeded the estimate, because clips differ in length, come out in batches, and
-    sometimes wait for something else. The maximum would stop the service after one slow clip. Far
-    places count, because near ones say least: if others use the same Triton, an answer at the front
-    took as long as theirs.
+    one place, and the estimate uses the median cost. Clips differ in length, are answered in
+    batches, and sometimes wait for something else, so the 95th percentile of the excess over that
+    estimate is added. (The maximum would stop the service after one slow clip.) Only answers from
+    far back in the queue count: if others use the same Triton, an answer at the front also waited
+    for their requests.
 
     Args:
         most: Largest number of requests at once.

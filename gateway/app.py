@@ -57,7 +57,7 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
                 await pruning
             await timelines.close()
             await client.close()
-            # Do this here: after a signal there is no time later.
+            # Do this here: after a signal, nothing later is sure to run.
             page.UPLOADS.cleanup()
 
     # FastAPI's own /docs loads its scripts from elsewhere.

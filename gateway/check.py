@@ -77,7 +77,7 @@ def _sentence(problem: ErrorDetails) -> str:
     if problem["type"] in EXPECTED:
         expected = EXPECTED[problem["type"]].format(**context)
         return f"{variable} is {problem['input']!r}: give {expected}"
-    # Our own sentence, which has the value, or a type that no current setting causes.
+    # Either our own sentence, which has the value, or an error that no current setting can cause.
     return f"{variable} cannot be used: {context.get('error', problem['msg'])}"
 
 

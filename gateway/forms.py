@@ -9,16 +9,13 @@ from typing import Literal, get_origin
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from emotion2vec_client import Segmentation
+from emotion2vec_client import SEGMENTATION_OPTIONS, Segmentation
 from gateway.outputs import Store
 from gateway.problems import Problem, nothing_kept
 
 Embedding = Literal["none", "file", "inline"]
 
 FORM = "multipart/form-data"
-
-OPTIONS = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
-"""The options of each segmentation."""
 
 EXPECTED = {
     "granularity": "use 'utterance' or 'frame'",
@@ -28,7 +25,7 @@ EXPECTED = {
     "wait": "use 0 to 60 seconds",
     **dict.fromkeys(("min_segment", "max_segment", "window", "hop"), "use a number of seconds"),
 }
-"""The values of each option."""
+"""What to use instead, for each option."""
 
 
 async def only_known_fields(request: Request) -> None:
@@ -97,7 +94,7 @@ def missing_file() -> Problem:
 def check_segmentation(segmentation: Segmentation, seconds: Mapping[str, float | None]) -> None:
     """Raises Problem for an option that belongs to the other segmentation."""
     for name, value in seconds.items():
-        if value is not None and name not in OPTIONS[segmentation]:
+        if value is not None and name not in SEGMENTATION_OPTIONS[segmentation]:
             other = "vad" if segmentation == "fixed" else "fixed"
             raise Problem(
                 422,

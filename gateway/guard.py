@@ -18,7 +18,7 @@ from gateway.metrics import Metrics
 from gateway.problems import Problem, too_large
 
 OPEN_PATHS = ("/health", "/ready")
-"""For health checks, which have no key."""
+"""Paths that need no key, for health checks."""
 
 ENVELOPE_BYTES = 16 * 1024
 """Room in a multipart body for what surrounds each file."""
@@ -66,7 +66,7 @@ class BrowserHeaders:
 
 
 class Keys:
-    """Admits requests that have one of the keys; if there are no keys, all.
+    """Lets requests with one of the keys through; without keys, all requests.
 
     A key comes as ``Authorization: Bearer KEY``, as ``X-API-Key: KEY``, or as the password of
     HTTP Basic authentication, which browsers ask for by themselves when they open the page.
@@ -134,7 +134,7 @@ class Uploads:
 
     Args:
         app: The next application.
-        accepted: By the start of the path; the first match counts.
+        accepted: What each path prefix accepts; the first match counts.
         metrics: Counts every request to the API.
     """
 

@@ -20,6 +20,7 @@ from gateway.schema import ProblemBody
 MEANINGS = {
     400: "no file, or an empty one",
     401: "an API key is needed",
+    404: "there is no such job, result or file",
     413: "the file is too large",
     415: "not audio, or audio of a kind that is not supported",
     422: "the clip is too short, too long or damaged, or an option is unknown",
@@ -33,10 +34,7 @@ MEANINGS = {
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of a route, for its OpenAPI description."""
-    return {
-        status: {"model": ProblemBody, "description": MEANINGS.get(status, "there is none")}
-        for status in statuses
-    }
+    return {status: {"model": ProblemBody, "description": MEANINGS[status]} for status in statuses}
 
 
 def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -66,7 +64,7 @@ def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             sentence = f"{request.url.path} does not take {request.method}: use {allowed}"
             problem = Problem(405, "wrong_method", sentence, {"Allow": allowed})
         elif request.method == "POST" and not is_form(request):
-            # Otherwise any bytes could be read as a broken form of another kind.
+            # Otherwise any other body would be reported as a broken form.
             problem = missing_file()
         elif isinstance(error.__cause__, ClientDisconnect):
             problem = hung_up()

@@ -27,7 +27,7 @@ from emotion2vec_client import ModelInfo
 
 log = logging.getLogger(__name__)
 
-# The time at which a series began adds nothing to its first value.
+# Do not export a `_created` series for each metric: nothing uses it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -43,7 +43,8 @@ class Observed:
     Attributes:
         outcomes: For each recording of the request ``ok``, or the code of the problem.
         seconds: Length of the recognised audio.
-        model: The model in Triton, once it is known.
+        model: The model that answers the same request in Triton, for the log; empty until it is
+            known. For a clip, the gateway itself calls its steps.
         id: The request's name in the log and in the response header X-Request-ID.
     """
 
@@ -135,7 +136,7 @@ class Metrics:
                 _log(source, observed, seconds)
 
     def render(self, model: ModelInfo | None) -> bytes:
-        """The text format.
+        """Returns the metrics in Prometheus's text format.
 
         Args:
             model: The model that Triton serves now; None if it does not answer.

@@ -17,19 +17,19 @@ from emotion2vec_client import (
 from gateway.schema import ProblemBody
 
 RETRY_SECONDS = 1
-"""When a client that was refused may try again."""
+"""Seconds after which a refused client may retry."""
 
 STATUS_OF_REASON = {"too_large": 413, "empty": 400, "not_audio": 415, "unsupported": 415}
 """HTTP status of each reason why the server refuses audio; the others are 422."""
 
 
 class Problem(HTTPException):
-    """An answer that is not a result.
+    """An error response.
 
     Args:
         status: HTTP status.
         code: Never changes, for programs to branch on.
-        sentence: What was wrong, with which value, and what to do; English.
+        sentence: What was wrong, with which value, and what to do, in English.
         headers: Sent with the answer.
     """
 
@@ -57,7 +57,7 @@ def too_large(limit: int, files: int = 1) -> Problem:
 
 
 def nothing_kept() -> Problem:
-    """For an embedding.npy that is asked for where no file is written."""
+    """For a request for embedding.npy if results are not kept."""
     return Problem(
         422,
         "bad_option",
@@ -72,7 +72,7 @@ def overloaded(sentence: str, retry_seconds: int = RETRY_SECONDS) -> Problem:
 
 
 def hung_up() -> Problem:
-    """For a client that does not wait for its answer. Only logs and metrics see it."""
+    """For a client that disconnected before the answer. Only logs and metrics see it."""
     return Problem(499, "gone", "the client hung up before the answer")
 
 

@@ -16,9 +16,6 @@ from gateway.settings import Settings
 
 READY_SECONDS = 2.0
 
-MODELS: dict[Granularity, str] = {"utterance": "emotion2vec", "frame": "emotion2vec_frame"}
-"""Triton's names for what is asked, for the log."""
-
 
 def connect(settings: Settings, timeout: float) -> AsyncClient:
     """A client of Triton; ``timeout`` in seconds."""

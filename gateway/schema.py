@@ -50,18 +50,18 @@ Score = Annotated[float, Field(description="its score, 0 to 1")]
 Scores = Annotated[dict[str, float], Field(description="nine scores that sum to 1")]
 Strongest = Annotated[str, Field(description="the strongest emotion")]
 LocalTime = Annotated[str, Field(description="local time, YYYY-MM-DD HH:MM:SS")]
-Weights = Annotated[str, Field(description="pretrained, or random where the scores mean nothing")]
+Weights = Annotated[str, Field(description="pretrained, or random: then the scores mean nothing")]
 Checkpoint = Annotated[str, Field(description="the checkpoint")]
-Precision = Annotated[str, Field(description="in which the model computes")]
-Upload = Annotated[str, Field(description="of the upload")]
-Stages = Annotated[dict[str, float], Field(description="spent in each stage")]
+Precision = Annotated[str, Field(description="precision that the model computes in")]
+Upload = Annotated[str, Field(description="name of the uploaded file")]
+Stages = Annotated[dict[str, float], Field(description="milliseconds spent in each stage")]
 VECTOR: JsonDict = {"items": {"type": "number"}, "type": "array"}
 MATRIX: JsonDict = {"items": VECTOR, "type": "array"}
 # Absent if the service keeps no files.
 OutputDir = Annotated[
-    str, Field(description="folder of the files on the server, where they are kept")
+    str, Field(description="folder of the files on the server, if results are kept")
 ]
-Files = Annotated[dict[str, str], Field(description="where to GET each file, where they are kept")]
+Files = Annotated[dict[str, str], Field(description="where to GET each file, if results are kept")]
 
 
 @with_config(ConfigDict(json_schema_extra={"example": EXAMPLE}))
@@ -136,7 +136,7 @@ class Summary(TypedDict):
 
 
 class TimelineResult(TypedDict):
-    """The course of emotion through a recording."""
+    """Emotion over time in a recording."""
 
     duration: Seconds
     speech_ratio: Annotated[float, Field(description="share of the recording that is speech")]
@@ -185,7 +185,7 @@ class Results(TypedDict):
 
 
 class TimelineJob(TypedDict):
-    """A recording on its way through the model."""
+    """The state of a timeline job."""
 
     id: str
     status: Literal["running", "done", "failed", "cancelled"]
@@ -203,14 +203,14 @@ class Status(BaseModel):
 
 
 class License(BaseModel):
-    """Under which the weights may be used."""
+    """The licence of the weights."""
 
     name: str
     link: str
 
 
 class Emotion(BaseModel):
-    """One of the nine, as every answer names it."""
+    """One of the nine emotions."""
 
     name: str
     chinese: str
@@ -219,14 +219,14 @@ class Emotion(BaseModel):
 
 
 class Limits(BaseModel):
-    """What is taken; more or less is refused."""
+    """The accepted sizes; anything outside them is refused."""
 
-    min_seconds: float = Field(description="of a clip")
-    max_seconds: float = Field(description="of a clip")
-    max_upload_bytes: int = Field(description="of a clip's file")
-    max_files: int = Field(description="clips in one request")
-    max_recording_seconds: float = Field(description="of a timeline's recording")
-    max_recording_bytes: int = Field(description="of a timeline's file")
+    min_seconds: float = Field(description="shortest clip, in seconds")
+    max_seconds: float = Field(description="longest clip, in seconds")
+    max_upload_bytes: int = Field(description="largest file of a clip, in bytes")
+    max_files: int = Field(description="most files in one request")
+    max_recording_seconds: float = Field(description="longest recording of a timeline, in seconds")
+    max_recording_bytes: int = Field(description="largest file of a timeline, in bytes")
 
 
 class About(BaseModel):
@@ -234,12 +234,12 @@ class About(BaseModel):
 
     checkpoint: str = Field(description="where the weights come from")
     revision: str | None = Field(description="of the checkpoint")
-    weights: str = Field(description="pretrained, or random where the scores mean nothing")
+    weights: str = Field(description="pretrained, or random: then the scores mean nothing")
     published: bool | None = Field(
-        description="whether they are the published ones; null where it is not known"
+        description="whether they are the published ones; null if unknown"
     )
     license: License | None = Field(description="of the weights")
-    precision: str = Field(description="in which the model computes")
+    precision: str = Field(description="precision that the model computes in")
     labels: list[Emotion] = Field(description="in the order of the model's scores")
     embedding_dim: int = Field(description="numbers in an embedding")
     frame_hop: float = Field(description="seconds from one frame to the next")

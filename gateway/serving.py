@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                # If the start fails, it must not continue with half of the application.
+                # If the startup fails, the server must not run with half of the application.
                 lifespan="on",
                 log_config=None,
                 access_log=False,

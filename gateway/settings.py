@@ -1,4 +1,4 @@
-"""Everything about the gateway that can be set, from the environment."""
+"""The gateway's settings, read from environment variables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from emotion2vec_client import _endpoint as endpoint
+from emotion2vec_client import check_url
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """As browsers write it in the header Origin."""
 
 GRACE_SECONDS = 5.0
-"""What an answer takes beside its recognition: the upload, and saving."""
+"""Time for the rest of a request: the upload, and saving the result."""
 
 
 class Settings(BaseSettings):
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     port: int = Field(default=7860, ge=0, le=65535, description="port to listen on")
     triton_url: str = Field(default="localhost:8001", description="gRPC or HTTP address of Triton")
     triton_api_key: SecretStr | None = Field(
-        default=None, description="key for a proxy before Triton"
+        default=None, description="key for a proxy in front of Triton"
     )
     timeout: float = Field(default=30.0, gt=0, description="seconds that a recognition may take")
     max_in_flight: int = Field(default=256, ge=1, description="recognitions at once; more get 429")
@@ -46,7 +46,9 @@ class Settings(BaseSettings):
         default=3600.0, gt=0, description="seconds that a timeline may take"
     )
     log_format: Literal["text", "json"] = Field(
-        default="text", description="form of a line of the log, also of the server and Triton"
+        default="text",
+        description="log format of the gateway, the server and Triton: text, or json with one "
+        "object per line",
     )
     outputs: Path = Field(default=Path("outputs"), description="folder of the results")
     keep_results: int = Field(
@@ -57,7 +59,7 @@ class Settings(BaseSettings):
     keep_hours: float = Field(default=168.0, gt=0, description="hours that a result is kept")
     keep_audio: bool = Field(default=True, description="whether a result has its audio")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(), description="keys, separated by commas; none: no key is asked for"
+        default=(), description="keys, separated by commas; none: no key is needed"
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may call, separated by commas, or *"
@@ -71,7 +73,7 @@ class Settings(BaseSettings):
     @field_validator("triton_url")
     @classmethod
     def _address(cls, value: str) -> str:
-        endpoint.parse(value)
+        check_url(value)
         return value
 
     @field_validator("api_keys", "cors_origins", mode="before")

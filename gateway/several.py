@@ -1,4 +1,4 @@
-"""Several files in one request: each gets its own answer, and some run at a time."""
+"""Several files in one request: each gets its own answer, and a few are processed at a time."""
 
 from __future__ import annotations
 

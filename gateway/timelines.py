@@ -1,4 +1,4 @@
-"""Timelines of long recordings: jobs that go on by themselves, and are asked about meanwhile."""
+"""Timelines of long recordings: background jobs whose progress clients can ask for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from typing import Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from emotion2vec_client import PEAK_HOP, AsyncClient, Emotion2VecError, Segmentation, Timeline
+from emotion2vec_client import (
+    PEAK_HOP,
+    TIMELINE_MODEL,
+    AsyncClient,
+    Emotion2VecError,
+    Segmentation,
+    Timeline,
+)
 from gateway.answers import encoded
 from gateway.forms import Embedding
 from gateway.metrics import Observed
@@ -40,12 +47,13 @@ class Job:
     """One recording.
 
     Attributes:
-        id: It cannot be guessed: a client that knows it may ask about the job and cancel it.
+        id: Cannot be guessed, because any client that knows it may ask about the job and cancel
+            it.
         filename: The name of the upload.
         state: Its state.
         progress: Share of the recording that is recognised, 0 to 1; it never falls.
         folder: The result's folder, once the job is done, if results are kept.
-        held: The result as JSON, if no file has it complete.
+        held: The result as JSON, if no file contains all of it.
         ended: When it ended, by `time.monotonic`.
         problem: Why it failed.
     """
@@ -170,7 +178,7 @@ class Timelines:
         counting: ExitStack,
     ) -> None:
         began = time.monotonic()
-        observed.model = "emotion2vec_timeline"
+        observed.model = TIMELINE_MODEL
 
         def progress(share: float) -> None:
             job.progress = share
@@ -214,7 +222,10 @@ class Timelines:
     def _keep(
         self, job: Job, result: TimelineResult, timeline: Timeline, embedding: Embedding
     ) -> None:
-        """Saves a result, and holds what the job's answer has beyond the saved one."""
+        """Saves a result.
+
+        Keeps the job's answer in memory if it has more than the saved file.
+        """
         numbers = None if embedding == "none" else timeline.embedding
         if embedding == "inline" and numbers is not None and numbers.size > MOST_INLINE:
             raise Problem(

@@ -1,1 +1,1 @@
-"""Starts NVIDIA Triton on this machine, without a container."""
+"""Starts and supervises NVIDIA Triton and the gateway, with or without a container."""

@@ -1,4 +1,4 @@
-"""``python -m server``: Triton in the foreground, until Ctrl-C or SIGTERM."""
+"""``python -m server``: Triton, and the gateway with --gateway, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from server.supervisor import Supervisor
 log = logging.getLogger("server")
 
 OPEN_WARNING = (
-    "%s is open to a network, and this Triton (2.51) has published security holes: use 127.0.0.1, "
+    "%s is open to a network, and this Triton (2.51) has published vulnerabilities: use 127.0.0.1, "
     "or see SECURITY.md and --production"
 )
 
@@ -72,7 +72,7 @@ def main() -> int:
             f"server: ready on gRPC {settings.host}:{settings.grpc_port}"
             f"{' (TLS)' if settings.tls_cert else ''}, "
             f"HTTP {settings.http_host}:{settings.http_port}, "
-            f"metrics {settings.http_host}:{settings.metrics_port}; Ctrl-C ends it",
+            f"metrics {settings.http_host}:{settings.metrics_port}; press Ctrl-C to stop",
             flush=True,
         )
         if command:
@@ -109,7 +109,7 @@ def _log_format() -> str:
 def _port(text: str) -> int:
     port = int(text)
     if not 0 < port < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text} is no port: give 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port: use 1 to 65535")
     return port
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from server.errors import ServerError
 
 CONTAINER = Path("/opt/tritonserver")
-"""Where NVIDIA's container has it."""
+"""Where NVIDIA's container has Triton."""
 
 ROOT = Path(__file__).parents[1]
 OWN_BACKENDS = ROOT / "server" / "backends"
@@ -29,10 +29,10 @@ class Installation:
     Attributes:
         binary: The tritonserver executable.
         backends: Folder of the backends.
-        stub: The Python backend's process for the running Python, if it has to be laid out beside
-            each backend that runs in Python; None where Triton's own backends are complete.
+        stub: The Python backend's process for the running Python, if it must be placed beside each
+            backend that runs in Python; None where Triton's own backends are complete.
         libpython: Folder of the shared libpython that the stub links, None for the system's own.
-        arguments: More of tritonserver's.
+        arguments: Further arguments of tritonserver.
     """
 
     binary: Path
@@ -100,7 +100,7 @@ def _find_wheel() -> Installation:
             f"Triton's Python backend has no stub for Python {version}: make the virtual "
             f"environment with one of {known}"
         )
-    # It asks in vain for a GPU otherwise, which it has no backend for.
+    # Otherwise Triton looks for a GPU, for which it has no backend.
     arguments = ("--allow-gpu-metrics=false",)
     return Installation(binary, root / "backends", stub, _find_libpython(), arguments)
 

@@ -1,4 +1,4 @@
-"""Log lines of the server and the gateway, on stderr: when, how serious, which part, what."""
+"""Log lines of the server and the gateway, on stderr: time, level, component and message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime
 FORMATS = ("text", "json")
 """Values of E2V_LOG_FORMAT."""
 
-PARTS = ("server", "gateway", "triton")
+COMPONENTS = ("server", "gateway", "triton")
 """Components that log from level INFO; libraries log from WARNING."""
 
 
@@ -48,11 +48,11 @@ def configure(kind: str, keep: Callable[[logging.LogRecord], bool] = lambda reco
 
     Args:
         kind: One of `FORMATS`.
-        keep: Leaves out the records for which it is false.
+        keep: Returns whether to log a record.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter(kind == "json"))
     handler.addFilter(keep)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for part in PARTS:
-        logging.getLogger(part).setLevel(logging.INFO)
+    for component in COMPONENTS:
+        logging.getLogger(component).setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Child processes: they end with their parent, together with all of theirs."""
+"""Child processes that end with their parent, together with their own children."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def end(process: subprocess.Popen[bytes], name: str, patience: float, stop: Stop
     """Ends a process that leads a session, and every process in the session.
 
     Args:
-        process: It is asked to end, and killed if it does not.
+        process: Gets SIGTERM, and is killed if it does not end in time.
         name: Its name in the log.
         patience: Seconds that it may take to end.
         stop: If this is hurried, the process is killed at once.
@@ -76,7 +76,7 @@ class Reaper:
         self._write(str(group).encode())
 
     def own(self, folder: Path) -> None:
-        """Names a folder to remove with it."""
+        """Names a folder to remove together with the group."""
         self._write(bytes(folder))
 
     def release(self) -> None:

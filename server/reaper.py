@@ -68,7 +68,7 @@ def remove_environments() -> None:
     """Removes the empty folders that Triton's Python backend leaves behind when it is killed.
 
     A folder does not say which Triton made it, and a Triton whose folder is missing aborts when it
-    ends. So a folder stays as long as a Triton runs that is older than the folder.
+    ends. So a folder stays while any Triton that is older than the folder is running.
     """
     started = _started()
     for folder in environments():

@@ -10,7 +10,7 @@ from server.errors import ServerError
 
 LOOPBACK = "127.0.0.1"
 
-SHUT = ("model-repository", "shared-memory", "trace", "logging")
+CLOSED = ("model-repository", "shared-memory", "trace", "logging")
 """APIs that change the server for everyone and that the service does not need. The one for shared
 memory has published vulnerabilities; the others load models, write files and change the log."""
 
@@ -49,7 +49,7 @@ class Settings:
 
     @property
     def http_url(self) -> str:
-        """Where HTTP is."""
+        """Address of Triton's HTTP endpoint."""
         return f"http://{self.http_host}:{self.http_port}"
 
     @property
@@ -79,7 +79,7 @@ class Settings:
     def arguments(self) -> list[str]:
         """Arguments of tritonserver, except for its backends."""
         # The key is never stored, so that these APIs are closed to everyone.
-        shut = f"{','.join(SHUT)}:x-shut={secrets.token_hex(32)}"
+        closed = f"{','.join(CLOSED)}:x-shut={secrets.token_hex(32)}"
         addresses = [
             argument
             for name, (host, port) in self.addresses().items()
@@ -93,8 +93,8 @@ class Settings:
             "--strict-readiness=true",
             "--model-control-mode=none",
             *addresses,
-            f"--http-restricted-api={shut}",
-            f"--grpc-restricted-protocol={shut}",
+            f"--http-restricted-api={closed}",
+            f"--grpc-restricted-protocol={closed}",
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",
             f"--log-info={str(self.verbose).lower()}",

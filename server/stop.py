@@ -37,6 +37,6 @@ class Stop:
             self.hurried = True
 
     def check(self) -> None:
-        """Raises `StopRequested` once the service was told to stop."""
+        """Raises `StopRequested` if the service has been told to stop."""
         if self._first is not None:
             raise StopRequested

@@ -61,7 +61,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._on_hangup)
         try:
             if self._gateway is not None:
-                # It and Triton start at the same time.
+                # The gateway and Triton start at the same time.
                 self._gateway.start()
             self._start()
             self._stop.check()
@@ -90,7 +90,7 @@ class Supervisor:
     def _tick(self) -> None:
         """Waits a moment, or until a process ends, and repairs what is wrong."""
         assert self._health is not None
-        parts = {"Triton": self._triton.process}
+        parts = {"Triton": self._triton.tritonserver}
         if self._gateway is not None:
             parts["the gateway"] = self._gateway.process
         _wait_for_end([*(part.pid for part in parts.values()), *self._health.stubs])
@@ -99,17 +99,17 @@ class Supervisor:
                 self._heal(name, ended(name, part, "unexpectedly"))
                 return
         if trouble := self._health.trouble():
-            self._heal("Triton", ServerError(f"Triton is started again: {trouble}"))
+            self._heal("Triton", ServerError(trouble))
         elif self._reload:
             self._reload = False
-            log.info("loading the model anew; accepted requests are answered first")
+            log.info("reloading the model; accepted requests are answered first")
             self._triton.stop(self._stop)
             self._start()
             log.info("ready with the new model")
 
     def _heal(self, name: str, trouble: ServerError) -> None:
         began = time.monotonic()
-        log.error("%s", trouble)
+        log.error("%s: restarting %s", trouble, name)
         while True:
             self._count_restart(name, trouble)
             try:
@@ -126,10 +126,10 @@ class Supervisor:
                 trouble = error
                 log.error("%s", error)
         if name == "Triton":
-            log.info("Triton runs again after %.1f s", time.monotonic() - began)
+            log.info("Triton is running again after %.1f s", time.monotonic() - began)
         else:
             # The gateway reports itself when it is ready.
-            log.info("%s is started again", name)
+            log.info("restarted %s", name)
 
     def _count_restart(self, name: str, trouble: ServerError) -> None:
         now = time.monotonic()
@@ -137,7 +137,7 @@ class Supervisor:
             self._restarts.popleft()
         if len(self._restarts) == MOST_RESTARTS:
             raise ServerError(
-                f"given up after {MOST_RESTARTS} restarts within {WITHIN_SECONDS / 60:.0f} "
+                f"gave up after {MOST_RESTARTS} restarts within {WITHIN_SECONDS / 60:.0f} "
                 f"minutes: {trouble}"
             )
         self._restarts.append(now)

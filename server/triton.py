@@ -72,7 +72,7 @@ class Triton:
     Example:
         with Triton(Settings()) as triton:
             triton.wait_until_ready(timeout=60)
-            triton.process.wait()
+            triton.tritonserver.wait()
     """
 
     def __init__(self, settings: Settings):
@@ -132,11 +132,11 @@ class Triton:
     @property
     def pid(self) -> int:
         """Process id of tritonserver."""
-        return self.process.pid
+        return self.tritonserver.pid
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The running tritonserver."""
+    def tritonserver(self) -> subprocess.Popen[bytes]:
+        """The running tritonserver process."""
         if self._process is None:
             raise ServerError("Triton has not been started: use `with Triton(settings)`")
         return self._process
@@ -168,7 +168,7 @@ class Triton:
             StopRequested: ``stop`` was told to stop.
         """
         deadline = time.monotonic() + timeout
-        parts = {"Triton": self.process, **beside}
+        parts = {"Triton": self.tritonserver, **beside}
         while not self.is_ready():
             stop.check()
             for name, part in parts.items():
@@ -279,7 +279,7 @@ def _environment(installed: installation.Installation, base: Mapping[str, str]) 
 
 
 def _relay(stream: IO[bytes]) -> None:
-    """Logs Triton's lines, without those that only alarm."""
+    """Logs Triton's lines, except those that would only cause alarm."""
     for line in stream:
         if not any(noise in line for noise in NO_GPU_NOISE):
             text = line.decode(errors="replace").rstrip()

@@ -5,7 +5,8 @@ from importlib.metadata import version
 from emotion2vec_client._async_client import AsyncClient
 from emotion2vec_client._audio import Waveform
 from emotion2vec_client._client import Client
-from emotion2vec_client._endpoint import TLS
+from emotion2vec_client._endpoint import TLS, check_url
+from emotion2vec_client._protocol import MODELS, TIMELINE_MODEL
 from emotion2vec_client._result import (
     FRAME_HOP,
     Frames,
@@ -15,7 +16,7 @@ from emotion2vec_client._result import (
     Prediction,
 )
 from emotion2vec_client._summary import Segment, Stretch, Summary, TurningPoint
-from emotion2vec_client._timeline import PEAK_HOP, Segmentation, Timeline
+from emotion2vec_client._timeline import PEAK_HOP, SEGMENTATION_OPTIONS, Segmentation, Timeline
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -33,8 +34,11 @@ __version__ = version("emotion2vec-client")
 __all__ = [
     "FRAME_HOP",
     "LABELS",
+    "MODELS",
     "PEAK_HOP",
     "REASONS",
+    "SEGMENTATION_OPTIONS",
+    "TIMELINE_MODEL",
     "TLS",
     "AccessDeniedError",
     "AsyncClient",
@@ -58,4 +62,5 @@ __all__ = [
     "TurningPoint",
     "Waveform",
     "WrongAddressError",
+    "check_url",
 ]

@@ -77,7 +77,7 @@ class AsyncClient(AsyncSession):
         progress: Progress = None,
         timeout: float = TIMELINE_SECONDS,
     ) -> Timeline:
-        """Recognises the course of emotion; arguments and errors as for `Client.timeline`.
+        """Recognises emotion over time; arguments and errors as for `Client.timeline`.
 
         Cancelling the task cancels the work on the server.
         """

@@ -106,7 +106,7 @@ class BaseClient:
         # The server has its own defaults.
         given = {name: str(value) for name, value in seconds.items() if value is not None}
         return Call(
-            _protocol.TIMELINE,
+            _protocol.TIMELINE_MODEL,
             _protocol.timeline_names(embedding),
             _protocol.check_timeout(timeout),
             id=uuid.uuid4().hex,

@@ -125,7 +125,7 @@ class Client(Session):
         progress: Progress = None,
         timeout: float = TIMELINE_SECONDS,
     ) -> Timeline:
-        """Recognises the course of emotion through a recording of up to two hours and 200 MB.
+        """Recognises emotion over time in a recording of up to two hours and 200 MB.
 
         Args:
             audio: As for `predict`.
@@ -234,7 +234,7 @@ class Client(Session):
         return self._retried(lambda: self._card(self.timeout), Outage(self.retry_seconds))
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
-        """Blocks until the model is ready to predict; the server itself is up earlier.
+        """Blocks until the model is ready to predict; the server itself may be up earlier.
 
         Args:
             timeout: Longest wait in seconds.

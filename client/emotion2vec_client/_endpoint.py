@@ -133,6 +133,19 @@ def parse(
     )
 
 
+def check_url(url: str) -> None:
+    """Refuses what is not an address of a server, without connecting to it.
+
+    Args:
+        url: ``host:port`` for gRPC, or with a scheme, such as ``http://host:port``.
+
+    Raises:
+        TypeError: The url is not a string.
+        ValueError: The url is not such an address.
+    """
+    parse(url)
+
+
 def is_this_machine(url: str) -> bool:
     """Whether an address, including its scheme, is on the loopback interface."""
     host = urlsplit(url).hostname or ""

@@ -15,7 +15,7 @@ BUFFERED = 8
 
 
 class _Order:
-    """Finished results, which leave as they come or in the order of their items."""
+    """Finished results, handed out as they come or in the order of their items."""
 
     def __init__(self, ordered: bool):
         self._ordered = ordered

@@ -1,4 +1,4 @@
-"""Recognises addresses at which something other than the right port of Triton answers."""
+"""Detects addresses where something other than the right port of Triton answers."""
 
 from __future__ import annotations
 

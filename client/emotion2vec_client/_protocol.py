@@ -39,9 +39,13 @@ from emotion2vec_client.labels import LABELS
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 MODELS: dict[Granularity, str] = {"utterance": "emotion2vec", "frame": "emotion2vec_frame"}
+"""The model that answers a request, by its granularity."""
+
+TIMELINE_MODEL = "emotion2vec_timeline"
+"""The model that answers a request for a timeline."""
+
 ENCODER = "encoder"
 PREPROCESS = "preprocess"
-TIMELINE = "emotion2vec_timeline"
 QUEUE_FULL = ("maximum queue size", "Request timeout expired")
 """How Triton reports that a queue is full, or that a request waited in it for too long."""
 
@@ -65,7 +69,7 @@ class Call:
         timeout: Seconds to wait for the response.
         inputs: Input tensors by name; `of` fills them in.
         known: Outputs that the client has already, and does not request.
-        id: Identifies this request to `about`.
+        id: Lets `about` refer to this request.
         parameters: Further parameters of the request.
     """
 
@@ -94,8 +98,13 @@ class Call:
         return replace(self, timeout=max(self.timeout - seconds, 0.001))
 
     def about(self, request: str) -> Call:
-        """A call that requests ``progress_of`` this one, or to ``cancel`` it."""
-        return Call(TIMELINE, ["progress"], POLL_TIMEOUT, parameters={request: self.id}).of(b"")
+        """A call that asks for the progress of this one or cancels it.
+
+        Args:
+            request: ``progress_of`` or ``cancel``.
+        """
+        parameters = {request: self.id}
+        return Call(TIMELINE_MODEL, ["progress"], POLL_TIMEOUT, parameters=parameters).of(b"")
 
 
 def check_timeout(timeout: float) -> float:

@@ -1,4 +1,4 @@
-"""How the clients exchange calls with a server: retries, the cached card, and readiness."""
+"""Sends the clients' calls: retries, the cached model card, and readiness."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Value = TypeVar("Value")
 
 
 class Session(BaseClient):
-    """Blocking exchanges."""
+    """Blocking calls."""
 
     _transport: GrpcTransport | HttpTransport
 
@@ -96,7 +96,7 @@ class Session(BaseClient):
 
 
 class AsyncSession(BaseClient):
-    """The same exchanges with asyncio."""
+    """The same calls with asyncio."""
 
     _open: AsyncGrpcTransport | AsyncHttpTransport | None = None
 

@@ -1,4 +1,4 @@
-"""The course of emotion through a long recording, and the files that it can be saved to."""
+"""Emotion over time in a long recording, and the files that a timeline can be saved to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from emotion2vec_client.labels import LABELS
 
 Segmentation = Literal["vad", "fixed"]
 
-OPTIONS_OF = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
+SEGMENTATION_OPTIONS = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
 """The options of each segmentation."""
 
 FORMATS = (".json", ".csv", ".srt", ".vtt", ".png")
@@ -33,7 +33,7 @@ PEAK_HOP = 0.096
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """The course of emotion through a recording.
+    """Emotion over time in a recording.
 
     Attributes:
         segments: In the order of their starts.
@@ -183,9 +183,9 @@ def check_options(segmentation: str, seconds: Mapping[str, float | None]) -> Non
     Raises:
         ValueError: The segmentation is unknown, or an option belongs to the other one.
     """
-    if segmentation not in OPTIONS_OF:
+    if segmentation not in SEGMENTATION_OPTIONS:
         raise ValueError(f"unknown segmentation {segmentation!r}: use 'vad' or 'fixed'")
-    for other, names in OPTIONS_OF.items():
+    for other, names in SEGMENTATION_OPTIONS.items():
         for name in names:
             if other != segmentation and seconds.get(name) is not None:
                 raise ValueError(f"{name} is an option of segmentation={other!r}: add that")

@@ -38,8 +38,8 @@ def run(transport: GrpcTransport | HttpTransport, call: Call, progress: Progress
                 progress(share)
             tensors = answer.result()
         except BaseException as error:
-            # Over HTTP the server does not notice that the client has gone. Cancel repeatedly, as
-            # Ctrl-C may come before the server has received the recording.
+            # Over HTTP the server does not notice that the client has disconnected. Cancel
+            # repeatedly, as Ctrl-C may come before the server has received the recording.
             late = isinstance(error, PredictionTimeoutError)
             while late or not answer.done():
                 with suppress(Emotion2VecError):

@@ -28,7 +28,7 @@ SAMPLES = STATIC.parents[2] / "samples"
 EXAMPLES = ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg", "fearful.m4a", "story.ogg")
 
 QUEUE_SECONDS = 0.05
-"""How often Gradio's queue looks for clicks; Gradio's default on Windows."""
+"""Seconds between two checks of Gradio's queue for clicks; Gradio's default on Windows."""
 
 UPLOADS_TOO_LARGE = 4
 """The page accepts uploads of this many times the limit, so that it can explain the limit."""
@@ -63,8 +63,8 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
             app,
             blocks,
             path=f"/{language}",
-            # Without it, what an event gives back, an example's sound, has an address without the
-            # path, under which there is nothing.
+            # Without it, addresses in event responses, such as an example's sound, lack the path
+            # and lead nowhere.
             root_path=f"/{language}",
             theme=theme,
             css=f":root {{ {variables} }}",
@@ -77,7 +77,7 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
             pwa=False,
             mcp_server=False,
         )
-        # It looks for clicks a thousand times a second otherwise, also where no page is open.
+        # Otherwise it looks for clicks a thousand times a second, even if no page is open.
         queue = blocks._queue
         queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_SECONDS
 
@@ -90,6 +90,9 @@ def pages(app: FastAPI) -> list[App]:
 
 
 def end_streams(app: FastAPI) -> None:
-    """Ends the stream that each open page holds: the gateway would wait for it in vain."""
+    """Ends the stream that each open page holds.
+
+    Otherwise the gateway would wait for it when it stops.
+    """
     for page in pages(app):
         page.stop_event.set()

@@ -14,12 +14,12 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from emotion2vec_client import Emotion2VecError, Granularity
+from emotion2vec_client import MODELS, Emotion2VecError, Granularity
 from gateway.metrics import Metrics
 from gateway.page import render
 from gateway.page.text import Text
 from gateway.problems import Problem
-from gateway.recognition import MODELS, Recogniser
+from gateway.recognition import Recogniser
 from gateway.schema import Result
 from gateway.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Gradio's environment: Gradio reads it when it is imported, so this module imports Gradio."""
+"""Sets Gradio's environment, which Gradio reads on import, and then imports Gradio."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 
 def _is_no_file(component: object) -> str:
-    raise OSError(f"{component} counts as none from a file")
+    raise OSError(f"{component} is treated as not coming from a file")
 
 
 # Gradio compares the source of each component with a type stub, which takes half of its import

@@ -16,7 +16,8 @@ from gateway.schema import Result
 from gateway.settings import Settings
 
 RECORDING_HOURS = 2
-"""Of the timeline, as model_repository/emotion2vec_timeline/config.pbtxt has it."""
+"""Longest recording of a timeline; the value of
+model_repository/emotion2vec_timeline/config.pbtxt."""
 
 DETAILED = ("unsupported", "damaged", "bad_request", "bad_option")
 """Codes for which the server's own sentence says more about what was sent, in English."""
@@ -42,7 +43,7 @@ def header(text: Text) -> str:
 
 
 def foot(text: Text, info: ModelInfo) -> str:
-    """What stands below the page: the model, and under which licence its weights are."""
+    """The line below the page: the model, and the licence of its weights."""
     kinds = {True: "published", False: "other", None: "unknown"}
     kind = "random" if info.weights == "random" else kinds[info.published]
     model = text.foot.format(
@@ -78,7 +79,7 @@ def busy(text: Text, stage: str, seconds: float) -> str:
 
 
 def problem(text: Text, error: Problem, settings: Settings) -> str:
-    """The panel when it did not work: what the visitor can do, and no more of the server."""
+    """The panel for an error: what the visitor can do, without details of the server."""
     own = text.problems.get(error.code, text.problems["failed"])
     sentences = f"<p>{escape(own.format(megabytes=megabytes(settings)))}</p>"
     if error.code in DETAILED:
@@ -190,7 +191,7 @@ def _element(name: str, text: Text, own: dict[str, Any], most: int) -> str:
         "most": most,
     }
     attribute = _attribute("words", words)
-    # What other braces there are is filled in by the script.
+    # The script fills in the other braces.
     for brace, limit in {"megabytes": f"{most / 2**20:g}", "hours": RECORDING_HOURS}.items():
         attribute = attribute.replace(f"{{{brace}}}", str(limit))
     return f"<{name}{attribute}></{name}>"
@@ -229,6 +230,6 @@ def _log(text: Text, answer: Result) -> str:
 
 
 def _zoned(timestamp: str) -> str:
-    """A time of the server with its zone, as a visitor may have another."""
+    """A server time with its zone, because the visitor may be in another one."""
     offset = f"{datetime.fromisoformat(timestamp).astimezone():%z}"
     return f"{timestamp} (UTC{offset[:3]}:{offset[3:]})"

@@ -1,4 +1,4 @@
-"""What operators and clients ask of the service itself."""
+"""Health, readiness, model card and metrics."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gateway.schema import About, Emotion, License, Limits, Status
 from gateway.settings import Settings
 
 CLIP_SECONDS = (0.025, 30.0)
-"""Of the shortest and of the longest clip, as model_repository/preprocess/config.pbtxt has them."""
+"""Shortest and longest clip in seconds; the values of model_repository/preprocess/config.pbtxt."""
 
 RECORDING_SECONDS = 7200.0
-"""Of the longest recording, as model_repository/emotion2vec_timeline/config.pbtxt has it."""
+"""Longest recording in seconds; the value of model_repository/emotion2vec_timeline/config.pbtxt."""
 
 router = APIRouter(tags=["operation"])
 
@@ -30,14 +30,16 @@ async def health() -> Status:
     return Status(status="ok")
 
 
-@router.get("/ready", responses=documented(503), summary="Whether it can recognise")
+@router.get("/ready", responses=documented(503), summary="Whether the models are ready")
 async def ready(request: Request) -> Status:
     """Answers 200 when every model of Triton is ready, 503 until then."""
     await request.app.state.recogniser.check_ready()
     return Status(status="ok")
 
 
-@router.get("/info", responses=documented(502, 503, 504), summary="What it recognises with")
+@router.get(
+    "/info", responses=documented(502, 503, 504), summary="The model, the emotions and the limits"
+)
 async def info(request: Request) -> About:
     """The model that Triton serves now, the emotions, and the limits."""
     settings: Settings = request.app.state.settings
@@ -68,11 +70,11 @@ async def info(request: Request) -> About:
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format"}},
-    summary="Counts for Prometheus",
+    summary="Prometheus metrics",
 )
 async def metrics(request: Request) -> Response:
-    """Recordings, their audio and their times, what is in flight, restarts and the model."""
+    """Recordings, seconds of audio, response times, requests in flight, restarts, and the model."""
     model = None
-    with suppress(Problem):  # Then there is no model: that is what the metrics say.
+    with suppress(Problem):  # Without a model, emotion2vec_model_info is absent.
         model = await request.app.state.recogniser.model_info()
     return Response(request.app.state.metrics.render(model), media_type=CONTENT_TYPE_LATEST)

@@ -24,7 +24,7 @@ router = APIRouter(tags=["recognition"])
     summary="A file of a result",
 )
 async def output(request: Request, folder: str, file: str) -> FileResponse:
-    """Serves the files that recognitions left, for as long as they are kept."""
+    """Serves the files of a result for as long as it is kept."""
     recogniser: Recogniser = request.app.state.recogniser
     try:
         return FileResponse(recogniser.store.find(folder, file))

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
-from emotion2vec_client import Granularity
+from emotion2vec_client import MODELS, Granularity
 from gateway.answers import response_with, unless_gone
 from gateway.forms import Embedding, choose_embedding, only_known_fields
-from gateway.handlers import MEANINGS, documented
+from gateway.handlers import documented
 from gateway.problems import Problem
-from gateway.recognition import MODELS, Recogniser
+from gateway.recognition import Recogniser
 from gateway.schema import Result, Results
 from gateway.settings import Settings
 from gateway.several import recognise_each
@@ -24,7 +24,7 @@ router = APIRouter(tags=["recognition"])
     "/api/predict/",
     dependencies=[Depends(only_known_fields)],
     response_model=Result | Results,
-    responses=documented(*MEANINGS),
+    responses=documented(400, 401, 413, 415, 422, 429, 502, 503, 504, 507),
     summary="Recognise the emotion of one recording, or of several",
 )
 async def predict(
@@ -32,17 +32,17 @@ async def predict(
     audio: Annotated[
         list[UploadFile],
         File(
-            description="WAV, MP3, M4A, FLAC or OGG; up to 30 s and 10 MB; sent several times, "
-            "each file gets its own answer in `results`"
+            description="WAV, MP3, M4A, FLAC or OGG; up to 30 s and 10 MB; if you send "
+            "several, each gets its own answer in `results`"
         ),
     ],
     granularity: Annotated[
-        Granularity, Form(description="one result for the whole, or one for each 20 ms as well")
+        Granularity, Form(description="one result for the whole clip, or also one for each 20 ms")
     ] = "utterance",
     embedding: Annotated[
         Embedding | None,
         Form(
-            description="none (the default); file: leave embedding.npy, [1024] or [T, 1024]; "
+            description="none (the default); file: save embedding.npy, [1024] or [T, 1024]; "
             "inline: the same numbers in the answer"
         ),
     ] = None,
@@ -50,9 +50,9 @@ async def predict(
         bool | None, Form(description="true: the same as embedding=file")
     ] = None,
 ) -> Response:
-    """Answers with nine scores, and leaves a folder with the audio that the model heard.
+    """Returns nine scores, and saves the result with the audio that the model heard.
 
-    A file alone is enough. Its format is seen from its content, not from its name.
+    Only the file is required. Its format is detected from its content, not from its name.
     """
     recogniser: Recogniser = request.app.state.recogniser
     settings: Settings = request.app.state.settings
@@ -68,7 +68,7 @@ async def predict(
         )
 
     async def recognise(file: UploadFile) -> Result:
-        # One byte too many is enough to be refused.
+        # One byte over the limit is enough to refuse the file.
         data = await file.read(settings.max_upload_bytes + 1)
         result = await recogniser.recognise(
             data,

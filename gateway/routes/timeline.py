@@ -35,11 +35,11 @@ router = APIRouter(tags=["timeline"])
     status_code=202,
     response_model=TimelineJob,
     responses={
-        202: {"description": "under way; Location says where to ask how far"},
+        202: {"description": "running; Location is the job's address"},
         200: {"model": TimelineJob, "description": "done within `wait`"},
-        **documented(400, 401, 413, 415, 422, 429, 499, 502, 503, 504, 507),
+        **documented(400, 401, 413, 415, 422, 429, 502, 503, 504, 507),
     },
-    summary="Recognise the course of emotion through a long recording",
+    summary="Recognise emotion over time in a long recording",
 )
 async def start(
     request: Request,
@@ -47,16 +47,18 @@ async def start(
         UploadFile, File(description="WAV, MP3, M4A, FLAC or OGG; up to two hours and 200 MB")
     ],
     segmentation: Annotated[
-        Segmentation, Form(description="cut speech at its pauses, or fixed windows")
+        Segmentation, Form(description="vad: cut at pauses; fixed: windows of equal length")
     ] = "vad",
     min_segment: Annotated[float | None, Form(description="vad: seconds, 1 if not given")] = None,
     max_segment: Annotated[float | None, Form(description="vad: seconds, 10 if not given")] = None,
     window: Annotated[float | None, Form(description="fixed: seconds, 3 if not given")] = None,
-    hop: Annotated[float | None, Form(description="fixed: seconds; the window's")] = None,
+    hop: Annotated[
+        float | None, Form(description="fixed: seconds, the window if not given")
+    ] = None,
     embedding: Annotated[
         Embedding | None,
         Form(
-            description="none (the default); file: leave embedding.npy, [N, 1024]; inline: the "
+            description="none (the default); file: save embedding.npy, [N, 1024]; inline: the "
             "same numbers in the result"
         ),
     ] = None,
@@ -64,12 +66,13 @@ async def start(
         bool | None, Form(description="true: the same as embedding=file")
     ] = None,
     wait: Annotated[
-        float, Form(ge=0, le=MAX_WAIT, description="seconds to wait for the result at once")
+        float,
+        Form(ge=0, le=MAX_WAIT, description="seconds to wait for the result before answering"),
     ] = 0,
 ) -> Response:
     """Answers 202 with a job to ask about, or with the result if it is there within `wait`.
 
-    The job goes on when the client has gone; DELETE ends it.
+    The job continues if the client disconnects after this answer; DELETE cancels it.
     """
     timelines = _timelines(request)
     wanted = choose_embedding(embedding, extract_embedding, request.app.state.recogniser.store)
@@ -103,7 +106,7 @@ async def start(
     PATH + "{job}",
     response_model=TimelineJob,
     responses=documented(404),
-    summary="How far a timeline is, and its result",
+    summary="Progress and result of a timeline",
 )
 async def progress(request: Request, job: str) -> Response:
     """Has `result` when the job is done, and `problem` when it failed."""
@@ -115,10 +118,10 @@ async def progress(request: Request, job: str) -> Response:
     PATH + "{job}",
     response_model=TimelineJob,
     responses=documented(404),
-    summary="End a timeline",
+    summary="Cancel a timeline",
 )
 async def cancel(request: Request, job: str) -> Response:
-    """Ends the work in Triton as well; a job that is over stays what it is."""
+    """Cancels the work in Triton as well; a finished job does not change."""
     timelines = _timelines(request)
     found = timelines.find(job)
     await timelines.cancel(found)
@@ -144,7 +147,7 @@ def _answer(
         "url": PATH + job.id,
     }
     if (result := timelines.result(job)) is not None:
-        # Its text, as it was saved: there is no need to read it.
+        # Its text, as it was saved: there is no need to parse it.
         answer["result"] = orjson.Fragment(result)
     if job.problem is not None:
         answer["problem"] = job.problem.body()

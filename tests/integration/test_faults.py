@@ -65,7 +65,7 @@ def test_triton_comes_back_and_loses_nothing_until_it_breaks_too_often_and_is_gi
             rmtree(repository / model)
         server.part("tritonserver").kill()
         assert server.wait() == 1
-    assert "given up after 5 restarts" in server.said
+    assert "gave up after 5 restarts" in server.said
     assert not leftovers(server)
 
 

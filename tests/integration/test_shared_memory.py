@@ -22,7 +22,7 @@ def service(tiny_repository: Path) -> Iterator[Service]:
     with Service(tiny_repository, within=own_disk(SHM, 256)) as running:
         running.wait_until_ready()
         yield running
-        assert "runs again" not in running.said
+        assert "is running again" not in running.said
 
 
 def test_clips_are_answered_all_the_same(service: Service) -> None:

@@ -28,7 +28,7 @@ def test_nothing_is_wrong_and_nothing_grows(
         restarts = [
             line.text
             for line in service.lines
-            if line.text.endswith("started again") or "runs again" in line.text
+            if ": restarted " in line.text or "is running again" in line.text
         ]
     show(table(("requests", ""), sorted(traffic.counts.items())) + "\n")
     verdicts = leaks.judge(samples)

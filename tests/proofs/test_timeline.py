@@ -96,8 +96,8 @@ def test_an_hour_in_bounded_memory_beside_short_requests(
         f"{np.median(lengths):.1f} s; {100 * found.speech_ratio:.0f} % of it is speech"
     )
     show(
-        f"within {WITHIN} s: {100 * complete:.1f} % of {truth.utterances.size} true borders have a "
-        f"segment's, {100 * right:.1f} % of {borders.size} segments' borders are true"
+        f"within {WITHIN} s: {100 * complete:.1f} % of the {truth.utterances.size} true borders "
+        f"were found, {100 * right:.1f} % of the {borders.size} borders found are true"
     )
     speed = found.duration / seconds
     show(f"{seconds:.0f} s: {speed:.1f} times as fast as real time; {used:.0f} s of CPU time")

@@ -41,7 +41,7 @@ class Fault:
     part: str
     number: signal.Signals
     told: str
-    back: str = "Triton runs again"
+    back: str = "Triton is running again"
 
     def strike(self, service: Service) -> None:
         """Sends the signal."""
@@ -71,7 +71,7 @@ FAULTS = {
         "in a browser",
     ),
     "new model loaded (SIGHUP)": Fault(
-        "launcher", signal.SIGHUP, "loading the model anew", "ready with the new model"
+        "launcher", signal.SIGHUP, "reloading the model", "ready with the new model"
     ),
 }
 

@@ -159,7 +159,8 @@ def test_limits_and_reasons_agree_with_those_of_preprocess() -> None:
     text = (ROOT / "model_repository" / "preprocess" / "config.pbtxt").read_text("utf-8")
     parameters = text_format.Parse(text, ModelConfig()).parameters
     assert Settings().max_upload_bytes == int(parameters["max_bytes"].string_value)
-    assert parameters["max_seconds"].string_value == "30"  # said on the page and in api.py
+    # On the page and in gateway/routes/predict.py.
+    assert parameters["max_seconds"].string_value == "30"
     assert (
         tuple(float(parameters[name].string_value) for name in ("min_seconds", "max_seconds"))
         == CLIP_SECONDS

@@ -10,7 +10,7 @@ import pytest
 from audio.layout import SAMPLE_RATE
 from audio.limits import AudioError
 from audio.options import Options
-from audio.segmentation import CHUNK, Chunk, cut_at_pauses, cut_in_windows, label
+from audio.segmentation import CHUNK, Chunk, cut_at_pauses, cut_in_windows, mark_speech
 
 LOUD, SOFT = 1e-2, 1e-6
 
@@ -21,8 +21,8 @@ def chunks(*runs: tuple[int, float]) -> list[Chunk]:
 
 
 def marks(*runs: tuple[int, float]) -> str:
-    """The labels of these chunks: ``#`` is speech."""
-    return "".join(".#"[is_speech] for _, is_speech in label(chunks(*runs)))
+    """The marks of these chunks: ``#`` is speech."""
+    return "".join(".#"[is_speech] for _, is_speech in mark_speech(chunks(*runs)))
 
 
 def test_speech_begins_at_one_threshold_and_ends_below_another() -> None:
@@ -36,10 +36,10 @@ def test_a_click_is_no_speech_and_a_stop_within_a_word_is() -> None:
     assert marks((6, 0.9), (5, 0.1), (6, 0.9)) == "######.....######"
 
 
-def test_a_label_comes_as_soon_as_it_is_decided() -> None:
+def test_a_mark_comes_as_soon_as_it_is_decided() -> None:
     """Otherwise an hour of music or speech would stay in memory."""
     source = itertools.chain(chunks((3, 0.1), (20, 0.9)), iter(pytest.fail, None))
-    assert [is_speech for _, is_speech in itertools.islice(label(source), 23)] == (
+    assert [is_speech for _, is_speech in itertools.islice(mark_speech(source), 23)] == (
         [False] * 3 + [True] * 20
     )
 
@@ -51,7 +51,7 @@ def cut(
     stream = chunks(*runs)
     if quiet >= 0:
         stream[quiet - 2 : quiet + 2] = [Chunk(CHUNK, 0.9, SOFT)] * 4
-    found = cut_at_pauses(label(stream), shortest, longest)
+    found = cut_at_pauses(mark_speech(stream), shortest, longest)
     return [(p.start // CHUNK, p.end // CHUNK, p.speech // CHUNK) for p in found]
 
 
@@ -104,17 +104,17 @@ def test_what_is_cut_is_never_too_long_nor_lost() -> None:
             Chunk(CHUNK, chunk.probability, float(random.uniform())) for chunk in chunks(*runs)
         ]
         stream[-1] = Chunk(100, stream[-1].probability, 0.5)
-        labelled = list(label(stream))
-        pieces = list(cut_at_pauses(labelled, 1.0, 10.0))
+        marked = list(mark_speech(stream))
+        pieces = list(cut_at_pauses(marked, 1.0, 10.0))
         assert all(piece.end - piece.start <= 10 * SAMPLE_RATE for piece in pieces)
         assert all(one.end <= other.start for one, other in itertools.pairwise(pieces))
-        speech = sum(chunk.samples for chunk, is_speech in labelled if is_speech)
+        speech = sum(chunk.samples for chunk, is_speech in marked if is_speech)
         assert sum(piece.speech for piece in pieces) == speech
 
 
 def test_a_piece_comes_before_the_hour_of_music_that_follows_it() -> None:
     source = itertools.chain(chunks((60, SPEECH), (40, SILENCE)), iter(pytest.fail, None))
-    [piece] = itertools.islice(cut_at_pauses(label(source), 1.0, 10.0), 1)
+    [piece] = itertools.islice(cut_at_pauses(mark_speech(source), 1.0, 10.0), 1)
     assert piece.end == 62 * CHUNK
 
 

@@ -1,4 +1,4 @@
-"""The course of emotion in the terminal: a coloured strip, and a timeline's summary."""
+"""Emotion over time in the terminal: a coloured strip, and a timeline's summary."""
 
 from __future__ import annotations
 

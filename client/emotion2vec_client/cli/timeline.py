@@ -88,7 +88,7 @@ def timeline(
     *,
     connection: Connection,
 ) -> int:
-    """Recognise the course of emotion through recordings of up to two hours.
+    """Recognise emotion over time in recordings of up to two hours.
 
     The server cuts speech at pauses into pieces of 1 to 10 s. Each column of
     the strip is a part of the recording, in the colour of its emotion; the

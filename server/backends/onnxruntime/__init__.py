@@ -1,1 +1,4 @@
-"""Stands in for Triton's backend of this name, which Triton requires; computes with OpenVINO."""
+"""Stands in for Triton's onnxruntime backend; Triton requires the folder to have this name.
+
+Computes with OpenVINO.
+"""

@@ -23,10 +23,10 @@ class Layout:
     """How a clip is laid out: the parameter ``layout`` of config.pbtxt.
 
     Attributes:
-        slot: Samples to a slot; a clip begins and ends with one.
+        slot: Samples per slot; a clip takes up whole slots.
         window: Samples that a frame sees; the hop is a slot.
         extra_slots: Empty slots in front of the clip.
-        max_samples: Of a clip.
+        max_samples: Most samples in a clip.
     """
 
     slot: int
@@ -36,7 +36,7 @@ class Layout:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Layout | None:
-        """The layout that a model's configuration names; None where it names none."""
+        """Reads the layout from a model's configuration; None if it has none."""
         parameter = config.get("parameters", {}).get("layout")
         return cls(**json.loads(parameter["string_value"])) if parameter else None
 
@@ -47,7 +47,7 @@ class Layout:
             tensors: ``waveform`` FP32, ``num_samples`` INT32 of one element, ``frames`` INT32.
 
         Raises:
-            LayoutError: They are not.
+            LayoutError: The tensors do not describe one clip.
         """
         waveform, frames = tensors["waveform"].ravel(), tensors["frames"].ravel()
         if tensors["num_samples"].size != 1:
@@ -55,21 +55,22 @@ class Layout:
         samples = int(tensors["num_samples"].item())
         if not self.window <= samples <= self.max_samples:
             raise LayoutError(
-                f"num_samples is {samples}: a clip has {self.window} to {self.max_samples}"
+                f"num_samples is {samples}: a clip has {self.window} to {self.max_samples} samples"
             )
         expected = (self.extra_slots + -(-samples // self.slot)) * self.slot
         if waveform.size != expected:
             raise LayoutError(
-                f"waveform has {waveform.size} elements, but {samples} samples laid out are "
+                f"waveform has {waveform.size} elements, but a clip of {samples} samples takes up "
                 f"{expected}"
             )
         count = (samples - self.window) // self.slot + 1
         if frames.size != count:
             raise LayoutError(
-                f"frames has {frames.size} elements, but {samples} samples are {count}"
+                f"frames has {frames.size} elements, but {samples} samples have {count} frames"
             )
         if frames.min() < 0 or frames.max() >= count:
-            raise LayoutError(f"frames has numbers that are not 0 to {count - 1}")
-        # Of a mean of 0 and a variance of 1; not a number is not within it either.
+            raise LayoutError(f"frames has numbers outside 0 to {count - 1}")
+        # With a mean of 0 and a variance of 1, no sample can exceed this. NaN fails the comparison
+        # too.
         if not np.abs(waveform).max() <= samples**0.5:
-            raise LayoutError("waveform is not normalised, or has values that are no numbers")
+            raise LayoutError("waveform is not normalised, or contains NaN")

@@ -2,9 +2,9 @@
 
 A Python-based backend: Triton loads it for every model whose config.pbtxt says
 ``backend: "onnxruntime"``, and it reads that configuration the way the native backend does.
-Requests of different length are concatenated where an input allows ragged batches, batch inputs
-are built, outputs are split back. It knows only configurations and tensors. It has two parameters
-that the native backend does not have: ``layout`` (layout.py) and ``max_part_elements`` (parts.py).
+It concatenates requests of different lengths where an input allows ragged batches, builds the batch
+inputs, and splits the outputs. It has two parameters that the native backend does not have:
+``layout`` (layout.py) and ``max_part_elements`` (parts.py). Only the first is about audio.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Session(Protocol):
 
 
 def native_precisions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """The precisions that this CPU computes itself, the fastest and then the most exact first."""
+    """The precisions that this CPU computes natively, the fastest and then the most exact first."""
     lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     found = {flag for line in lines if line.startswith("flags") for flag in line.split()}
     return [name for name in OPENVINO_PRECISIONS if name not in NEEDED or NEEDED[name] & found]
@@ -75,7 +75,7 @@ class OpenVinoSession:
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        # Kept, since the file may be another one by the time it is needed again.
+        # Kept, because an export may have replaced the file by the time it is compiled again.
         model = core.read_model(str(path))
         self._compile: Callable[[], Any] = lambda: core.compile_model(
             model, "CPU", settings
@@ -90,7 +90,7 @@ class OpenVinoSession:
         try:
             self._request.infer(dict(inputs), share_inputs=True)
         except RuntimeError:
-            # An inference that fails half-way leaves shapes behind at which later, good ones fail.
+            # An inference that fails halfway leaves shapes behind that make later, valid ones fail.
             self._request, self._packed = self._compile(), False
             raise
         if not self._packed:
@@ -105,7 +105,7 @@ class OpenVinoSession:
 
 
 def _release_mapped_pages(path: Path) -> None:
-    """Takes a mapped file out of resident memory; what is read of it later comes back from disk."""
+    """Drops a mapped file from resident memory; pages that are read again come from disk."""
     libc = ctypes.CDLL(None)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
@@ -125,7 +125,7 @@ class OrtSession:
         if threads:
             options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-        # It goes on with the CPU where CUDA's libraries are missing.
+        # Without CUDA's libraries, ONNX Runtime falls back to the CPU.
         if self._session.get_providers()[0] != provider:
             raise ValueError(f"ONNX Runtime cannot start its {provider} on this machine")
 

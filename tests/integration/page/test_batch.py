@@ -98,7 +98,9 @@ def test_many_files_become_a_table(
 def test_it_speaks_chinese_too(chinese_visit: Visit, gateway: Gateway, words: Path) -> None:
     tab = open_tab(chinese_visit, "zh")
     choose(tab, CLIPS[0], words)
-    expect(tab.get_by_role("status")).to_have_text("已识别 1 / 2 个 · 1 个未识别", timeout=PATIENCE)
+    expect(tab.get_by_role("status")).to_have_text(
+        "已识别 1 / 2 个 · 1 个识别失败", timeout=PATIENCE
+    )
     expect(tab.locator("tbody tr").first).to_contain_text(
         NAMES[gateway.predict(CLIPS[0]).json()["emotion"]]
     )
