@@ -84,12 +84,20 @@ def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     slider.fill("0")
     assert frames.locator(".e2v-chart").inner_html() != smooth
     frames.locator("select").select_option("lines")
-    expect(frames.locator("polyline")).to_have_count(9)
+    lines = frames.locator("polyline")
+    expect(lines).to_have_count(9)
+
+    # A frame is drawn at its time: one every 20 ms.
+    duration = float(str(plot.get_attribute("aria-valuemax")))
+    points = str(lines.first.get_attribute("points")).split()
+    across = [float(point.split(",")[0]) for point in points]
+    assert len(across) - 1 == int((duration - 0.025) / 0.02) + 1
+    times = [position / across[-1] * duration for position in across[:-1]]
+    assert times == pytest.approx([0.02 * frame for frame in range(len(times))], abs=0.01)
 
     # A click on the plot plays the audio from there.
     box = plot.bounding_box()
     assert box
-    duration = float(str(plot.get_attribute("aria-valuemax")))
     plot.click(position={"x": box["width"] / 2, "y": 100})
     audio = frames.locator("audio")
     visit.page.wait_for_function("audio => audio.currentTime > 0", arg=audio.element_handle())
