@@ -16,10 +16,10 @@ class Batch:
     """The encoder's inputs for several clips.
 
     Attributes:
-        waveform: float32 [sum of padded lengths].
+        waveform: float32 [sum of the lengths of the clips as laid out].
         num_samples: int32 [clips, 1].
         frames: int32 [sum of frame counts].
-        longest: float32 [longest padded length]; only its shape matters.
+        longest: float32 [longest length of a clip as laid out]; only its shape matters.
     """
 
     waveform: np.ndarray
@@ -39,12 +39,12 @@ class Batch:
 
 def input_shapes(clips: int, samples: int) -> dict[str, tuple[int, ...]]:
     """The shapes of the encoder's inputs for ``clips`` clips of ``samples`` samples each."""
-    padded = slot_count(samples) * SLOT
+    laid_out = slot_count(samples) * SLOT
     return {
-        WAVEFORM.name: (clips * padded,),
+        WAVEFORM.name: (clips * laid_out,),
         NUM_SAMPLES.name: (clips, 1),
         FRAMES.name: (clips * frame_count(samples),),
-        LONGEST: (padded,),
+        LONGEST: (laid_out,),
     }
 
 

@@ -64,7 +64,7 @@ WAVEFORM = Tensor("waveform", "TYPE_FP32", (-1,), ragged=True)
 NUM_SAMPLES = Tensor("num_samples", "TYPE_INT32", (1,))
 FRAMES = Tensor("frames", "TYPE_INT32", (-1,), ragged=True)
 LONGEST = "longest"
-"""Batch input of the encoder: its *shape* is the padded length of the batch's longest clip."""
+"""Batch input of the encoder: its *shape* is the length as laid out of the batch's longest clip."""
 
 SCORES = Tensor("scores", "TYPE_FP32", (len(LABELS),))
 EMBEDDING = Tensor("embedding", "TYPE_FP32", (-1,))

@@ -43,8 +43,8 @@ class Observed:
     Attributes:
         outcomes: For each recording of the request ``ok``, or the code of the problem.
         seconds: Length of the recognised audio.
-        model: The model that answers the same request in Triton, for the log; empty until it is
-            known. For a clip, the gateway itself calls its steps.
+        model: Triton's model for such a request, for the log; empty until it is known. For a clip
+            it is the ensemble, whose two steps the gateway calls itself.
         id: The request's name in the log and in the response header X-Request-ID.
     """
 

@@ -68,7 +68,7 @@ class Health:
             self._cpu, self._idle_since = cpu, now
         waiting = self._canary.waiting_seconds()
         if min(waiting, now - self._idle_since) > HANG_SECONDS:
-            return f"it has answered nothing for {waiting:.0f} s and computes nothing"
+            return f"Triton has answered nothing for {waiting:.0f} s and computes nothing"
         return None
 
 

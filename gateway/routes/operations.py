@@ -32,7 +32,7 @@ async def health() -> Status:
 
 @router.get("/ready", responses=documented(503), summary="Whether the models are ready")
 async def ready(request: Request) -> Status:
-    """Answers 200 when every model of Triton is ready, 503 until then."""
+    """Answers 200 when Triton can recognise clips, 503 until then."""
     await request.app.state.recogniser.check_ready()
     return Status(status="ok")
 

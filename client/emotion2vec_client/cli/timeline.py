@@ -90,7 +90,7 @@ def timeline(
 ) -> int:
     """Recognise emotion over time in recordings of up to two hours.
 
-    The server cuts speech at pauses into pieces of 1 to 10 s. Each column of
+    The server cuts speech at pauses into pieces of up to 10 s. Each column of
     the strip is a part of the recording, in the colour of its emotion; the
     scores are means over all speech. SRT and VTT are subtitles for a player.
 

@@ -1,5 +1,5 @@
 // <emotion-batch words=JSON>: many clips go to /api/predict/, a few at a time, and a table fills as
-// the answers come. The table is the page's own: CSV is made here.
+// the answers come. The browser makes the table and its CSV; the server does not.
 import { NAMES, button, dropZone, label, node, parsed, percent, sentences } from "./common.js";
 
 const API = "/api/predict/";
@@ -55,7 +55,7 @@ class EmotionBatch extends HTMLElement {
     this.work();
   }
 
-  // Keeps as many on their way as may be at once; each that is over makes room for the next.
+  // Keeps up to AT_ONCE requests in flight; each one that ends makes room for the next.
   work() {
     while (this.active.size < AT_ONCE) {
       const entry = this.entries.find(({ state }) => state === "waiting");
@@ -80,7 +80,8 @@ class EmotionBatch extends HTMLElement {
       if (answer.scores) state = "done";
     } catch (error) {
       if (signal.aborted) return;
-      // A file that has gone, or a folder, cannot be read; anything else is the way to the server.
+      // A file that has gone, or a folder, cannot be read; any other error means
+      // that the server cannot be reached.
       answer = { code: error.name === "NotReadableError" ? "unreadable" : "gone" };
     }
     Object.assign(entry, { state, answer });
@@ -90,7 +91,7 @@ class EmotionBatch extends HTMLElement {
   async ask(file, signal) {
     if (file.size > this.words.most) return { code: "too_large" };
     const form = new FormData();
-    // Reading it here tells a file that is gone from a server that is.
+    // Read the file first: then a missing file is not mistaken for an unreachable server.
     form.append("audio", new Blob([await file.arrayBuffer()]), file.name);
     for (;;) {
       const response = await fetch(API, { method: "POST", body: form, signal });

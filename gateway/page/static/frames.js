@@ -1,5 +1,5 @@
-// <emotion-frames result=JSON audio=URL words=JSON>: emotion over time, below the sound that it
-// belongs to, where the server or the visitor has that.
+// <emotion-frames result=JSON audio=URL words=JSON>: emotion over time, below the
+// waveform if the server or the visitor still has the audio.
 import { NAMES, labelled, node, percent, picture } from "./common.js";
 import { player } from "./player.js";
 
@@ -102,7 +102,7 @@ class EmotionFrames extends HTMLElement {
     const step = Math.max(1, Math.ceil(count / MOST_POINTS));
     const frames = [];
     for (let frame = 0; frame < count; frame += step) frames.push(frame);
-    // One frame is a line across, too.
+    // Even a single frame is drawn across the whole width.
     const x = (frame) =>
       Math.min((frame * this.hop / this.duration) * WIDTH, WIDTH).toFixed(1);
     const y = (value) => ((1 - value) * CHART).toFixed(1);

@@ -1,4 +1,4 @@
-// A waveform with a picture below it that is as wide as it is long, and its player. wavesurfer draws
+// A waveform with a picture below it, of the same width, and its player. wavesurfer draws
 // the waveform, plays, seeks, zooms and scrolls; it knows nothing of the keyboard and screen readers,
 // and its axis has no steps below a second.
 import { clock, legend, node } from "./common.js";
@@ -17,7 +17,7 @@ export function player(parent, { picture, description, words, at, near = at, ...
     class: "e2v-plot", tabindex: 0, role: "slider", "aria-label": description,
     "aria-valuemin": 0, "aria-valuemax": duration.toFixed(2), "aria-valuenow": 0,
   }, parent);
-  // The same for the eyes of those who have no pointer.
+  // Shows the same to sighted keyboard users.
   const here = node("div", { class: "e2v-here", "aria-hidden": "true" }, parent);
   legend(parent, words);
   const audio = node("audio", { controls: "", preload: "metadata", hidden: "" }, parent);
@@ -44,7 +44,7 @@ export function player(parent, { picture, description, words, at, near = at, ...
         "border-left:1px solid;padding-left:.2rem;white-space:nowrap";
       node("span", { style }, axis).textContent = clock(tick * step, step < 1 ? 1 : 0);
     }
-    // The last may have no room for its words.
+    // The last tick may have no room for its label.
     const last = axis.lastChild;
     if (last.offsetLeft && last.offsetLeft + last.offsetWidth > inner.clientWidth) last.remove();
   }

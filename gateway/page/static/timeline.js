@@ -81,7 +81,7 @@ class EmotionTimeline extends HTMLElement {
     }
     this.clear();
     this.show(words.uploading, 0);
-    // Only this one tells how far an upload is.
+    // Only XMLHttpRequest reports the progress of an upload.
     const request = new XMLHttpRequest();
     this.request = request;
     request.upload.addEventListener("progress", (event) => {

@@ -1,17 +1,17 @@
 // The result of a long recording: its waveform with the emotions of its segments below, where it
-// turns, a table and downloads. Every place can be heard.
+// turns, a table and downloads. Each segment and turning point can be played.
 import { NAMES, button, clock, label, labelled, node, percent, picture } from "./common.js";
 import { player } from "./player.js";
 
 const RIVER = 144;
 const WAVE = 72;
-// Below this, sound ends where it was meant to end.
+// Seconds: a smaller distance from the intended end counts as having reached it.
 const NEARLY = 0.05;
 const MARK = "position:absolute;top:0;bottom:1.3rem;background:#fff5;outline:2px solid;z-index:4;" +
   "pointer-events:none";
 
-// Draws a result into a parent, with its sound if that is there already. Returns what takes the sound
-// later, with listen(address), and goes with destroy().
+// Draws a result into a parent, with its sound if that is there already. Returns an object:
+// listen(address) sets the sound later, destroy() removes the player.
 export function drawResult(parent, result, words, sound) {
   parent.replaceChildren();
   headline(parent, result, words);
@@ -55,7 +55,7 @@ class Course {
     const zoom = node("input", { type: "range", min: 1, step: 0.5, value: 1 }, labelled(
       node("div", { class: "e2v-controls" }, parent), words.zoom,
     ));
-    // A hundred seconds fill the width at the most.
+    // At the largest zoom, 100 s fill the width.
     zoom.max = Math.max(1, Math.round(duration / 100));
     zoom.disabled = zoom.max === "1";
     const { waves, plot, audio } = player(parent, {
@@ -121,7 +121,7 @@ class Course {
   }
 
   moved(second) {
-    // At its end, what was played is still the one that was heard, and not the next.
+    // At the end of a played segment, keep that segment marked, not the next.
     if (Math.abs(second - this.until) < NEARLY) return;
     const number = this.segmentAt(second);
     if (number === this.heard) return;

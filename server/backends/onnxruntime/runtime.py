@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 OPENVINO_PRECISIONS = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
-"""Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them; the fastest
-and then the most exact first."""
+"""Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them,
+sorted by speed and then by exactness."""
 
 NEEDED = {"fp16": {"amx_fp16"}, "bf16": {"amx_bf16", "avx512_bf16"}}
 """Instructions that compute a precision; any of them is enough. OpenVINO accepts CPUs without them,
@@ -44,7 +44,7 @@ class Session(Protocol):
 
 
 def native_precisions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """The precisions that this CPU computes natively, the fastest and then the most exact first."""
+    """The precisions that this CPU computes natively, sorted by speed, then by exactness."""
     lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     found = {flag for line in lines if line.startswith("flags") for flag in line.split()}
     return [name for name in OPENVINO_PRECISIONS if name not in NEEDED or NEEDED[name] & found]
