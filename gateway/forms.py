@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Literal, get_origin
+from typing import Annotated, Literal, get_origin
 
-from fastapi import Request
+from fastapi import Form, Request
 from fastapi.exceptions import RequestValidationError
 
 from emotion2vec_client import SEGMENTATION_OPTIONS, Segmentation
@@ -14,6 +14,7 @@ from gateway.outputs import Store
 from gateway.problems import Problem, nothing_kept
 
 Embedding = Literal["none", "file", "inline"]
+ExtractEmbedding = Annotated[bool | None, Form(description="true: the same as embedding=file")]
 
 FORM = "multipart/form-data"
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFil
 
 from emotion2vec_client import MODELS, Granularity
 from gateway.answers import response_with, unless_gone
-from gateway.forms import Embedding, choose_embedding, only_known_fields
+from gateway.forms import Embedding, ExtractEmbedding, choose_embedding, only_known_fields
 from gateway.handlers import documented
 from gateway.problems import Problem
 from gateway.recognition import Recogniser
@@ -46,9 +46,7 @@ async def predict(
             "inline: the same numbers in the answer"
         ),
     ] = None,
-    extract_embedding: Annotated[
-        bool | None, Form(description="true: the same as embedding=file")
-    ] = None,
+    extract_embedding: ExtractEmbedding = None,
 ) -> Response:
     """Returns nine scores, and saves the result with the audio that the model heard.
 

@@ -10,7 +10,13 @@ from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFil
 
 from emotion2vec_client import Segmentation
 from gateway.answers import response_with, unless_gone
-from gateway.forms import Embedding, check_segmentation, choose_embedding, only_known_fields
+from gateway.forms import (
+    Embedding,
+    ExtractEmbedding,
+    check_segmentation,
+    choose_embedding,
+    only_known_fields,
+)
 from gateway.handlers import documented
 from gateway.outputs import short_name
 from gateway.problems import RETRY_SECONDS, Problem
@@ -62,9 +68,7 @@ async def start(
             "same numbers in the result"
         ),
     ] = None,
-    extract_embedding: Annotated[
-        bool | None, Form(description="true: the same as embedding=file")
-    ] = None,
+    extract_embedding: ExtractEmbedding = None,
     wait: Annotated[
         float,
         Form(ge=0, le=MAX_WAIT, description="seconds to wait for the result before answering"),
