@@ -23,7 +23,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 run: $(VENV)/.run $(ENCODER) ## Set everything up, serve on port 7860, recognise a first sample
-	@$(TIED) -m server --gateway --on-ready "$(BIN)/emotion2vec predict samples/happy.wav --format table" $(ARGS)
+	@$(TIED) -m server --gateway --on-ready "$(BIN)/emotion2vec predict samples/real/happy.flac --format table" $(ARGS)
 
 serve: $(VENV)/.serve ## Start Triton only (ARGS="--help" lists the options)
 	@$(TIED) -m server $(ARGS)
@@ -72,10 +72,11 @@ constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
 	   $(BIN)/python -m pip freeze --all --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
-# The first export, of `make run` only: without a network it goes on with random weights.
+# The first export. Without a network it goes on with the demonstration model; measurements of speed need
+# the full size, and so go on with random weights.
 ifeq ($(wildcard $(ENCODER)),)
 $(ENCODER): | $(VENV)/.export
-	@$(TIED) -m export --random-if-unreachable
+	@$(TIED) -m export --if-unreachable $(if $(filter run,$(MAKECMDGOALS)),demonstration,random)
 endif
 # Installed in one step; make must not remove a file of it when interrupted.
 .PRECIOUS: $(ENCODER)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.launch import ROOT
+from benchmarks.launch import ROOT, LaunchError
 from benchmarks.target import Target
 from emotion2vec_client import Client
 
@@ -19,9 +19,19 @@ PACKAGES = ("locust", "tritonclient", "grpcio", "gevent")
 
 
 def describe(target: Target) -> Mapping[str, str]:
-    """Hardware, versions and model, as text."""
+    """Hardware, versions and model, as text.
+
+    Raises:
+        LaunchError: The service runs the demonstration model.
+    """
     with Client(target.hosts["gRPC"]) as client:
         info = client.model_info()
+    if info.weights == "demonstration":
+        raise LaunchError(
+            "the service runs the small demonstration model, whose speed says nothing about "
+            'emotion2vec\'s: run `make export ARGS="--checkpoint random"` first, or export a '
+            "checkpoint of full size"
+        )
     tools = {name: f"{name} {text}" for name, text in info.card.get("tools", {}).items()}
     return {
         "processor": f"{_processor()}; {psutil.cpu_count()} cores",

@@ -38,9 +38,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=version("emotion2vec-client"))
     parser.add_argument(
         "--checkpoint",
-        metavar="NAME|DIR|random[:SIZE]",
-        help="a name on a hub, a folder with config.yaml, tokens.txt and model.pt, or random "
-        "weights of size large, base or seed (default: emotion2vec_plus_large from a hub)",
+        metavar="NAME|DIR|demonstration|random[:SIZE]",
+        help="a name on a hub, a folder with config.yaml, tokens.txt and model.pt, the small "
+        "demonstration model of this project, or random weights of size large, base or seed "
+        "(default: emotion2vec_plus_large from a hub)",
     )
     parser.add_argument(
         "--hub",
@@ -64,9 +65,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=Path, default=ROOT / "samples", help="clips to verify on")
     parser.add_argument("--seed", type=int, help="seed of the random clips (default: a new one)")
     parser.add_argument(
-        "--random-if-unreachable",
-        action="store_true",
-        help="if no hub can be reached, continue with random:large instead of failing",
+        "--if-unreachable",
+        choices=("fail", "demonstration", "random"),
+        default="fail",
+        help="what to do if no hub can be reached (default: %(default)s)",
     )
     return parser.parse_args(argv)
 

@@ -6,7 +6,7 @@ import importlib.metadata
 from datetime import UTC, datetime
 from typing import Any
 
-from export import published
+from export import demonstration, published
 from export.checkpoint import Checkpoint
 from export.contract import LABELS
 from export.onnx import OPSET
@@ -23,12 +23,15 @@ def model_card(checkpoint: Checkpoint, target: str, precision: str) -> dict[str,
     is_published, differs = provenance(checkpoint)
     weights = checkpoint.files.get("model.pt")
     named = published.of_name(checkpoint.source) is not None
+    license = published.LICENSE if is_published or named else None
+    shown = checkpoint.weights == demonstration.NAME
     return {
         "checkpoint": checkpoint.source,
         "revision": checkpoint.revision,
         "published": is_published,
         "differs": differs,
-        "license": published.LICENSE if is_published or named else None,
+        "license": demonstration.LICENSE if shown else license,
+        "uar": demonstration.uar() if shown else None,
         "size": weights.size if weights else None,
         "sha256": weights.sha256 if weights else None,
         "weights": checkpoint.weights,
@@ -56,6 +59,8 @@ def provenance(checkpoint: Checkpoint) -> tuple[bool | None, list[str]]:
     """
     if checkpoint.weights == "random":
         return False, ["the weights are random"]
+    if checkpoint.weights == demonstration.NAME:
+        return False, ["this is the demonstration model of this project"]
     named = published.of_name(checkpoint.source)
     if named is not None and not named.files:
         return None, []
@@ -70,6 +75,11 @@ def describe(card: dict[str, Any]) -> list[str]:
         lines.append("these are the published weights: size and SHA-256 match")
     elif card["published"] is None:
         lines.append(f"the published digests of {card['checkpoint']} are not known to this project")
+    elif card["weights"] == demonstration.NAME:
+        lines.append(
+            f"this is the demonstration model: it finds {100 * card['uar']:.0f} % of seven "
+            "emotions in new voices (guessing: 14 %); demo/checkpoint/README.md says more"
+        )
     elif card["weights"] != "random":
         lines.append(
             "these are not the published weights of emotion2vec_plus_large: "

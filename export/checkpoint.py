@@ -32,7 +32,7 @@ class Checkpoint:
     Attributes:
         source: What the user asked for: a name on a hub, a folder, or ``random:large``.
         revision: The hub's revision; None for folders and random weights.
-        weights: ``pretrained``, or ``random`` for weights that mean nothing.
+        weights: ``pretrained``, ``demonstration``, or ``random`` for weights that mean nothing.
         files: Size and digest of each file; empty for random weights.
         model_conf: The section ``model_conf`` of config.yaml.
         tokens: The lines of tokens.txt.
@@ -66,6 +66,7 @@ def load_folder(
     source: str | None = None,
     revision: str | None = None,
     files: Mapping[str, FileFacts] | None = None,
+    weights: str = "pretrained",
 ) -> Checkpoint:
     """Reads config.yaml, tokens.txt and model.pt.
 
@@ -74,6 +75,7 @@ def load_folder(
         source: Name of the checkpoint; by default the folder.
         revision: The hub's revision, if it came from a hub.
         files: Sizes and digests, if they have been measured already.
+        weights: The kind of the weights, as in `Checkpoint`.
 
     Raises:
         ExportError: A file is missing or unreadable, the architecture or the labels are not those
@@ -90,14 +92,14 @@ def load_folder(
     check_architecture(model_conf)
     tokens = _read_text(folder / "tokens.txt").split()
     check_tokens(tokens)
-    weights = folder / "model.pt"
-    with step(f"reading {weights.name} ({weights.stat().st_size / 1e6:,.0f} MB)"):
-        stored = _read_weights(weights)
+    model = folder / "model.pt"
+    with step(f"reading {model.name} ({model.stat().st_size / 1e6:,.0f} MB)"):
+        stored = _read_weights(model)
         state, report = _select(stored, build_model(model_conf, len(tokens)), config)
     return Checkpoint(
         source=source or str(folder),
         revision=revision,
-        weights="pretrained",
+        weights=weights,
         files=files or published.measure_folder(folder),
         model_conf=model_conf,
         tokens=tokens,

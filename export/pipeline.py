@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export import install, verify
+from export import demonstration, install, verify
 from export.card import describe, model_card
 from export.checkpoint import Checkpoint, load_folder
 from export.config import ENCODER, encoder_config
@@ -26,14 +26,13 @@ from export.replica import random_checkpoint
 from export.targets import TARGETS, Target
 from server.backends.onnxruntime.runtime import Session, open_session
 
-RANDOM_WARNING = """
-  ############################################################################
-  ##  RANDOM WEIGHTS: no model hub can be reached from here, so the service ##
-  ##  gets the full-size architecture with seeded random numbers in it.     ##
-  ##  Everything works and is as fast as with real weights, but the         ##
-  ##  emotions it names MEAN NOTHING. With a network: make export           ##
-  ############################################################################
-"""
+FALLBACKS = {
+    "demonstration": "continuing with the small demonstration model of this project (demo/); its "
+    "answers are real, but far less accurate than emotion2vec+'s. With a network: make export",
+    "random": "continuing with random weights of full size: everything is as fast as with real "
+    "ones, but THE EMOTIONS THAT IT NAMES MEAN NOTHING. With a network: make export",
+}
+"""What ``--if-unreachable`` can choose, and what is said then."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -79,15 +78,19 @@ def _checkpoint(options: argparse.Namespace) -> Checkpoint:
     name = options.checkpoint
     if name and name.split(":")[0] == "random":
         return random_checkpoint(name.partition(":")[2] or "large")
+    if name and demonstration.is_asked_for(name):
+        return demonstration.load()
     if name and Path(name).is_dir():
         return load_folder(Path(name))
     try:
         download = fetch(name, options.hub, options.revision)
     except HubUnreachableError as error:
-        if not options.random_if_unreachable:
+        if options.if_unreachable == "fail":
             raise
-        print(f"export: {error}\n{RANDOM_WARNING}", file=sys.stderr)
-        return random_checkpoint("large")
+        print(f"export: {error}\nexport: {FALLBACKS[options.if_unreachable]}", file=sys.stderr)
+        if options.if_unreachable == "random":
+            return random_checkpoint("large")
+        return demonstration.load()
     return load_folder(download.folder, download.name, download.revision, download.files)
 
 

@@ -50,7 +50,13 @@ Score = Annotated[float, Field(description="its score, 0 to 1")]
 Scores = Annotated[dict[str, float], Field(description="nine scores that sum to 1")]
 Strongest = Annotated[str, Field(description="the strongest emotion")]
 LocalTime = Annotated[str, Field(description="local time, YYYY-MM-DD HH:MM:SS")]
-Weights = Annotated[str, Field(description="pretrained, or random: then the scores mean nothing")]
+Weights = Annotated[
+    str,
+    Field(
+        description="pretrained; demonstration for the small model of this project; or random: "
+        "then the scores mean nothing"
+    ),
+]
 Checkpoint = Annotated[str, Field(description="the checkpoint")]
 Precision = Annotated[str, Field(description="precision that the model computes in")]
 Upload = Annotated[str, Field(description="name of the uploaded file")]
@@ -234,7 +240,7 @@ class About(BaseModel):
 
     checkpoint: str = Field(description="where the weights come from")
     revision: str | None = Field(description="of the checkpoint")
-    weights: str = Field(description="pretrained, or random: then the scores mean nothing")
+    weights: Weights
     published: bool | None = Field(
         description="whether they are the published ones; null if unknown"
     )

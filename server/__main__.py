@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument(
         "--production",
         action="store_true",
-        help="refuse random weights, and unprotected ports on a network",
+        help="refuse random and demonstration weights, and unprotected ports on a network",
     )
     parser.add_argument("--verbose", action="store_true", help="show Triton's information lines")
     parser.add_argument(

@@ -14,12 +14,18 @@ def check(settings: Settings) -> None:
     """Refuses a Triton that must not face a network; the gateway checks itself.
 
     Raises:
-        ServerError: The model's weights are random, or gRPC would be open to a network.
+        ServerError: The weights are random or only for demonstration, or gRPC would be open to a
+            network.
     """
-    if _weights(settings) != "pretrained":
+    weights = _weights(settings)
+    if weights != "pretrained":
+        reason = {
+            "random": "random weights, whose scores mean nothing",
+            "demonstration": "the demonstration model, which is often wrong",
+        }
         raise ServerError(
-            "--production refuses random weights, whose scores mean nothing: export a checkpoint "
-            "with `make export`"
+            f"--production refuses {reason.get(weights, weights)}: export a checkpoint with "
+            "`make export`"
         )
     if not is_loopback(settings.host) and settings.tls_ca is None:
         raise ServerError(

@@ -217,6 +217,7 @@ def read_card(text: str, url: str) -> ModelInfo:
             precision=card["precision"],
             target=card["target"],
             labels=tuple(card["labels"]),
+            uar=card.get("uar"),
             card=card,
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -30,7 +30,8 @@ class ModelInfo:
     Attributes:
         checkpoint: Where its weights come from.
         revision: Revision of the checkpoint, None for folders and random weights.
-        weights: ``pretrained``, or ``random``: then the scores mean nothing.
+        weights: ``pretrained``; ``demonstration`` for this project's small model; or ``random``:
+            then the scores mean nothing.
         published: Whether the weights are byte for byte the published emotion2vec_plus_large; None
             if the export could not tell.
         license: Name of the weights' licence and a link to it, None if unknown.
@@ -38,6 +39,8 @@ class ModelInfo:
         target: Hardware that the model was exported for.
         labels: Names of the emotions, in the order of the scores.
         card: The server's whole model card.
+        uar: Unweighted average recall on speakers that the model never heard, 0 to 1; None if the
+            card does not say, as for the published checkpoints.
     """
 
     checkpoint: str
@@ -49,6 +52,7 @@ class ModelInfo:
     target: str
     labels: tuple[str, ...]
     card: dict[str, Any] = field(repr=False, hash=False)
+    uar: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,7 @@ class Prediction(Scored):
         scores: Probability of each emotion by name; nine that sum to 1.
         granularity: ``utterance`` or ``frame``.
         duration: Length of the clip in seconds.
-        weights: ``pretrained``, or ``random``: then the scores mean nothing.
+        weights: ``pretrained``, ``demonstration`` or ``random``, as in `ModelInfo`.
         embedding: float32 [D] (1024 for the large model, 768 for base), read-only, or None if not
             requested.
         frames: Emotion over time, or None in utterance granularity.

@@ -40,7 +40,7 @@ class Timeline:
         duration: Length of the recording in seconds.
         speech_ratio: Share of the recording that is speech, 0 to 1.
         segmentation: ``vad`` or ``fixed``.
-        weights: ``pretrained``, or ``random``: then the scores mean nothing.
+        weights: ``pretrained``, ``demonstration`` or ``random``, as in `ModelInfo`.
         timestamp: When the response came, local time with its zone.
         peaks: Largest magnitude in each `PEAK_HOP` seconds, float32 [P], read-only, to draw the
             waveform.
@@ -146,7 +146,7 @@ class Timeline:
             from emotion2vec_client.analysis.timeline_plot import write_png
 
             pieces = list(zip(self.segments, self.visible_ends()))
-            write_png(target, pieces, self.summary, self.duration, self.weights == "random")
+            write_png(target, pieces, self.summary, self.duration, self.weights)
             return
         if suffix == ".json":
             text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n"

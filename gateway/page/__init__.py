@@ -24,8 +24,7 @@ from gateway.settings import Settings
 __all__ = ["UPLOADS", "end_streams", "mount"]
 
 STATIC = Path(__file__).parent / "static"
-SAMPLES = STATIC.parents[2] / "samples"
-EXAMPLES = ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg", "fearful.m4a", "story.ogg")
+EXAMPLES = STATIC.parents[2] / "samples" / "real"
 
 QUEUE_SECONDS = 0.05
 """Seconds between two checks of Gradio's queue for clicks; Gradio's default on Windows."""
@@ -55,7 +54,7 @@ def mount(app: FastAPI, recogniser: Recogniser, metrics: Metrics, settings: Sett
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )
-    examples = [SAMPLES / name for name in EXAMPLES if (SAMPLES / name).is_file()]
+    examples = sorted(EXAMPLES.glob("*.flac"))
     variables = " ".join(f"--e2v-{label.name}: {label.colour};" for label in LABELS)
     for language, text in TEXTS.items():
         blocks = build(text, recogniser, metrics, settings, examples)

@@ -242,8 +242,7 @@ class _Handlers:
             info = await self._recogniser.client.model_info()
         except Emotion2VecError:
             return render.banner(self._text.not_ready_banner), ""
-        warning = self._text.random_banner if info.weights == "random" else ""
-        return render.banner(warning), render.foot(self._text, info)
+        return render.caution(self._text, info), render.foot(self._text, info)
 
     def _rendered(self, result: Result, sound: str | None = None) -> tuple[str, str]:
         # Thousands of numbers are not for reading; result.json has them, if it is kept.

@@ -45,7 +45,7 @@ def header(text: Text) -> str:
 def foot(text: Text, info: ModelInfo) -> str:
     """The line below the page: the model, and the licence of its weights."""
     kinds = {True: "published", False: "other", None: "unknown"}
-    kind = "random" if info.weights == "random" else kinds[info.published]
+    kind = info.weights if info.weights in text.foot_weights else kinds[info.published]
     model = text.foot.format(
         checkpoint=escape(info.checkpoint),
         weights=text.foot_weights[kind],
@@ -57,6 +57,12 @@ def foot(text: Text, info: ModelInfo) -> str:
         anchor = f'<a href="{link}" target="_blank" rel="noopener">{name}</a>'
         license = f" · {text.foot_license.format(license=anchor)}"
     return f'<p class="e2v-foot">{model}{license}</p>'
+
+
+def caution(text: Text, info: ModelInfo) -> str:
+    """The banner for weights that are not those of emotion2vec+; empty for those."""
+    uar = "?" if info.uar is None else f"{100 * info.uar:.0f} %"
+    return banner(text.banners.get(info.weights, "").format(uar=uar))
 
 
 def banner(sentence: str) -> str:
@@ -104,7 +110,8 @@ def result(text: Text, answer: Result, sound: str | None = None) -> str:
     own, other = names(first, text)
     folder = folder_of(answer)
     kept = f' data-folder="{escape(folder)}"' if folder else ""
-    random = f'<span class="e2v-chip">⚠ {escape(text.random_chip)}</span>'
+    chip = text.chips.get(answer["weights"])
+    warned = f'<span class="e2v-chip">⚠ {escape(chip)}</span>' if chip else ""
     confidence = f"{answer['confidence'] * 100:.1f} %"
     return (
         f'<article class="e2v-result"{kept}>'
@@ -112,7 +119,7 @@ def result(text: Text, answer: Result, sound: str | None = None) -> str:
         f'{first.emoji}</span><div><strong class="e2v-emotion">{own}</strong> '
         f'<span class="e2v-other">{other}</span>'
         f'<div class="e2v-confidence">{escape(text.confidence)} {confidence}</div>'
-        f"{random if answer['weights'] == 'random' else ''}</div></div>"
+        f"{warned}</div></div>"
         f"{_bars(text, answer['scores'])}{_course(text, answer, sound)}"
         f"{_downloads(text, answer)}{_log(text, answer)}</article>"
     )
@@ -188,6 +195,7 @@ def _element(name: str, text: Text, own: dict[str, Any], most: int) -> str:
         "problems": {**text.problems, **own["problems"]},
         "detailed": DETAILED,
         "labels": _labels(text),
+        "chips": text.chips,
         "most": most,
     }
     attribute = _attribute("words", words)

@@ -40,8 +40,8 @@ class Text:
     weights: dict[str, str]
     history: str
     history_empty: str
-    random_banner: str
-    random_chip: str
+    banners: dict[str, str]
+    chips: dict[str, str]
     not_ready_banner: str
     foot: str
     foot_weights: dict[str, str]

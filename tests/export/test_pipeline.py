@@ -55,7 +55,7 @@ def test_a_hubs_checkpoint_becomes_the_model_and_its_card_says_so(
     with LoopbackHub(served) as hub:
         own = {**hub.environment, **{name: str(tmp_path / name) for name in caches}}
         done = subprocess.run(
-            [sys.executable, "-c", EXPORT, graph_before("fp32"), "--random-if-unreachable",
+            [sys.executable, "-c", EXPORT, graph_before("fp32"), "--if-unreachable=demonstration",
              "--precision=fp32", f"--model-repository={repository}", f"--samples={tmp_path}"],
             cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -89,7 +89,7 @@ def raising(error: ExportError) -> Callable[..., NoReturn]:
 
 
 @pytest.mark.usefixtures("graphs_from_before")
-def test_the_first_run_uses_random_weights_if_no_hub_answers(
+def test_random_weights_stand_in_for_a_hub_if_they_are_asked_for(
     empty_repository: Callable[[], Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -101,7 +101,7 @@ def test_the_first_run_uses_random_weights_if_no_hub_answers(
     assert main(arguments) == 1
     assert capsys.readouterr().err == "export: no hub answers\n"
     assert not (repository / "encoder").exists()
-    assert main([*arguments, "--random-if-unreachable"]) == 0
+    assert main([*arguments, "--if-unreachable=random"]) == 0
     assert "MEAN NOTHING" in capsys.readouterr().err
     card = card_of(repository)
     assert (card["weights"], card["checkpoint"]) == ("random", "random:large")
@@ -115,6 +115,6 @@ def test_the_first_run_fails_if_a_hub_answers_with_an_error(
 ) -> None:
     monkeypatch.setattr(pipeline, "fetch", raising(ExportError("ModelScope cannot answer now")))
     repository = empty_repository()
-    assert main([f"--model-repository={repository}", "--random-if-unreachable"]) == 1
-    assert "MEAN NOTHING" not in capsys.readouterr().err
+    assert main([f"--model-repository={repository}", "--if-unreachable=demonstration"]) == 1
+    assert "continuing" not in capsys.readouterr().err
     assert not (repository / "encoder").exists()

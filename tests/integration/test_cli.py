@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from pyarrow import parquet
 
 from emotion2vec_client import LABELS, Client
 from emotion2vec_client.analysis.head import Head, Origin
-from emotion2vec_client.cli import describe, main
+from emotion2vec_client.cli import main
 from tests.conftest import SAMPLES, recordings
 from tests.integration.terminal import COMMAND, on_a_terminal
 
@@ -52,12 +51,6 @@ def test_several_files_on_a_terminal_are_a_table(url: str) -> None:
     text = on_a_terminal(*map(str, files), "--url", url)
     assert all(path.name in text for path in files)
     assert "█" in text
-
-
-def test_random_weights_cannot_be_overlooked(client: Client) -> None:
-    trained = client.predict(HAPPY)
-    assert "RANDOM" not in describe(trained)
-    assert describe(replace(trained, weights="random")).startswith("⚠  RANDOM WEIGHTS")
 
 
 def test_json_of_one_file(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,15 +112,21 @@ def pretrained(tiny_repository: Path) -> Settings:
     return settings_for(tiny_repository)
 
 
-def test_production_refuses_random_weights(tiny_repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [("random", "refuses random weights"), ("demonstration", "refuses the demonstration model")],
+)
+def test_production_refuses_weights_that_are_often_wrong(
+    weights: str, words: str, tiny_repository: Path, tmp_path: Path
+) -> None:
     repository = copytree(tiny_repository, tmp_path / "model_repository")
     config = repository / "encoder" / "config.pbtxt"
     text = config.read_text("utf-8")
     assert '\\"weights\\":\\"pretrained\\"' in text
-    config.write_text(text.replace('\\"pretrained\\"', '\\"random\\"'), "utf-8")
+    config.write_text(text.replace('\\"pretrained\\"', f'\\"{weights}\\"'), "utf-8")
     with Service(repository, "--production") as server:
         assert server.wait() == 1
-    assert "refuses random weights" in server.said
+    assert words in server.said
 
 
 def test_production_refuses_a_triton_that_is_open_to_a_network(pretrained: Settings) -> None:

@@ -84,7 +84,9 @@ class FakeClient:
     def model_info(self) -> ModelInfo:
         card = {"checkpoint": "a", "weights": self.weights, "embed_dim": 3, "sha256": "0"}
         labels = tuple(SCORES)
-        return ModelInfo("a", None, self.weights, False, None, "fp32", "cpu", labels, card)
+        return ModelInfo(
+            "a", None, self.weights, False, None, "fp32", "cpu", labels, card, uar=0.655
+        )
 
     def predict_many(
         self, items: Iterable[Path], granularity: str = "utterance", **options: Any

@@ -75,7 +75,7 @@ def test_csv_has_a_row_per_frame(capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["file"] for row in rows} == {"a.wav"}
 
 
-@pytest.mark.parametrize("weights", ["random", "pretrained"])
+@pytest.mark.parametrize("weights", ["random", "demonstration", "pretrained"])
 @pytest.mark.parametrize("command", ["predict", "timeline"])
 @pytest.mark.parametrize(
     "options",
@@ -87,7 +87,7 @@ def test_csv_has_a_row_per_frame(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=" ".join,
 )
-def test_random_weights_are_warned_of_once(
+def test_weights_other_than_emotion2vecs_are_warned_of_once(
     command: str,
     weights: str,
     options: list[str],
@@ -100,10 +100,12 @@ def test_random_weights_are_warned_of_once(
     count = options[-1]
     assert main([command, *touch("a.wav", "b.wav")[: int(count)], *options[:-1]]) == 0
     captured = capsys.readouterr()
-    told = (captured.out if "table" in options else captured.err).count("RANDOM WEIGHTS")
-    assert told == (captured.out + captured.err).count("RANDOM") == (weights == "random")
-    # Line breaks must not split the command.
-    assert (captured.out + captured.err).count("'make export'") == 2 * told
+    told = {"random": "RANDOM WEIGHTS", "demonstration": "it finds 66 % of seven emotions"}
+    for kind, words in told.items():
+        assert captured.err.count(words) == (weights == kind)
+        assert words not in captured.out
+    # In two languages; line breaks must not split the command.
+    assert captured.err.count("'make export'") == 2 * (weights in told)
 
 
 def test_a_table_shows_failures_and_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

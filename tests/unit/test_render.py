@@ -52,6 +52,7 @@ def test_the_foot_names_the_licence_and_links_to_it(text: Text, model: str) -> N
         ({"published": False}, "weights other than the published ones"),
         ({"published": None}, "pretrained weights"),
         ({"published": False, "weights": "random"}, "random weights"),
+        ({"published": False, "weights": "demonstration"}, "weights of the demonstration model"),
     ],
 )
 def test_the_foot_calls_the_weights_what_they_are(changes: dict[str, object], words: str) -> None:
@@ -175,3 +176,19 @@ def test_uploads_are_kept_no_longer_than_needed(changes: dict[str, Any], seconds
     blocks = build(ENGLISH, nobody, nobody, Settings(**changes), [])
     assert blocks.delete_cache is not None
     assert blocks.delete_cache[1] == seconds
+
+
+@LANGUAGES
+def test_the_banner_says_how_good_the_demonstration_model_is(text: Text) -> None:
+    assert render.caution(text, about()) == ""
+    said = render.caution(text, about(weights="demonstration", uar=0.655))
+    assert "66 %" in said
+    assert "make export" in said
+    assert "66 %" not in render.caution(text, about(weights="random"))
+
+
+@LANGUAGES
+def test_a_result_of_other_weights_has_a_chip(text: Text) -> None:
+    for weights in ("random", "demonstration"):
+        assert text.chips[weights] in render.result(text, frame_answer(weights=weights))
+    assert "e2v-chip" not in render.result(text, frame_answer())

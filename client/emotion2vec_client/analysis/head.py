@@ -26,7 +26,7 @@ class Origin:
     Attributes:
         checkpoint: Where the model's weights came from.
         sha256: Digest of the weights, None for random weights.
-        weights: ``pretrained``, or ``random``: then embeddings mean nothing.
+        weights: ``pretrained``, ``demonstration`` or ``random``: then embeddings mean nothing.
     """
 
     checkpoint: str

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from emotion2vec_client._summary import Segment, Summary
+from emotion2vec_client._weights import CAUTIONS
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.labels import LABELS
-
-RANDOM_WEIGHTS = "RANDOM WEIGHTS: these scores mean nothing"
 
 
 def write_png(
@@ -20,7 +19,7 @@ def write_png(
     pieces: Sequence[tuple[Segment, float]],
     summary: Summary | None,
     duration: float,
-    random: bool,
+    weights: str,
 ) -> None:
     """Writes a picture of 2100 by 750 pixels with the stacked scores of all segments.
 
@@ -29,7 +28,7 @@ def write_png(
         pieces: The segments with their visible ends.
         summary: Of the recording.
         duration: Of the recording, in seconds.
-        random: Whether the model has random weights.
+        weights: The kind of the model's weights; a caution about them goes into the title.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
@@ -49,7 +48,7 @@ def write_png(
     clock = import_extra("matplotlib.ticker").FuncFormatter(_clock)
     axes.xaxis.set_major_formatter(clock)
     axes.set(
-        title=_title(summary, random), xlim=(0, duration or 1), ylim=(0, 1), ylabel="score",
+        title=_title(summary, weights), xlim=(0, duration or 1), ylim=(0, 1), ylabel="score",
         xlabel="time; no colour: no speech; dotted: turning points",
     )  # fmt: skip
     figure.legend(loc="outside right center", frameon=False, reverse=True)
@@ -65,11 +64,11 @@ def _steps(pieces: Sequence[tuple[Segment, float]]) -> tuple[Any, Any]:
     return np.array(borders), np.array(heights).T
 
 
-def _title(summary: Summary | None, random: bool) -> str:
+def _title(summary: Summary | None, weights: str) -> str:
     if summary is None:
         return "no speech"
     title = f"{summary.emotion} {100 * summary.confidence:.1f} %"
-    return f"{title} — {RANDOM_WEIGHTS}" if random else title
+    return f"{title} — {CAUTIONS[weights]}" if weights in CAUTIONS else title
 
 
 def _clock(seconds: float, _: object) -> str:

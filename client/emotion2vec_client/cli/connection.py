@@ -16,7 +16,7 @@ import typer
 from emotion2vec_client._client import Client
 from emotion2vec_client._endpoint import TLS
 from emotion2vec_client._retry import logger
-from emotion2vec_client.cli.display import RANDOM_WARNING
+from emotion2vec_client.cli.display import caution
 
 PANEL = "Connection"
 
@@ -103,11 +103,12 @@ def connects(command: Callable[..., Any]) -> Callable[..., Any]:
 _warned: WeakSet[Client] = WeakSet()
 
 
-def warn_if_random(client: Client) -> None:
-    """Warns on stderr, once per client, that results of random weights mean nothing."""
-    if client.model_info().weights == "random" and client not in _warned:
+def warn_of_weights(client: Client) -> None:
+    """Warns on stderr, once per client, if the weights are not those of emotion2vec+."""
+    warning = caution(client.model_info())
+    if warning and client not in _warned:
         _warned.add(client)
-        print(RANDOM_WARNING, file=sys.stderr)
+        print(f"{warning}\n", file=sys.stderr)
 
 
 @contextmanager

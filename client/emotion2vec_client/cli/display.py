@@ -1,4 +1,4 @@
-"""Output for a terminal: bars, progress and a warning."""
+"""Output for a terminal: bars, progress and a caution."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import io
 import sys
 from typing import TYPE_CHECKING
 
-from emotion2vec_client._result import Prediction
+from emotion2vec_client._result import ModelInfo, Prediction
 from emotion2vec_client.labels import LABELS
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress
 
     from emotion2vec_client.cli.rows import HeadAnswer
@@ -19,13 +18,24 @@ BAR_WIDTH = 40
 TABLE_BAR_WIDTH = 16
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
-RANDOM_WARNING = (
-    "⚠  RANDOM WEIGHTS: these scores mean nothing.\n"
+# The lines are short, so that terminals do not wrap the command.
+CAUTIONS = {
+    "random": "⚠  RANDOM WEIGHTS: these scores mean nothing.\n"
     "   Export a real checkpoint with 'make export'.\n"
     "⚠  随机权重：这些分数没有任何意义。\n"
-    "   请用 'make export' 导出真实模型。"
-)
-"""The lines are short, so that terminals do not wrap the command."""
+    "   请用 'make export' 导出真实模型。",
+    "demonstration": "⚠  DEMONSTRATION MODEL: it finds {uar} of seven emotions in new voices\n"
+    "   (guessing: 14 %). Export emotion2vec+ large with 'make export'.\n"
+    "⚠  演示模型：对陌生说话人的七种情感，平均召回率为 {uar}（随机猜测为 14 %）。\n"
+    "   请用 'make export' 导出 emotion2vec+ large。",
+}
+"""What to know about weights other than those of emotion2vec+, by their kind."""
+
+
+def caution(info: ModelInfo) -> str | None:
+    """What to know about the weights before one trusts the scores; None for emotion2vec+."""
+    text = CAUTIONS.get(info.weights)
+    return text.format(uar="?" if info.uar is None else f"{100 * info.uar:.0f} %") if text else None
 
 
 def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
@@ -36,8 +46,7 @@ def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
         head: Result of the user's own head, whose scores are shown too.
     """
     label = prediction.label
-    lines = [RANDOM_WARNING, ""] if prediction.weights == "random" else []
-    lines += [
+    lines = [
         f"{label.emoji}  {label.chinese} / {label.name}   {percent(prediction.confidence)}",
         "",
     ]
@@ -52,11 +61,6 @@ def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
         for name, score in sorted(head.scores.items(), key=lambda item: -item[1]):
             lines.append(f"{name:<{width}} {percent(score):>7} {bar(score)}".rstrip())
     return "\n".join(lines)
-
-
-def print_random_warning(console: Console) -> None:
-    """Prints the warning on the same console as the results."""
-    console.print(RANDOM_WARNING, style="bold red", markup=False, highlight=False)
 
 
 def percent(score: float) -> str:

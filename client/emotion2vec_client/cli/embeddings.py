@@ -19,7 +19,7 @@ from emotion2vec_client.cli.common import (
     progress_in_errors,
     sentence,
 )
-from emotion2vec_client.cli.connection import outages_reported, warn_if_random
+from emotion2vec_client.cli.connection import outages_reported, warn_of_weights
 from emotion2vec_client.cli.display import counted
 from emotion2vec_client.errors import Emotion2VecError
 
@@ -56,12 +56,12 @@ def check_count(paths: Sequence[Path], least: int, purpose: str) -> None:
 def embed(
     client: Client, paths: Sequence[Path], concurrency: int = DEFAULT_CONCURRENCY
 ) -> Embedded:
-    """Gets the embeddings of files; reports failures and random weights on stderr.
+    """Gets the embeddings of files; reports failures, and weights that need a caution, on stderr.
 
     Raises:
         Emotion2VecError: All files failed, or the server is down.
     """
-    warn_if_random(client)
+    warn_of_weights(client)
     good: list[tuple[Path, Prediction]] = []
     rows: list[npt.NDArray[np.float32]] = []
     failures: list[Outcome[Path]] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from emotion2vec_client._protocol import MODELS
 from emotion2vec_client.cli.common import JsonOption
-from emotion2vec_client.cli.connection import Connection, connects, warn_if_random
+from emotion2vec_client.cli.connection import Connection, connects, warn_of_weights
 from emotion2vec_client.labels import LABELS
 
 
@@ -18,7 +18,7 @@ def info(json_: JsonOption = False, *, connection: Connection) -> None:
     with connection.open() as client:
         model = client.model_info()
         server = client.url
-        warn_if_random(client)
+        warn_of_weights(client)
     facts: dict[str, Any] = {
         "server": server,
         "model": MODELS["utterance"],

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from emotion2vec_client._weights import CAUTIONS
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.analysis.errors import AnalysisError
 from emotion2vec_client.analysis.label_file import read_labels
@@ -18,8 +19,6 @@ from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.embeddings import check_count, embed
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import check_output
-
-RANDOM_NOTE = "⚠  RANDOM WEIGHTS: this map means nothing. Serve a real checkpoint."
 
 
 class Method(str, Enum):
@@ -77,8 +76,8 @@ def map_(
     ]
     title = f"{len(points)} recordings, {'t-SNE' if method is Method.tsne else 'UMAP'}"
     notes = _notes(len(points))
-    warned = any(prediction.weights == "random" for prediction in embedded.predictions)
-    shown = [RANDOM_NOTE, *notes] if warned else notes
+    kinds = {prediction.weights for prediction in embedded.predictions}
+    shown = [*(f"⚠  {CAUTIONS[kind]}." for kind in sorted(kinds & CAUTIONS.keys())), *notes]
     if suffix == ".html":
         write_html(output, places, points, title, shown)
     else:

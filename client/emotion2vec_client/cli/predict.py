@@ -24,7 +24,12 @@ from emotion2vec_client.cli.common import (
     sentence,
     wrong_usage,
 )
-from emotion2vec_client.cli.connection import Connection, connects, outages_reported, warn_if_random
+from emotion2vec_client.cli.connection import (
+    Connection,
+    connects,
+    outages_reported,
+    warn_of_weights,
+)
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import (
     EmbeddingOption,
@@ -116,9 +121,7 @@ def predict(
             head_labels=None if trained is None else trained.labels,
         )
         work = PredictionWork(client, shape, concurrency, trained)
-        # The bars and the table show the warning themselves.
-        if json_ or rows is not Format.table:
-            warn_if_random(client)
+        warn_of_weights(client)
         if json_ or (rows is Format.table and total == 1):
             return _show_one(work, next(iter(chosen)), json_)
         if rows is Format.table:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from emotion2vec_client._result import FRAME_HOP, Prediction
 from emotion2vec_client._timeline import Timeline
-from emotion2vec_client.cli.display import counted, percent, print_random_warning
+from emotion2vec_client.cli.display import counted, percent
 from emotion2vec_client.labels import COLOURS, LABELS
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ def show(timeline: Timeline) -> None:
         if summary.negative is not None:
             start, end = summary.negative.start, summary.negative.end
             console.print(f"longest negative stretch: {clock(start)} to {clock(end)}")
-    if timeline.weights == "random":
-        print_random_warning(console)
 
 
 def show_course(prediction: Prediction) -> None:

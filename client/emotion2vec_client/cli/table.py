@@ -7,19 +7,18 @@ from typing import Any
 
 from emotion2vec_client._result import Prediction
 from emotion2vec_client._timeline import Timeline
-from emotion2vec_client.cli.display import TABLE_BAR_WIDTH, bar, percent, print_random_warning
+from emotion2vec_client.cli.display import TABLE_BAR_WIDTH, bar, percent
 from emotion2vec_client.cli.rows import Answer, Row
 from emotion2vec_client.cli.strip import clock, colours, has_colours, spans, strongest
 
 COURSE_WIDTH = 24
 
 
-def print_table(rows: Iterable[Row], weights: str) -> None:
+def print_table(rows: Iterable[Row]) -> None:
     """Prints one line per file on stdout.
 
     Args:
         rows: Results and failures.
-        weights: ``random`` adds a warning below the table.
     """
     from rich.console import Console
     from rich.table import Table
@@ -53,8 +52,6 @@ def print_table(rows: Iterable[Row], weights: str) -> None:
             cells.append(Text(f"{row.head.label} {percent(row.head.scores[row.head.label])}"))
         table.add_row(*cells)
     console.print(table)
-    if weights == "random":
-        print_random_warning(console)
 
 
 def _has_course(answer: Answer) -> bool:

@@ -12,7 +12,7 @@ import typer
 from emotion2vec_client._timeline import FORMATS
 from emotion2vec_client.cli import display
 from emotion2vec_client.cli.common import ConcurrencyOption, flag, say_written
-from emotion2vec_client.cli.connection import Connection, connects, warn_if_random
+from emotion2vec_client.cli.connection import Connection, connects, warn_of_weights
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.output import (
     SUFFIX_FORMATS,
@@ -131,9 +131,7 @@ def timeline(
         )
     with connection.open() as client:
         card = client.model_info().card
-        # The strip and the table show the warning themselves.
-        if json_ or rows is not Format.table:
-            warn_if_random(client)
+        warn_of_weights(client)
         dimension = int(card["embed_dim"]) if embedding else 0
         shape = TimelineShape(embedding, dimension, shape.segmentation)
         work = TimelineWork(client, shape, concurrency, options)

@@ -89,7 +89,7 @@ def show_table(work: Work, files: Files) -> int:
             tally.done += 1
             tally.failed += row.answer is None
     display.replace_unprintable()
-    print_table(rows, work.client.model_info().weights)
+    print_table(rows)
     return _finish(tally, "see the table")
 
 

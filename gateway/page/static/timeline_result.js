@@ -40,8 +40,8 @@ function headline(parent, { summary, speech_ratio: speech, duration, segments, w
     .replace("{speech}", (100 * speech).toFixed(0))
     .replace("{length}", clock(duration))
     .replace("{count}", segments.length);
-  if (weights === "random") {
-    node("span", { class: "e2v-chip" }, facts).textContent = `⚠ ${words.random}`;
+  if (weights in words.chips) {
+    node("span", { class: "e2v-chip" }, facts).textContent = `⚠ ${words.chips[weights]}`;
   }
 }
 
