@@ -139,6 +139,7 @@ def _verified(
         rows = verify.compare(session.run, reference, clips, target.max_batch_size, at)
     tolerance = verify.TOLERANCES[precision]
     print(verify.table(rows, tolerance), flush=True)
+    say(verify.flips(rows))
     if not all(row.within(tolerance) for row in rows):
         return []
     say(f"verified {len(rows)} clips in {time.monotonic() - began:.0f} s in {precision}")

@@ -57,6 +57,8 @@ class Row:
         embedding: Relative error of its embedding.
         frames: Relative error of its frame embeddings.
         unbatched: Largest absolute difference between its scores in a batch and alone.
+        flipped: Whether another emotion than FunASR's is the strongest, alone or in a batch.
+        margin: FunASR's strongest score minus the second.
     """
 
     clip: str
@@ -66,6 +68,8 @@ class Row:
     embedding: tuple[float, float]
     frames: tuple[float, float]
     unbatched: float
+    flipped: bool
+    margin: float
 
     def within(self, tolerance: Tolerance) -> bool:
         """Whether the clip is close enough; NaN never is."""
@@ -88,7 +92,8 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
     """Returns random clips of every length in ``LENGTHS``, and the recordings of a folder.
 
     Args:
-        samples: Folder of audio files; those that libsndfile cannot read are skipped.
+        samples: Folder of audio files, with the folders in it; files that libsndfile cannot read
+            are skipped.
         seed: For the random clips; printed with the table, so that a run can be repeated.
 
     Returns:
@@ -99,10 +104,11 @@ def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
         f"random {length}": random.standard_normal(length).astype(np.float32) for length in LENGTHS
     }
     readable = {name.lower() for name in soundfile.available_formats()} | {"opus"}
-    for path in sorted(samples.iterdir()) if samples.is_dir() else []:
+    for path in sorted(samples.rglob("*")):
         if path.suffix[1:] in readable:
             recording, rate = soundfile.read(path, dtype="float32", always_2d=True)
-            clips[path.name] = soxr.resample(recording.mean(axis=1), rate, SAMPLE_RATE)
+            name = str(path.relative_to(samples))
+            clips[name] = soxr.resample(recording.mean(axis=1), rate, SAMPLE_RATE)
     return clips
 
 
@@ -153,6 +159,7 @@ def compare(
         reached(f"clip {number} of {len(packed)} in FunASR")
         truth = reference(clip)
         lone, mixed = answers
+        second, first = np.sort(truth.scores)[-2:]
         rows.append(
             Row(
                 clip=name,
@@ -162,9 +169,22 @@ def compare(
                 embedding=_pair(_relative, answers, truth, "embedding"),
                 frames=_pair(_relative, answers, truth, "frame_embedding"),
                 unbatched=_distance(mixed.scores, lone.scores),
+                flipped=any(each.scores.argmax() != truth.scores.argmax() for each in answers),
+                margin=float(first - second),
             )
         )
     return rows
+
+
+def flips(rows: Sequence[Row]) -> str:
+    """Says in how many clips the strongest emotion is another than FunASR's."""
+    margins = [row.margin for row in rows if row.flipped]
+    if not margins:
+        return f"the strongest emotion is FunASR's in all {len(rows)} clips"
+    return (
+        f"the strongest emotion is another than FunASR's in {len(margins)} of {len(rows)} clips, "
+        f"where FunASR's own is ahead by {max(margins):.1e} at most"
+    )
 
 
 def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
@@ -176,18 +196,18 @@ def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
         "rel. error frames": ("frames", tolerance.embedding),
     }
     lines = [
-        f"{'clip':15} {'samples':>8} " + " ".join(f"{name:^21}" for name in groups) + "  batched",
-        f"{'':15} {'':>8} "
+        f"{'clip':19} {'samples':>8} " + " ".join(f"{name:^21}" for name in groups) + "  batched",
+        f"{'':19} {'':>8} "
         + " ".join(f"{'alone':>10} {'batched':>10}" for _ in groups)
         + "  - alone",
-        f"{'tolerance':15} {'':>8} "
+        f"{'tolerance':19} {'':>8} "
         + " ".join(f"{limit:10.0e} {limit:10.0e}" for _, limit in groups.values())
         + f" {tolerance.scores:8.0e}",
     ]
     for row in rows:
         pairs = [getattr(row, attribute) for attribute, _ in groups.values()]
         lines.append(
-            f"{row.clip:15} {row.samples:8} "
+            f"{row.clip:19} {row.samples:8} "
             + " ".join(f"{alone:10.1e} {batched:10.1e}" for alone, batched in pairs)
             + f" {row.unbatched:8.1e}"
             + ("" if row.within(tolerance) else "  TOO FAR")

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from emotion2vec_client import LABELS, Client
 from emotion2vec_client.analysis.head import Head, Origin
 from emotion2vec_client.cli import main
-from tests.conftest import SAMPLES, recordings
+from tests.conftest import SAMPLES, SUFFIXES, recordings
 from tests.integration.terminal import COMMAND, on_a_terminal
 
 HAPPY = SAMPLES / "happy.wav"
@@ -221,7 +221,8 @@ def test_cluster_against_the_server(url: str, tmp_path: Path) -> None:
     assert main(["cluster", str(SAMPLES), "-k", "3", "-o", str(target), "--url", url]) == 0
     with target.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {Path(row["file"]).name for row in rows} == {path.name for path in recordings()}
+    inside = {path for path in SAMPLES.rglob("*") if path.suffix in SUFFIXES}
+    assert {Path(row["file"]) for row in rows} == inside
     assert len({row["cluster"] for row in rows}) == 3
 
 

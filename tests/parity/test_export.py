@@ -52,9 +52,11 @@ def compare(session: Session, folder: Path) -> list[verify.Row]:
 
 def test_equals_funasr_alone_and_batched(session: Session, tiny_checkpoint: Path) -> None:
     rows = compare(session, tiny_checkpoint)
-    assert len(rows) >= len(verify.LENGTHS) + 6
+    assert len(rows) >= len(verify.LENGTHS) + 14
+    assert any(row.clip == "real/happy.flac" for row in rows)
     tolerance = verify.TOLERANCES["fp32"]
     assert all(row.within(tolerance) for row in rows), verify.table(rows, tolerance)
+    assert verify.flips(rows) == f"the strongest emotion is FunASR's in all {len(rows)} clips"
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
