@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from demo import card, corpus, model
-from demo.folds import folds
+from demo.folds import leave_one_speaker_out
 from demo.training import Settings
 from export.contract import LABELS
 from export.demonstration import FOLDER
@@ -29,28 +29,30 @@ def main(argv: list[str] | None = None, settings: Settings | None = None) -> int
     """Returns the exit code."""
     options = _parse(argv)
     try:
+        card.check_samples()
         recordings = corpus.read(options.corpus)
-        speakers = sorted({recording.speaker for recording in recordings})
-        if HELD_OUT not in speakers:
-            raise ValueError(f"{options.corpus} has no recording of speaker {HELD_OUT}")
+        speakers = {recording.speaker for recording in recordings}
+        if HELD_OUT not in speakers or len(speakers) < 2:
+            raise ValueError(
+                f"{options.corpus} has recordings of speaker {', '.join(sorted(speakers))}, but "
+                f"{HELD_OUT} and another one are needed"
+            )
     except (OSError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    torch.set_num_threads(options.threads)
     began = time.monotonic()
 
     def progress(words: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {words}", flush=True)
 
-    without = folds(recordings, settings or Settings(), SEED, progress)
     scores = torch.empty(len(recordings), len(LABELS))
-    for speaker in speakers:
-        fold = without(speaker)
-        scores[torch.from_numpy(fold.chosen)] = fold.scores
-        if speaker == HELD_OUT:
-            state = {name: tensor.half() for name, tensor in fold.model.state_dict().items()}
-            members = {"model": stored_members(state)["model"]}
-            write_folder(options.output, model.described(), members)
+    models = {}
+    for fold in leave_one_speaker_out(recordings, settings or Settings(), SEED, progress):
+        scores[torch.from_numpy(fold.left_out)] = fold.scores
+        models[fold.speaker] = fold.model
+    # All at once and at the end, because what is there still serves.
+    state = {name: tensor.half() for name, tensor in models[HELD_OUT].state_dict().items()}
+    write_folder(options.output, model.described(), {"model": stored_members(state)["model"]})
     card.write(options.output, recordings, scores, HELD_OUT)
     progress(f"wrote {options.output}")
     return 0
@@ -60,7 +62,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("corpus", type=Path, help="a folder with Emo-DB's recordings")
     parser.add_argument("-o", "--output", type=Path, default=FOLDER, help="the checkpoint's folder")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from audio.layout import SAMPLE_RATE
 
 
-def varied(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augmented(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A version with another speed and pitch, colour, beginning and background.
 
     Args:
         waveform: float32 [n] at 16 kHz.
-        rng: Decides.
+        rng: Draws the changes.
 
     Returns:
         float32 [n].

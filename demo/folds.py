@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,63 +10,60 @@ import torch
 
 from demo import augment, model, training
 from demo.corpus import SECONDS, Recording
-from demo.sounds import sounds
+from demo.sounds import synthetic_sounds
 from demo.training import Progress, Settings
 from export.contract import LABELS
 from export.emotion2vec import Emotion2vec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fold:
     """What one training gave.
 
     Attributes:
         speaker: Whom the model never heard.
         model: The trained model.
-        chosen: bool [n]: which of the recordings are the speaker's.
+        left_out: bool [n]: which of the recordings are the speaker's.
         scores: float32 [m, 9]: what the model answers about these.
     """
 
     speaker: str
     model: Emotion2vec
-    chosen: np.ndarray
+    left_out: np.ndarray
     scores: torch.Tensor
 
 
-def folds(
+def leave_one_speaker_out(
     recordings: Sequence[Recording], settings: Settings, seed: int, progress: Progress
-) -> Callable[[str], Fold]:
-    """Does what all folds share: the frontend and the first measures come from synthetic sounds.
+) -> Iterator[Fold]:
+    """Trains a model for each speaker in turn, on all the other speakers.
 
-    Returns:
-        Trains the fold that leaves out a speaker.
+    The folds share what comes from synthetic sounds only: the frontend, and where the encoder
+    begins.
     """
     rng = np.random.default_rng(seed)
     first = model.build(seed)
-    training.learn_to_hear(first, settings, seed, progress)
-    synthetic = training.listen(first, sounds(settings.sounds, SECONDS, rng))
-    training.learn_to_measure(first, synthetic, settings.sound_steps, settings, seed, progress)
+    training.pretrain_frontend(first, settings, seed, progress)
+    synthetic = training.extract(first, synthetic_sounds(settings.sounds, SECONDS, rng))
+    training.train_encoder(first, synthetic, settings.sound_steps, settings, seed, progress)
     clean = np.stack([recording.waveform for recording in recordings])
-    versions = [training.listen(first, clean)]
+    versions = [training.extract(first, clean)]
     for _ in range(settings.versions):
-        varied = np.stack([augment.varied(waveform, rng) for waveform in clean])
-        versions.append(training.listen(first, varied))
-    progress("listened to all recordings")
+        augmented = np.stack([augment.augmented(waveform, rng) for waveform in clean])
+        versions.append(training.extract(first, augmented))
+    progress("extracted the features of all recordings")
     labels = np.array([LABELS.index(recording.label) for recording in recordings])
     speakers = np.array([recording.speaker for recording in recordings])
-
-    def without(speaker: str) -> Fold:
-        chosen = speakers == speaker
+    for speaker in sorted(set(speakers.tolist())):
+        left_out = speakers == speaker
+        kept = [version.of(torch.from_numpy(~left_out)) for version in versions]
         trained = model.build(seed)
         trained.load_state_dict(first.state_dict())
-        heard = [version.of(~chosen) for version in versions]
-        material, known = training.joined(heard), np.tile(labels[~chosen], len(heard))
+        material, targets = training.joined(kept), np.tile(labels[~left_out], len(kept))
         steps = settings.speech_steps
-        training.learn_to_measure(trained, material, steps, settings, seed, progress, known)
-        training.fit_head(trained, heard, labels[~chosen], settings.strength)
-        scores = training.answers(trained, versions[0].of(chosen))
-        right = (scores.argmax(dim=1).numpy() == labels[chosen]).mean()
+        training.train_encoder(trained, material, steps, settings, seed, progress, targets)
+        training.fit_head(trained, kept, labels[~left_out])
+        scores = training.predict(trained, versions[0].of(torch.from_numpy(left_out)))
+        right = (scores.argmax(dim=1).numpy() == labels[left_out]).mean()
         progress(f"speaker {speaker}, never heard: {100 * right:.0f} % right")
-        return Fold(speaker, trained, chosen, scores)
-
-    return without
+        yield Fold(speaker, trained, left_out, scores)

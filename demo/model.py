@@ -34,8 +34,8 @@ def build(seed: int) -> Emotion2vec:
 class AboveFrontend(torch.nn.Module):
     """What FunASR's model computes after the frontend's convolutions.
 
-    The convolutions take most of the time. They are trained first and then fixed, so that what they
-    hear in each recording is computed only once.
+    The convolutions take most of the time. They are trained first and then frozen, so that their
+    output is computed only once for each recording.
     """
 
     def __init__(self, model: Emotion2vec) -> None:
@@ -43,13 +43,13 @@ class AboveFrontend(torch.nn.Module):
         self.model = model
 
     def forward(self, frontend: torch.Tensor) -> torch.Tensor:
-        """Scores before the softmax: float32 [n, 9], for float32 [n, T, 192] from `hear`."""
+        """Logits, float32 [n, 9], for float32 [n, T, 192] from `frontend_output`."""
         return self.model.proj(self.embedding(frontend))
 
     def embedding(self, frontend: torch.Tensor) -> torch.Tensor:
         """The mean over the frames: float32 [n, 192]."""
         encoder = self.model.modality_encoders["AUDIO"]
-        # Its first step turns the convolutions' output around, which `hear` has done.
+        # Its first step turns the convolutions' output around, which `frontend_output` has done.
         features = encoder.project_features[1:](frontend)
         begun = encoder.contextualized_features(features, None, mask=False, remove_masked=False)
         x = begun["x"]
@@ -59,21 +59,18 @@ class AboveFrontend(torch.nn.Module):
 
 
 @torch.no_grad()
-def hear(model: Emotion2vec, waveforms: torch.Tensor, at_once: int = 32) -> torch.Tensor:
+def frontend_output(model: Emotion2vec, waveforms: torch.Tensor) -> torch.Tensor:
     """The output of the frontend's convolutions.
 
     Args:
-        model: Any.
+        model: The frontend may be trained or not.
         waveforms: float32 [n, samples] at 16 kHz.
-        at_once: Waveforms per batch.
 
     Returns:
         float16 [n, T, 192].
     """
     frontend = model.modality_encoders["AUDIO"].local_encoder
-    parts = [
-        frontend(normal(part)).transpose(1, 2).half() for part in torch.split(waveforms, at_once)
-    ]
+    parts = [frontend(normal(part)).transpose(1, 2).half() for part in torch.split(waveforms, 32)]
     return torch.cat(parts)
 
 

@@ -1,27 +1,19 @@
-"""Synthetic sounds, and what the frontend learns to hear in them.
+"""Synthetic sounds to pretrain on: the recordings are too few to learn the frontend from.
 
-The frontend starts from noise, and a few hundred recordings are too few to learn hearing from. So
-it first learns to predict a log-mel spectrum and an autocorrelation, from sounds that nobody spoke:
-no left-out speaker can leak through it.
+Nobody spoke them, so nothing about a left-out speaker can leak through them.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from audio.layout import SAMPLE_RATE, SLOT, WINDOW
+from audio.layout import SAMPLE_RATE
 
-BANDS = 40
-LAGS = SAMPLE_RATE / torch.tensor(np.geomspace(80, 420, 24), dtype=torch.float32)
-"""Periods of 80 to 420 Hz, in samples: where a voice has its pitch."""
-
-TARGETS = BANDS + len(LAGS)
-FFT = 1024
-HANN = torch.hann_window(WINDOW, periodic=False)
+TAIL = 1024
+"""Samples behind a sound in which a filter may ring out."""
 
 
-def sounds(count: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
+def synthetic_sounds(count: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Sounds somewhat like speech: pulses and noise, through filters that move.
 
     Returns:
@@ -46,7 +38,7 @@ def _sound(length: int, rng: np.random.Generator) -> np.ndarray:
     filters = rng.integers(2, 5)
     turns = np.exp(np.stack([wander(2.5) for _ in range(filters)]))
     turns /= turns.sum(axis=0)
-    padded = length + FFT
+    padded = length + TAIL
     spectrum, hertz = np.fft.rfft(source, padded), np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
     sound = sum(
         turn * _normal(np.fft.irfft(spectrum * 10 ** (_response(hertz, rng) / 20))[:length])
@@ -71,39 +63,3 @@ def _response(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _normal(samples: np.ndarray) -> np.ndarray:
     return (samples - samples.mean()) / (samples.std() + 1e-5)
-
-
-def heard(waveforms: torch.Tensor) -> torch.Tensor:
-    """What a frame of each sound holds, as the frontend sees it: 25 ms every 20 ms.
-
-    Args:
-        waveforms: float32 [n, samples], of mean 0 and variance 1.
-
-    Returns:
-        float32 [n, T, 64]: 40 log-mel bands, and the autocorrelation at 24 lags.
-    """
-    frames = waveforms.unfold(1, WINDOW, SLOT) * HANN
-    power = torch.fft.rfft(frames, FFT).abs() ** 2
-    mel = torch.log(power @ FILTERS + 1e-2)
-    correlation = torch.fft.irfft(power)[..., : WINDOW // 2 + 10]
-    correlation = correlation / (correlation[..., :1] + 1e-2) / OF_HANN
-    below = LAGS.floor().long()
-    between = LAGS - below
-    at_lags = correlation[..., below] * (1 - between) + correlation[..., below + 1] * between
-    return torch.cat([mel / 3, at_lags], dim=-1)
-
-
-def _mel_filters() -> torch.Tensor:
-    """Triangles between 60 and 7600 Hz, evenly spaced in mel: float32 [513, 40]."""
-    mel = 2595 * np.log10(1 + np.array([60, 7600]) / 700)
-    edges = 700 * (10 ** (np.linspace(mel[0], mel[1], BANDS + 2) / 2595) - 1)
-    hertz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)[:, np.newaxis]
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (hertz - low) / (centre - low), (high - hertz) / (high - centre)
-    return torch.tensor(np.maximum(0, np.minimum(rising, falling)), dtype=torch.float32)
-
-
-FILTERS = _mel_filters()
-_WINDOWS = torch.fft.irfft(torch.fft.rfft(HANN, FFT).abs() ** 2)[: WINDOW // 2 + 10]
-OF_HANN = _WINDOWS / _WINDOWS[0]
-"""The window's own autocorrelation, which falls with the lag."""

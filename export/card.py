@@ -24,14 +24,14 @@ def model_card(checkpoint: Checkpoint, target: str, precision: str) -> dict[str,
     weights = checkpoint.files.get("model.pt")
     named = published.of_name(checkpoint.source) is not None
     license = published.LICENSE if is_published or named else None
-    shown = checkpoint.weights == demonstration.NAME
+    is_demonstration = checkpoint.weights == demonstration.NAME
     return {
         "checkpoint": checkpoint.source,
         "revision": checkpoint.revision,
         "published": is_published,
         "differs": differs,
-        "license": demonstration.LICENSE if shown else license,
-        "uar": demonstration.uar() if shown else None,
+        "license": demonstration.LICENSE if is_demonstration else license,
+        "uar": demonstration.uar() if is_demonstration else None,
         "size": weights.size if weights else None,
         "sha256": weights.sha256 if weights else None,
         "weights": checkpoint.weights,
@@ -77,8 +77,9 @@ def describe(card: dict[str, Any]) -> list[str]:
         lines.append(f"the published digests of {card['checkpoint']} are not known to this project")
     elif card["weights"] == demonstration.NAME:
         lines.append(
-            f"this is the demonstration model: it finds {100 * card['uar']:.0f} % of seven "
-            "emotions in new voices (guessing: 14 %); demo/checkpoint/README.md says more"
+            f"this is the demonstration model: mean recall {100 * card['uar']:.0f} % over seven "
+            "emotions, on German actors it had not heard (chance: 14 %); see "
+            "demo/checkpoint/README.md"
         )
     elif card["weights"] != "random":
         lines.append(

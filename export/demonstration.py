@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from export.checkpoint import Checkpoint, load_folder
+from export.errors import ExportError
 
 NAME = "demonstration"
 FOLDER = Path(__file__).resolve().parents[1] / "demo" / "checkpoint"
@@ -31,7 +32,17 @@ def is_asked_for(name: str) -> bool:
 
 
 def uar() -> float:
-    """Unweighted average recall on speakers that it never heard, 0 to 1, as its model card says."""
-    front = (FOLDER / "README.md").read_text(encoding="utf-8").split("---\n")[1]
-    [result] = yaml.safe_load(front)["model-index"][0]["results"]
-    return float(next(each["value"] for each in result["metrics"] if each["type"] == "uar"))
+    """Unweighted average recall on speakers that it never heard, 0 to 1, as its model card says.
+
+    Raises:
+        ExportError: The card is missing, or does not say.
+    """
+    card = FOLDER / "README.md"
+    try:
+        front = card.read_text(encoding="utf-8").split("---\n")[1]
+        [result] = yaml.safe_load(front)["model-index"][0]["results"]
+        return float(next(each["value"] for each in result["metrics"] if each["type"] == "uar"))
+    except (OSError, LookupError, TypeError, ValueError, StopIteration, yaml.YAMLError) as error:
+        raise ExportError(
+            f"{card} does not state the recall: restore it with `git checkout demo/checkpoint`"
+        ) from error

@@ -27,8 +27,8 @@ from export.targets import TARGETS, Target
 from server.backends.onnxruntime.runtime import Session, open_session
 
 FALLBACKS = {
-    "demonstration": "continuing with the small demonstration model of this project (demo/); its "
-    "answers are real, but far less accurate than emotion2vec+'s. With a network: make export",
+    "demonstration": "continuing with the small demonstration model of this project; "
+    "demo/checkpoint/README.md says how good it is. For emotion2vec+: make export, with a network",
     "random": "continuing with random weights of full size: everything is as fast as with real "
     "ones, but THE EMOTIONS THAT IT NAMES MEAN NOTHING. With a network: make export",
 }

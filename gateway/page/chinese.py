@@ -48,8 +48,10 @@ CHINESE = Text(
     history_empty="最近的识别结果会列在这里。",
     banners={
         "random": "⚠ 本服务使用随机权重，仅供试用：所有分数都没有意义。",
-        "demonstration": "⚠ 本服务使用小型演示模型：对陌生说话人的七种情感，平均召回率为 {uar}"
-        "（随机猜测为 14 %）。如需 emotion2vec+ large，请在服务器上运行 “make export”。",
+        "demonstration": "⚠ 本服务使用小型演示模型："
+        "对未参与训练的德语演员，七种情感的平均召回率为 {uar}"
+        "（随机水平 14 %），用于其他语音时可能更低。"
+        "如需 emotion2vec+ large，请在服务器上运行 “make export” 并重启服务。",
     },
     chips={
         "random": "随机权重：分数没有意义",

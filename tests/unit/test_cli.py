@@ -100,7 +100,7 @@ def test_weights_other_than_emotion2vecs_are_warned_of_once(
     count = options[-1]
     assert main([command, *touch("a.wav", "b.wav")[: int(count)], *options[:-1]]) == 0
     captured = capsys.readouterr()
-    told = {"random": "RANDOM WEIGHTS", "demonstration": "it finds 66 % of seven emotions"}
+    told = {"random": "RANDOM WEIGHTS", "demonstration": "mean recall 66 % over seven emotions"}
     for kind, words in told.items():
         assert captured.err.count(words) == (weights == kind)
         assert words not in captured.out

@@ -24,10 +24,12 @@ CAUTIONS = {
     "   Export a real checkpoint with 'make export'.\n"
     "⚠  随机权重：这些分数没有任何意义。\n"
     "   请用 'make export' 导出真实模型。",
-    "demonstration": "⚠  DEMONSTRATION MODEL: it finds {uar} of seven emotions in new voices\n"
-    "   (guessing: 14 %). Export emotion2vec+ large with 'make export'.\n"
-    "⚠  演示模型：对陌生说话人的七种情感，平均召回率为 {uar}（随机猜测为 14 %）。\n"
-    "   请用 'make export' 导出 emotion2vec+ large。",
+    "demonstration": "⚠  DEMONSTRATION MODEL: mean recall {uar} over seven emotions, on German\n"
+    "   actors it had not heard (chance: 14 %). Expect less on other speech.\n"
+    "   For emotion2vec+ large, run 'make export', then start the service again.\n"
+    "⚠  演示模型：对未参与训练的德语演员，七种情感的平均召回率为 {uar}\n"
+    "   （随机水平 14 %）；用于其他语音时可能更低。\n"
+    "   如需 emotion2vec+ large，请运行 'make export'，然后重启服务。",
 }
 """What to know about weights other than those of emotion2vec+, by their kind."""
 
