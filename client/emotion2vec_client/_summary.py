@@ -14,6 +14,9 @@ from emotion2vec_client.labels import LABELS
 SMOOTHING = 15.0
 """Smoothed scores are means over this many seconds before and after a segment's middle."""
 
+SMOOTHING_SHARE = 1 / 8
+"""In a short recording, over this share of it instead, because otherwise it would have one mood."""
+
 NEGATIVE = frozenset(("angry", "disgusted", "fearful", "sad"))
 """Emotions that make a stretch negative."""
 
@@ -134,9 +137,11 @@ def summarise(segments: Sequence[Segment]) -> Summary | None:
 def _smoothed(spoken: Sequence[Segment], weights: Any, scores: Any) -> Any:
     """The weighted mean of the scores around each segment's middle, float64 [n, 9]."""
     middles = np.array([(segment.start + segment.end) / 2 for segment in spoken])
+    length = max(each.end for each in spoken) - min(each.start for each in spoken)
+    reach = min(SMOOTHING, SMOOTHING_SHARE * length)
     order = np.argsort(middles)
-    low = np.searchsorted(middles[order], middles - SMOOTHING, "left")
-    high = np.searchsorted(middles[order], middles + SMOOTHING, "right")
+    low = np.searchsorted(middles[order], middles - reach, "left")
+    high = np.searchsorted(middles[order], middles + reach, "right")
     weighted = np.concatenate([weights[:, np.newaxis] * scores, weights[:, np.newaxis]], axis=1)
     sums = np.concatenate([np.zeros((1, weighted.shape[1])), np.cumsum(weighted[order], axis=0)])
     around = sums[high] - sums[low]

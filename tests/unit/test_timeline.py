@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ def test_emotion_turns_where_the_mean_around_changes_and_not_at_a_single_segment
         TurningPoint(70.0, "sad", "happy"),
     )
     assert found.negative == Stretch(40.0, 70.0)
+
+
+def test_a_short_recording_turns_from_segment_to_segment() -> None:
+    feelings = ["neutral", "happy", "angry", "fearful", "sad", "disgusted", "other"]
+    found = summarise([segment(3 * i, 3 * i + 2, **{name: 1.0}) for i, name in enumerate(feelings)])
+    assert [(turn.before, turn.after) for turn in found.turning_points] == list(pairwise(feelings))
+    assert found.negative == Stretch(6, 17)
 
 
 def test_the_longest_negative_stretch_goes_over_pauses_and_kinds_of_negative() -> None:
