@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,7 +17,7 @@ from pyarrow import parquet
 from emotion2vec_client.cli import main
 from emotion2vec_client.cli.resume import resume
 from emotion2vec_client.cli.rows import PredictionShape, Row, TimelineShape
-from emotion2vec_client.cli.writers import open_writer
+from emotion2vec_client.cli.writers import CsvWriter, JsonlWriter, open_writer
 from tests.unit.cli_fakes import WHEN, FakeClient, fake, prediction, read, timeline
 
 __all__ = ["fake"]
@@ -77,6 +78,33 @@ def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(
     assert main([*command, *files, "-o", output, "--resume"]) == 0
     assert " done before\n" in capsys.readouterr().err
     assert {row["file"] for row in read(output)} == set(files)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(("output", "kind"), [("x.jsonl", JsonlWriter), ("x.csv", CsvWriter)])
+def test_ctrl_c_while_a_row_is_written_counts_it(
+    output: str,
+    kind: type[JsonlWriter | CsvWriter],
+    late: bool,
+    fake: type[FakeClient],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = ["a.wav", "b.wav", "c.wav", "d.wav", "e.wav"]
+    write = kind.write
+
+    def interrupted(writer: Any, row: Row) -> int:
+        if row.file == "c.wav" and not late:
+            os.kill(os.getpid(), signal.SIGINT)
+        rows = write(writer, row)
+        if row.file == "c.wav" and late:
+            os.kill(os.getpid(), signal.SIGINT)
+        return rows
+
+    monkeypatch.setattr(kind, "write", interrupted)
+    assert main(["predict", *files, "-o", output]) == 130
+    assert {row["file"] for row in read(output)} == set(files[:3])
+    assert "interrupted: 3 of 5 files are in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,9 +137,10 @@ def write_rows(
     opened = open_writer(format_.value, output, work.shape, append=resume)
     with progress_in_errors(where), closing(rows), opened as writer:
         for row in rows:
-            tally.done += 1
-            tally.failed += row.answer is None
-            tally.rows += writer.write(row)
+            with uninterrupted():
+                tally.rows += writer.write(row)
+                tally.done += 1
+                tally.failed += row.answer is None
     look = "see its row" if tally.failed == 1 else "see their rows"
     if output is None:
         return _finish(tally, look)
@@ -148,6 +150,25 @@ def write_rows(
     failed = f"; {counted(tally.failed, 'file')} failed: {look}" if tally.failed else ""
     say_written(f"{counted(tally.rows, 'row')}{of} to {output}{before}{failed}")
     return 1 if tally.failed else 0
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C back until the end, so that a row is written and counted, or neither."""
+    pressed: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    except ValueError:
+        # Only the main thread gets Ctrl-C.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # A background job of a shell ignores Ctrl-C.
+    if pressed and callable(before):
+        before(pressed[0], None)
 
 
 def _finish(tally: Tally, look: str) -> int:
