@@ -77,7 +77,8 @@ def read(folder: Path) -> list[Recording]:
             found.append(Recording(name, _waveform(path)))
     if not found:
         raise ValueError(
-            f"{folder} has no FLAC or WAV file: give the folder of Emo-DB's recordings"
+            f"{folder} has no recording to train on: give the folder of Emo-DB's recordings, as "
+            f"WAV or FLAC; speakers {' and '.join(RESERVED)} are left out"
         )
     return found
 

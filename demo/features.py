@@ -1,11 +1,16 @@
-"""What the frontend learns to compute: the features of each frame."""
+"""Features of each frame: what the frontend learns to compute, and what it then computes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from audio.layout import SAMPLE_RATE, SLOT, WINDOW
+from demo import model as small
+from export.emotion2vec import Emotion2vec
 
 BANDS = 40
 LAGS = SAMPLE_RATE / torch.tensor(np.geomspace(80, 420, 24), dtype=torch.float32)
@@ -51,3 +56,34 @@ FILTERS = _mel_filters()
 _WINDOWS = torch.fft.irfft(torch.fft.rfft(HANN, FFT).abs() ** 2)[:LONGEST_LAG]
 OF_HANN = _WINDOWS / _WINDOWS[0]
 """The window's own autocorrelation, which falls with the lag."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Clips as the encoder gets them, and the features of their frames.
+
+    Attributes:
+        frontend: float16 [n, T, 192], from `demo.model.frontend_output`.
+        frames: float16 [n, T, 64], from `frame_features`.
+    """
+
+    frontend: torch.Tensor
+    frames: torch.Tensor
+
+    def of(self, chosen: torch.Tensor) -> Features:
+        """Some of the clips; ``chosen`` is int64 or bool [n]."""
+        return Features(self.frontend[chosen], self.frames[chosen])
+
+
+def extract(model: Emotion2vec, waveforms: np.ndarray) -> Features:
+    """Features of waveforms, float32 [n, samples] at 16 kHz, with a trained frontend."""
+    tensor = torch.from_numpy(waveforms)
+    frames = [frame_features(small.normal(part)).half() for part in torch.split(tensor, 64)]
+    return Features(small.frontend_output(model, tensor), torch.cat(frames))
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """All clips of several."""
+    return Features(
+        torch.cat([part.frontend for part in parts]), torch.cat([part.frames for part in parts])
+    )

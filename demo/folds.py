@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from demo import augment, model, training
+from demo import augment, features, model, training
 from demo.corpus import SECONDS, Recording
 from demo.sounds import synthetic_sounds
 from demo.training import Progress, Settings
@@ -44,13 +44,13 @@ def leave_one_speaker_out(
     rng = np.random.default_rng(seed)
     first = model.build(seed)
     training.pretrain_frontend(first, settings, seed, progress)
-    synthetic = training.extract(first, synthetic_sounds(settings.sounds, SECONDS, rng))
+    synthetic = features.extract(first, synthetic_sounds(settings.sounds, SECONDS, rng))
     training.train_encoder(first, synthetic, settings.sound_steps, settings, seed, progress)
     clean = np.stack([recording.waveform for recording in recordings])
-    versions = [training.extract(first, clean)]
+    versions = [features.extract(first, clean)]
     for _ in range(settings.versions):
         augmented = np.stack([augment.augmented(waveform, rng) for waveform in clean])
-        versions.append(training.extract(first, augmented))
+        versions.append(features.extract(first, augmented))
     progress("extracted the features of all recordings")
     labels = np.array([LABELS.index(recording.label) for recording in recordings])
     speakers = np.array([recording.speaker for recording in recordings])
@@ -59,7 +59,7 @@ def leave_one_speaker_out(
         kept = [version.of(torch.from_numpy(~left_out)) for version in versions]
         trained = model.build(seed)
         trained.load_state_dict(first.state_dict())
-        material, targets = training.joined(kept), np.tile(labels[~left_out], len(kept))
+        material, targets = features.joined(kept), np.tile(labels[~left_out], len(kept))
         steps = settings.speech_steps
         training.train_encoder(trained, material, steps, settings, seed, progress, targets)
         training.fit_head(trained, kept, labels[~left_out])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
 from demo import model as small
-from demo.features import FEATURES, frame_features
+from demo.features import FEATURES, Features, frame_features
 from demo.functionals import PrincipalComponents, functionals
 from demo.sounds import synthetic_sounds
 from export.contract import LABELS
@@ -59,37 +59,6 @@ HEAD_C = 0.01
 
 ABSENT_LABEL_BIAS = -12.0
 """Of the labels that the corpus does not have: their scores stay near 0."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """Clips as the encoder gets them, and the features of their frames.
-
-    Attributes:
-        frontend: float16 [n, T, 192], from `demo.model.frontend_output`.
-        frames: float16 [n, T, 64], from `demo.features.frame_features`.
-    """
-
-    frontend: torch.Tensor
-    frames: torch.Tensor
-
-    def of(self, chosen: torch.Tensor) -> Features:
-        """Some of the clips; ``chosen`` is int64 or bool [n]."""
-        return Features(self.frontend[chosen], self.frames[chosen])
-
-
-def extract(model: Emotion2vec, waveforms: np.ndarray) -> Features:
-    """Features of waveforms, float32 [n, samples] at 16 kHz, with a trained frontend."""
-    tensor = torch.from_numpy(waveforms)
-    frames = [frame_features(small.normal(part)).half() for part in torch.split(tensor, 64)]
-    return Features(small.frontend_output(model, tensor), torch.cat(frames))
-
-
-def joined(parts: Sequence[Features]) -> Features:
-    """All clips of several."""
-    return Features(
-        torch.cat([part.frontend for part in parts]), torch.cat([part.frames for part in parts])
-    )
 
 
 def pretrain_frontend(

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 CAUTIONS = {
     "random": "RANDOM WEIGHTS: these scores mean nothing",
-    "demonstration": "DEMONSTRATION MODEL: far less accurate than emotion2vec+",
+    "demonstration": "DEMONSTRATION MODEL: small, and only for a first try",
 }
 """One clause for each kind of weights that needs one."""

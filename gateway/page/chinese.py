@@ -55,7 +55,7 @@ CHINESE = Text(
     },
     chips={
         "random": "随机权重：分数没有意义",
-        "demonstration": "演示模型：准确度远低于 emotion2vec+",
+        "demonstration": "演示模型：仅供初次试用",
     },
     not_ready_banner="模型正在启动，请稍候再试。",
     foot="模型：{checkpoint}，{weights}，{precision}",

@@ -58,7 +58,7 @@ ENGLISH = Text(
     },
     chips={
         "random": "random weights: the scores mean nothing",
-        "demonstration": "demonstration model: far less accurate than emotion2vec+",
+        "demonstration": "demonstration model: only for a first try",
     },
     not_ready_banner="The model is starting. Wait a moment, then try.",
     foot="Model: {checkpoint}, {weights}, {precision}",

@@ -91,8 +91,8 @@ def test_the_same_recordings_give_the_same_weights_which_never_heard_their_speak
         ("03a01Xa.wav", "03a01Xa.wav is not named as in Emo-DB"),
         ("03a01Fa.wav", "has recordings of speaker 03, but 13 and another one are needed"),
         ("13a01Fa.wav", "has recordings of speaker 13, but 13 and another one are needed"),
-        ("15a01Fa.wav", "has no FLAC or WAV file"),
-        ("notes.txt", "has no FLAC or WAV file"),
+        ("15a01Fa.wav", "has no recording to train on"),
+        ("notes.txt", "has no recording to train on"),
     ],
 )
 def test_a_folder_of_other_things_is_refused(
