@@ -40,6 +40,10 @@ SKIPPED = (gr.skip(),) * 4
 """Leaves four outputs unchanged: history, its list, banner and foot."""
 
 
+_ENABLED_WITH_A_CLIP = "(clip) => ({__type__: 'update', interactive: clip !== null})"
+_DISABLED = "() => ({__type__: 'update', interactive: false})"
+
+
 def build(
     text: Text,
     recogniser: Recogniser,
@@ -85,7 +89,13 @@ def build(
                     )
                     # The page offers the embedding only as a file.
                     embedding = gr.Checkbox(label=text.embedding, visible=kept)
-                    button = gr.Button(text.recognise, variant="primary", elem_id="e2v-recognise")
+                    # Gradio uploads a recording after it has stopped: until then there is no clip.
+                    button = gr.Button(
+                        text.recognise,
+                        variant="primary",
+                        elem_id="e2v-recognise",
+                        interactive=False,
+                    )
                     # clip.js clicks it for a file that Gradio does not accept.
                     refused = gr.Button(visible="hidden", elem_id="e2v-refused")
                     if examples:
@@ -115,6 +125,8 @@ def build(
             trigger_mode="once",
             api_visibility="private",
         )
+        audio.change(None, [audio], [button], js=_ENABLED_WITH_A_CLIP, api_visibility="private")
+        audio.start_recording(None, None, [button], js=_DISABLED, api_visibility="private")
         refused.click(handlers.refuse, None, [panel, answer], api_visibility="private", queue=False)
         chosen.input(
             handlers.show, [chosen], [panel, answer], api_visibility="private", queue=False
