@@ -6,15 +6,13 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 from importlib.metadata import version
 
 from emotion2vec_client import Emotion2VecError
-from gateway.app import create_app
 from gateway.check import SettingsError, check_outputs, complain, listen, read_settings
-from gateway.page import end_streams
-from gateway.serving import Server, configure_log
 from gateway.settings import Settings
 
 log = logging.getLogger("gateway")
@@ -33,6 +31,11 @@ def main() -> int:
         "--restarts", type=int, metavar="FD", help="open file of the supervisor's restart counts"
     )
     options = parser.parse_args()
+    # Importing the page takes seconds and makes a folder, which a signal must not leave behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from gateway.app import create_app
+    from gateway.serving import configure_log
+
     try:
         settings = read_settings()
         if options.openapi:
@@ -49,6 +52,10 @@ def main() -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket, restarts: int | None) -> int:
+    from gateway.app import create_app
+    from gateway.page import end_streams
+    from gateway.serving import Server
+
     app = create_app(settings, restarts)
     server = Server(app, settings.grace, on_stop=lambda: end_streams(app))
     announcing = asyncio.create_task(

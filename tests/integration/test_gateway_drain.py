@@ -93,6 +93,19 @@ def test_unanswered_requests_are_told_to_retry(
         assert "Traceback" not in gateway.said
 
 
+def test_sigterm_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    folders, outputs = tmp_path / "temporary", tmp_path / "outputs"
+    folders.mkdir()
+    gateway = Gateway(f"{HOST}:1", outputs, TMPDIR=str(folders))
+    gateway.start()
+    try:
+        wait_until(lambda: any(folders.iterdir()), "it has made its folder")
+    finally:
+        code = gateway.end()
+    assert code == 0
+    assert not any(folders.iterdir())
+
+
 def test_its_log_is_json_and_it_leaves_nothing_behind(
     url: str, triton: Triton, client: Client, tmp_path: Path
 ) -> None:
