@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run serve export bench bench-quick bench-encoder test proofs lint format openapi audit constraints clean
+.PHONY: help run serve export bench bench-quick bench-encoder bench-gpu test proofs lint format openapi audit constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,6 +33,9 @@ export: $(VENV)/.export ## Download, export, verify and install the model (ARGS=
 
 bench-encoder: $(VENV)/.export ## Time the encoder against FunASR (ARGS="--help")
 	@$(TIED) benchmarks/encoder.py $(ARGS)
+
+bench-gpu: $(VENV)/.export ## Measure the encoder on this machine's GPU, and write a report (ARGS="--help")
+	@$(TIED) -m benchmarks.gpu $(ARGS)
 
 bench: $(VENV)/.bench $(ENCODER) ## Load the service until it is saturated, and report (ARGS="--help")
 	@$(TIED) -m benchmarks.run $(ARGS)

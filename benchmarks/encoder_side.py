@@ -76,16 +76,15 @@ def _load(source: str) -> Checkpoint:
 
 
 def _prepare(options: argparse.Namespace) -> Answer:
-    from export.graph import PackedEncoder
-    from export.onnx import write_onnx
+    from export.onnx import encoder_for, write_onnx
 
     def answer(_: dict[str, Any]) -> dict[str, Any]:
         """Exports the graphs, and returns the precisions that this machine supports."""
-        target = TARGETS["cuda" if options.device == "cuda" else "cpu"]
-        checkpoint, precisions = _load(options.checkpoint), target.precisions()
+        checkpoint = _load(options.checkpoint)
+        precisions = TARGETS[options.device].precisions()
         for precision in precisions:
             (options.folder / precision).mkdir()
-            encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order())
+            encoder = encoder_for(options.device, checkpoint)
             write_onnx(encoder, options.folder / precision / GRAPH, precision)
         return {"precisions": precisions, "gpu": _gpu(options.device)}
 
@@ -151,7 +150,7 @@ def _funasr(checkpoint: Checkpoint, options: argparse.Namespace) -> Answer:
         if not request.get("count"):
             return timed(request)
         with FlopCounterMode(display=False) as counter:
-            run([_clip(samples) for samples in request["clips"]])
+            run([noise(samples) for samples in request["clips"]])
         return {"flop": counter.get_total_flops()}
 
     return answer
@@ -159,11 +158,15 @@ def _funasr(checkpoint: Checkpoint, options: argparse.Namespace) -> Answer:
 
 def _runtime(options: argparse.Namespace) -> Answer:
     config: dict[str, Any] = {}
-    if options.device == "cuda":
-        config["instance_group"] = [{"kind": "KIND_GPU"}]
-    elif options.side == "openvino":
+    if options.side == "openvino":
         accelerator = {"name": "openvino", "parameters": {"precision": options.precision}}
         accelerators = {"cpu_execution_accelerator": [accelerator]}
+        config["optimization"] = {"execution_accelerators": accelerators}
+    elif options.device == "cuda":
+        config["instance_group"] = [{"kind": "KIND_GPU"}]
+        # As an export configures it: fp32 is fp32, and not TF32.
+        accelerator = {"name": "cuda", "parameters": {"use_tf32": "0"}}
+        accelerators = {"gpu_execution_accelerator": [accelerator]}
         config["optimization"] = {"execution_accelerators": accelerators}
     session = open_session(options.folder / options.precision / GRAPH, config)
     name = EMBEDDING.name
@@ -176,7 +179,7 @@ def _timed(encode: Callable[[list[np.ndarray]], np.ndarray]) -> Answer:
     Path("/proc/self/clear_refs").write_text("5")
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        clips = [_clip(samples) for samples in request["clips"]]
+        clips = [noise(samples) for samples in request["clips"]]
         started = time.perf_counter()
         embeddings = encode(clips)
         return {
@@ -188,8 +191,8 @@ def _timed(encode: Callable[[list[np.ndarray]], np.ndarray]) -> Answer:
     return answer
 
 
-def _clip(samples: int) -> np.ndarray:
-    """A clip of noise, the same on every side."""
+def noise(samples: int) -> np.ndarray:
+    """A clip of noise with a given number of samples, always the same."""
     return np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from export import demonstration, published
 from export.checkpoint import Checkpoint
 from export.contract import LABELS
-from export.onnx import OPSET
+from export.onnx import ENCODERS
 
 TOOLS = (
     *("torch", "funasr", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
@@ -39,7 +39,7 @@ def model_card(checkpoint: Checkpoint, target: str, precision: str) -> dict[str,
         "labels": list(LABELS),
         "target": target,
         "precision": precision,
-        "opset": OPSET,
+        "opset": ENCODERS[target].opset,
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "tools": {
             package.name: package.version

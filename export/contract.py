@@ -11,6 +11,9 @@ from dataclasses import dataclass
 MAX_SECONDS = 30
 """Longest clip in a request, in seconds."""
 
+MAX_SAMPLES = (MAX_SECONDS + 1) * 16_000
+"""Samples at 16 kHz that a clip may have: codecs pad one of full length."""
+
 QUEUE_SIZE = 256
 """Requests that may wait for a model; more are refused at once."""
 

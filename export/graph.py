@@ -15,6 +15,9 @@ and the longest clip are all shapes of inputs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -171,6 +174,28 @@ class Block(nn.Module):
         return self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
 
 
+class Layout(NamedTuple):
+    """Where each clip lies in a packed batch.
+
+    Attributes:
+        slots: Number of slots in the batch.
+        tokens: Number of extra tokens and frames in the batch.
+        longest: Slots of the longest clip.
+        first_slot: int64 [clips], the slot where each clip starts.
+        lengths: int64 [clips], extra tokens and frames of each clip.
+        slot_clip: int64 [slots], the clip that owns each slot.
+        position: int64 [slots], each slot's position in its clip.
+    """
+
+    slots: int
+    tokens: int
+    longest: int
+    first_slot: Tensor
+    lengths: Tensor
+    slot_clip: Tensor
+    position: Tensor
+
+
 class PackedEncoder(nn.Module):
     """FunASR's ``Emotion2vec`` over packed clips, with pooling, head and softmax in the graph.
 
@@ -179,14 +204,20 @@ class PackedEncoder(nn.Module):
         order: Row of the checkpoint's classification head for each of ``contract.LABELS``.
     """
 
+    frontend_type: type[nn.Module] = Frontend
+    positional_type: type[nn.Module] = PositionalConvolutions
+    block_type: type[nn.Module] = Block
+    norm_type: type[nn.Module] = Norm
+    opset = 18
+
     def __init__(self, reference: Emotion2vec, order: list[int]):
         super().__init__()
         audio = reference.modality_encoders["AUDIO"]
-        self.frontend = Frontend(reference)
-        self.positional = PositionalConvolutions(reference)
-        self.norm = Norm(audio.context_encoder.norm)
+        self.frontend = self.frontend_type(reference)
+        self.positional = self.positional_type(reference)
+        self.norm = self.norm_type(audio.context_encoder.norm)
         blocks = [*audio.context_encoder.blocks, *reference.blocks]
-        self.blocks = nn.ModuleList(Block(block) for block in blocks)
+        self.blocks = nn.ModuleList(self.block_type(block) for block in blocks)
 
         # One row per extra token, and a zero row for all other slots.
         self.tokens = nn.Parameter(F.pad(audio.extra_tokens[0], (0, 0, 0, 1)))
@@ -216,7 +247,7 @@ class PackedEncoder(nn.Module):
             scores FP32 [clips, 9]; embedding FP32 [clips, embed_dim]; frame_scores
             FP32 [all frames, 9]; frame_embedding FP32 [all frames, embed_dim].
         """
-        slots, columns = waveform.shape[0] // SLOT, longest.shape[0] // SLOT
+        slots = waveform.shape[0] // SLOT
         samples = num_samples.flatten().long()
         clips = samples.shape[0]
         # Not `//`: it becomes a dozen operators, and older TensorRT parsers lack one of them, Mod.
@@ -243,17 +274,16 @@ class PackedEncoder(nn.Module):
         x = x + self.tokens.index_select(0, position.clamp(0, EXTRA_SLOTS))
         x = self.norm(x)
 
-        # Clamped, so that no index leaves the tensor, whatever a client claims.
-        column = torch.arange(columns, device=waveform.device)
-        to_grid = (first_slot.unsqueeze(1) + column).flatten().clamp(0, slots - 1)
-        to_packed = (slot_clip * columns + position).clamp(0, clips * columns - 1)
-        distance, mask = self.attention_bias(column, frame_count)
-        bias = None
-        for layer, block in enumerate(self.blocks):
-            if bias is None or self.slopes.shape[0] > 1:
-                slopes = self.slopes[min(layer, self.slopes.shape[0] - 1)].float()
-                bias = -slopes.reshape(1, -1, 1, 1) * distance
-            x = block(x, bias, mask, to_grid, to_packed)
+        layout = Layout(
+            slots,
+            frames.shape[0] + clips * EXTRA_SLOTS,
+            longest.shape[0] // SLOT,
+            first_slot,
+            frame_count + EXTRA_SLOTS,
+            slot_clip,
+            position,
+        )
+        x = self.transform(x, layout)
 
         # Pooling, head and softmax are cheap, so they always use fp32. A runtime that computes
         # matrix products in bf16 would round 1 / frames, so the sum is divided, not the weights.
@@ -276,15 +306,39 @@ class PackedEncoder(nn.Module):
         frame_scores = torch.softmax(F.linear(frame_embedding, head, bias), dim=-1)
         return scores, embedding, frame_scores, frame_embedding
 
-    @staticmethod
-    def attention_bias(column: Tensor, frame_count: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns ALiBi's distances and the key mask of the attention grid.
+    def transform(self, x: Tensor, layout: Layout) -> Tensor:
+        """Applies the transformer blocks: maps [slots, embed_dim] to the same shape."""
+        clips = layout.lengths.shape[0]
+        column = torch.arange(layout.longest, device=x.device)
+        # Clamped, so that no index leaves the tensor, whatever a client claims.
+        to_grid = (layout.first_slot.unsqueeze(1) + column).flatten().clamp(0, layout.slots - 1)
+        to_packed = layout.slot_clip * layout.longest + layout.position
+        to_packed = to_packed.clamp(0, clips * layout.longest - 1)
+        mask = ((column >= layout.lengths.unsqueeze(1)).float() * MASKED)[:, None, None]
+        for block, bias in zip(self.blocks, self.biases(column), strict=True):
+            x = block(x, bias, mask, to_grid, to_packed)
+        return x
 
-        Returns:
-            Distance in frames [1, 1, longest, longest], zero to and from extra tokens; and the
-            mask [clips, 1, 1, longest], 0 for a key in use and MASKED for an empty one.
+    def biases(self, column: Tensor) -> Iterator[Tensor]:
+        """Yields ALiBi's bias for each block, [1, heads, longest, longest] in fp32.
+
+        Args:
+            column: int64 [longest], 0, 1, and so on.
+        """
+        distance = self.distance(column)
+        bias = None
+        for layer in range(len(self.blocks)):
+            if bias is None or self.slopes.shape[0] > 1:
+                slopes = self.slopes[min(layer, self.slopes.shape[0] - 1)].float()
+                bias = -slopes.reshape(1, -1, 1, 1) * distance
+            yield bias
+
+    @staticmethod
+    def distance(column: Tensor) -> Tensor:
+        """Returns ALiBi's distance in frames [1, 1, longest, longest].
+
+        It is zero to and from extra tokens.
         """
         framed = column >= EXTRA_SLOTS
         distance = (column.unsqueeze(1) - column).abs() * (framed.unsqueeze(1) & framed)
-        empty = column >= (frame_count.unsqueeze(1) + EXTRA_SLOTS)
-        return distance.float()[None, None], (empty.float() * MASKED)[:, None, None]
+        return distance.float()[None, None]

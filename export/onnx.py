@@ -12,14 +12,24 @@ import torch
 
 from audio.layout import EXTRA_SLOTS, SLOT
 from export.batch import pack
+from export.checkpoint import Checkpoint
 from export.contract import ENCODER_INPUTS, ENCODER_OUTPUTS, LONGEST
 from export.errors import ExportError
+from export.fused import FusedEncoder
 from export.graph import PackedEncoder
 
-OPSET = 18
 STORED = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}
 """The type that stores the weights of each precision. For bf16 it is fp32, and the runtime rounds:
 ONNX Runtime has no bf16 on a CPU, and fp16 weights would be rounded twice."""
+
+
+ENCODERS = {"cpu": PackedEncoder, "cuda": FusedEncoder, "tensorrt": PackedEncoder}
+"""The graph that each target computes best."""
+
+
+def encoder_for(target: str, checkpoint: Checkpoint) -> PackedEncoder:
+    """Builds a target's graph with a checkpoint's weights."""
+    return ENCODERS[target](checkpoint.build(), checkpoint.label_order())
 
 
 def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
@@ -56,7 +66,7 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
                 encoder,
                 tuple(torch.from_numpy(array) for array in example.inputs().values()),
                 dynamo=True,
-                opset_version=OPSET,
+                opset_version=encoder.opset,
                 input_names=[*(tensor.name for tensor in ENCODER_INPUTS), LONGEST],
                 output_names=[tensor.name for tensor in ENCODER_OUTPUTS],
                 dynamic_shapes=shapes,

@@ -18,8 +18,7 @@ from export.checkpoint import Checkpoint, load_folder
 from export.config import ENCODER, encoder_config
 from export.download import fetch
 from export.errors import ExportError, HubUnreachableError
-from export.graph import PackedEncoder
-from export.onnx import write_onnx
+from export.onnx import encoder_for, write_onnx
 from export.progress import say, step
 from export.reference import Reference
 from export.replica import random_checkpoint
@@ -98,8 +97,7 @@ def _write(checkpoint: Checkpoint, stage: Path, card: dict[str, Any]) -> Session
     """Writes the model, and opens it with the configuration that will serve it."""
     path = stage / "1" / "model.onnx"
     with step(f"writing the ONNX graph in {card['precision']}"):
-        encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order())
-        write_onnx(encoder, path, card["precision"])
+        write_onnx(encoder_for(card["target"], checkpoint), path, card["precision"])
     if card["target"] == "tensorrt":
         # Imported here, because TensorRT may not be installed.
         from export.plan import PlanSession, build_plan
@@ -107,7 +105,7 @@ def _write(checkpoint: Checkpoint, stage: Path, card: dict[str, Any]) -> Session
         target = TARGETS["tensorrt"]
         plan = path.with_name(target.model_file)
         with step("building the TensorRT plan on this GPU"):
-            build_plan(path, plan, target.max_batch_size)
+            build_plan(path, plan, card["precision"], target.max_batch_size)
         for part in (path, path.with_name(f"{path.name}.data")):
             part.unlink()
         return PlanSession(plan)

@@ -14,7 +14,7 @@ import torch
 
 from audio.layout import SAMPLE_RATE, WINDOW
 from export.batch import input_shapes
-from export.contract import MAX_SECONDS
+from export.contract import MAX_SAMPLES
 from export.errors import ExportError
 
 LOGGER = tensorrt.Logger(tensorrt.Logger.WARNING)
@@ -22,13 +22,14 @@ TYPICAL = (8, 10 * SAMPLE_RATE)
 """Number of clips, and samples per clip, for which TensorRT chooses its kernels."""
 
 
-def build_plan(graph: Path, plan: Path, max_batch_size: int) -> None:
+def build_plan(graph: Path, plan: Path, precision: str, max_batch_size: int) -> None:
     """Compiles an ONNX file.
 
     Args:
         graph: The ONNX file. Its own types decide the precision.
         plan: Where to write.
-        max_batch_size: Clips in the largest batch; each may be MAX_SECONDS long.
+        precision: Of the graph. In fp32, TensorRT must not round products to TF32.
+        max_batch_size: Clips in the largest batch; each may have MAX_SAMPLES.
 
     Raises:
         ExportError: TensorRT cannot read the graph or finds no kernels for it.
@@ -41,6 +42,8 @@ def build_plan(graph: Path, plan: Path, max_batch_size: int) -> None:
         errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
         raise ExportError(f"TensorRT {tensorrt.__version__} cannot read the graph: {errors}")
     config = builder.create_builder_config()
+    if precision == "fp32":
+        config.clear_flag(tensorrt.BuilderFlag.TF32)
     config.add_optimization_profile(_profile(builder, max_batch_size))
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
@@ -54,7 +57,7 @@ def build_plan(graph: Path, plan: Path, max_batch_size: int) -> None:
 def _profile(builder: tensorrt.Builder, max_batch_size: int) -> tensorrt.IOptimizationProfile:
     """The allowed shapes of the inputs: from one shortest clip to the fullest batch."""
     profile = builder.create_optimization_profile()
-    cases = ((1, WINDOW), TYPICAL, (max_batch_size, MAX_SECONDS * SAMPLE_RATE))
+    cases = ((1, WINDOW), TYPICAL, (max_batch_size, MAX_SAMPLES))
     smallest, typical, largest = (input_shapes(*case) for case in cases)
     for name in smallest:
         profile.set_shape(name, smallest[name], typical[name], largest[name])

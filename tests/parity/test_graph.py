@@ -127,13 +127,10 @@ def no_mask_after_positional_convolutions() -> AbstractContextManager[None]:
 
 
 def alibi_reaches_the_extra_tokens() -> AbstractContextManager[None]:
-    def biased(column: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        distance = (column.unsqueeze(1) - column).abs()
-        empty = column >= (frames.unsqueeze(1) + layout.EXTRA_SLOTS)
-        mask = (empty.float() * graph.MASKED)[:, None, None]
-        return distance.float()[None, None], mask
+    def everywhere(column: torch.Tensor) -> torch.Tensor:
+        return (column.unsqueeze(1) - column).abs().float()[None, None]
 
-    return attribute(graph.PackedEncoder, "attention_bias", staticmethod(biased))
+    return attribute(graph.PackedEncoder, "distance", staticmethod(everywhere))
 
 
 def keys_are_not_masked() -> AbstractContextManager[None]:

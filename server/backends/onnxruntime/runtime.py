@@ -24,6 +24,8 @@ NEEDED = {"fp16": {"amx_fp16"}, "bf16": {"amx_bf16", "avx512_bf16"}}
 but then silently computes an fp16 graph in bf16, which is less exact."""
 
 
+CUDA = "CUDAExecutionProvider"
+
 KEPT_SHAPES = 16
 """Cached kernels for each kind of operation. Nearly every batch has a new shape, so old kernels are
 rarely used again. OpenVINO's default caches thousands, which took 1 GB after 2,400 batches."""
@@ -118,13 +120,24 @@ def _release_mapped_pages(path: Path) -> None:
 class OrtSession:
     """ONNX Runtime with its own kernels, for the CPU or for CUDA."""
 
-    def __init__(self, path: Path, threads: int | None, provider: str):
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None,
+        provider: str,
+        provider_options: Mapping[str, str] | None = None,
+    ):
         import onnxruntime
 
+        if provider == CUDA:
+            # Finds CUDA's libraries also where pip has installed them.
+            onnxruntime.preload_dlls()
         options = onnxruntime.SessionOptions()
         if threads:
             options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=[(provider, dict(provider_options or {}))]
+        )
         # Without CUDA's libraries, ONNX Runtime falls back to the CPU.
         if self._session.get_providers()[0] != provider:
             raise ValueError(f"ONNX Runtime cannot start its {provider} on this machine")
@@ -138,7 +151,8 @@ class OrtSession:
 def open_session(path: Path, config: Mapping[str, Any]) -> Session:
     """Opens a graph as a Triton model configuration says.
 
-    Instances of KIND_GPU get ONNX Runtime's CUDA provider. On the CPU it honours
+    Instances of KIND_GPU get ONNX Runtime's CUDA provider, with the parameters of
+    ``optimization.execution_accelerators.gpu_execution_accelerator``. On the CPU it honours
     ``optimization.execution_accelerators.cpu_execution_accelerator`` (``openvino`` with its
     parameter ``precision``; ONNX Runtime where there is none) and the parameter
     ``intra_op_thread_count``.
@@ -154,8 +168,14 @@ def open_session(path: Path, config: Mapping[str, Any]) -> Session:
     threads = config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value")
     threads = int(threads) if threads else None
     if any(group.get("kind") == "KIND_GPU" for group in config.get("instance_group", [])):
-        return OrtSession(path, threads, "CUDAExecutionProvider")
-    accelerators = _cpu_accelerators(config)
+        accelerators = _accelerators(config, "gpu")
+        if [name for name, _ in accelerators] not in ([], ["cuda"]):
+            asked = ", ".join(name for name, _ in accelerators)
+            raise ValueError(
+                f"gpu_execution_accelerator asks for {asked}: this backend knows only cuda"
+            )
+        return OrtSession(path, threads, CUDA, dict(accelerators).get("cuda"))
+    accelerators = _accelerators(config, "cpu")
     if not accelerators:
         return OrtSession(path, threads, "CPUExecutionProvider")
     name, parameters = accelerators[0]
@@ -167,10 +187,10 @@ def open_session(path: Path, config: Mapping[str, Any]) -> Session:
     return OpenVinoSession(path, parameters.get("precision", "fp32"), threads)
 
 
-def _cpu_accelerators(config: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
+def _accelerators(config: Mapping[str, Any], device: str) -> list[tuple[str, dict[str, str]]]:
     entries: Iterable[Mapping[str, Any]] = (
         config.get("optimization", {})
         .get("execution_accelerators", {})
-        .get("cpu_execution_accelerator", [])
+        .get(f"{device}_execution_accelerator", [])
     )
     return [(entry["name"], entry.get("parameters", {})) for entry in entries]
