@@ -136,6 +136,8 @@ def _funasr(checkpoint: Checkpoint, options: argparse.Namespace) -> Answer:
 
     from export.reference import Reference
 
+    # PyTorch rounds convolutions to TF32 by default: FunASR's embeddings would be 3e-4 off.
+    torch.backends.cudnn.allow_tf32 = False
     reference = Reference(checkpoint, checkpoint.build(), options.device)
     half = options.precision == "fp16"
 

@@ -225,7 +225,9 @@ def _kernels(options: argparse.Namespace) -> dict[str, Any]:
         result[name] = {
             "busy": sum(taken.values()) / 1e6,
             "launches": sum(launches.values()),
-            "kernels": [(kernel, us / 1e6, launches[kernel]) for kernel, us in taken.most_common(SEEN)],
+            "kernels": [
+                (kernel, us / 1e6, launches[kernel]) for kernel, us in taken.most_common(SEEN)
+            ],
         }
     return result
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audio.layout import SAMPLE_RATE
+
 MAX_SECONDS = 30
 """Longest clip in a request, in seconds."""
 
-MAX_SAMPLES = (MAX_SECONDS + 1) * 16_000
+MAX_SAMPLES = (MAX_SECONDS + 1) * SAMPLE_RATE
 """Samples at 16 kHz that a clip may have: codecs pad one of full length."""
 
 QUEUE_SIZE = 256

@@ -169,11 +169,15 @@ class FusedBlock(nn.Module):
             scale = torch.ones(3, 1)
             # By a power of two, so exactly, in all published sizes.
             scale[0] = block.attn.scale
-            weight = block.attn.qkv.weight.reshape(3, self.heads, -1, width) * scale[..., None, None]
+            weight = (
+                block.attn.qkv.weight.reshape(3, self.heads, -1, width) * scale[..., None, None]
+            )
             bias = block.attn.qkv.bias
             bias = torch.zeros(3 * width) if bias is None else bias
             # The operator wants each head's query, key and value together, but not their biases.
-            self.qkv = nn.Parameter(weight.transpose(0, 1).reshape(3 * width, width).t().contiguous())
+            self.qkv = nn.Parameter(
+                weight.transpose(0, 1).reshape(3 * width, width).t().contiguous()
+            )
             self.qkv_bias = nn.Parameter((bias.reshape(3, width) * scale).flatten())
         self.attended, self.attended_bias = _transposed(block.attn.proj)
         self.fc1, bias = _transposed(block.mlp.fc1)

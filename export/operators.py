@@ -1,6 +1,7 @@
 """Operators of ONNX Runtime that CUDA has a fused kernel for, and what they compute in PyTorch.
 
-In an export each becomes one node of the domain ``com.microsoft``.
+In an export each becomes one node of the domain ``com.microsoft``, but not in the frontend's loop,
+whose body PyTorch traces on its own.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_a_graph_too_far_from_funasr_is_not_installed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     repository = empty_repository()
-    monkeypatch.setitem(verify.TOLERANCES, "fp32", verify.Tolerance(1e-12, 1e-12, 1e-12))
+    monkeypatch.setitem(verify.TOLERANCES, "fp32", verify.Tolerance(1e-12, 1e-12, 1e-12, 1e-12))
     arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
     assert main([*arguments, "--precision=fp32"]) == 1
     captured = capsys.readouterr()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from audio import layout
@@ -20,7 +19,7 @@ from export.__main__ import main
 from export.batch import input_shapes, pack
 from export.config import encoder_config
 from export.targets import TARGETS
-from server.backends.onnxruntime.runtime import native_precisions
+from server.backends.onnxruntime.runtime import native_precisions, open_session
 
 
 def config_for(target: str, precision: str = "fp16") -> ModelConfig:
@@ -59,23 +58,41 @@ def test_a_gpu_gets_instances_large_batches_and_no_cpu_accelerator(
     config = config_for(target)
     assert config.backend == backend
     assert [group.kind for group in config.instance_group] == [ModelInstanceGroup.KIND_GPU]
-    # The second convolution needs 3 taps of 512 channels at 32 positions per slot.
-    samples = (CODEC_PADDING_SECONDS + contract.MAX_SECONDS) * layout.SAMPLE_RATE
-    slots = config.max_batch_size * layout.slot_count(math.ceil(samples))
-    assert slots * 32 * 3 * 512 < 2**31
     assert config.dynamic_batching.max_queue_delay_microseconds > 0
     assert not config.optimization.execution_accelerators.cpu_execution_accelerator
 
 
-def test_the_tensorrt_accelerator_of_cuda_is_a_switch_that_parses() -> None:
-    card = {"target": "cuda", "precision": "fp16", "embed_dim": 64}
-    lines = encoder_config(card).splitlines()
-    start = lines.index("# optimization {")
-    end = lines.index("# }", start)
-    switched = [line.removeprefix("# ") for line in lines[start : end + 1]]
-    config = text_format.Parse("\n".join(lines + switched), ModelConfig())
-    [accelerator] = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert accelerator.name == "tensorrt"
+def test_cuda_computes_fp32_in_fp32_and_verifies_with_the_settings_that_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = {}
+
+    class Fake:
+        def __init__(self, path: str, options: object, providers: list) -> None:
+            opened.update(providers)
+
+        def get_providers(self) -> list[str]:
+            return list(opened)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Fake)
+    config = json_format.MessageToDict(config_for("cuda"), preserving_proto_field_name=True)
+    open_session(tmp_path / "model.onnx", config)
+    assert opened == {"CUDAExecutionProvider": {"use_tf32": "0"}}
+
+
+def test_an_accelerator_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    accelerators = {"gpu_execution_accelerator": [{"name": "tensorrt"}]}
+    config = {
+        "instance_group": [{"kind": "KIND_GPU"}],
+        "optimization": {"execution_accelerators": accelerators},
+    }
+    with pytest.raises(ValueError, match="asks for tensorrt: this backend knows only cuda"):
+        open_session(tmp_path / "model.onnx", config)
+
+
+def test_a_plan_takes_every_clip_that_preprocess_lets_through() -> None:
+    longest = (contract.MAX_SECONDS + CODEC_PADDING_SECONDS) * layout.SAMPLE_RATE
+    assert longest < contract.MAX_SAMPLES
 
 
 def test_the_shapes_a_plan_is_built_for_are_those_of_a_batch() -> None:
@@ -133,7 +150,7 @@ def test_auto_takes_the_next_precision_where_one_is_too_far_from_funasr(
     target = TARGETS["cpu"]
     offered = {**target.__dict__, "precisions": lambda: [first, second]}
     monkeypatch.setitem(TARGETS, "cpu", type(target)(**offered))
-    monkeypatch.setitem(verify.TOLERANCES, first, verify.Tolerance(1e-12, 1e-12, 1e-12))
+    monkeypatch.setitem(verify.TOLERANCES, first, verify.Tolerance(1e-12, 1e-12, 1e-12, 1e-12))
     repository = empty_repository()
     arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
     assert main([*arguments, "--seed", "1"]) == 0

@@ -1,4 +1,4 @@
-"""Compares a GPU's results with FunASR's. It does not pass yet: docs/gpu.md explains why."""
+"""Compares a GPU's results with FunASR's (docs/gpu.md)."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from audio import layout
-from export import contract, graph, verify
+from export import contract, frontend, graph, verify
 from export.batch import pack
 from export.checkpoint import Checkpoint, load_folder
+from export.fused import FusedEncoder
 from export.graph import PackedEncoder
 from export.published import TOKENS
 from export.reference import Reference
@@ -23,26 +24,27 @@ from tests.conftest import WriteCheckpoint, speech_like
 
 LENGTHS = (400, 719, 720, 1039, 1040, 5_000, 16_000, 52_345)
 FP32 = verify.TOLERANCES["fp32"]
+KINDS = pytest.mark.parametrize("kind", [PackedEncoder, FusedEncoder])
 
 
-def torch_runner(checkpoint: Checkpoint) -> verify.Run:
+def torch_runner(checkpoint: Checkpoint, kind: type[PackedEncoder] = PackedEncoder) -> verify.Run:
     """The graph as a PyTorch module, with the interface of a session."""
-    encoder = PackedEncoder(checkpoint.build(), checkpoint.label_order()).eval()
+    encoder = kind(checkpoint.build(), checkpoint.label_order()).eval()
     names = [tensor.name for tensor in contract.ENCODER_OUTPUTS]
 
     def run(inputs: dict[str, np.ndarray], _: object) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
+        with torch.no_grad():
             outputs = encoder(*(torch.from_numpy(array) for array in inputs.values()))
         return dict(zip(names, (output.numpy() for output in outputs), strict=True))
 
     return run
 
 
-def compare(checkpoint: Checkpoint) -> list[verify.Row]:
+def compare(checkpoint: Checkpoint, kind: type[PackedEncoder] = PackedEncoder) -> list[verify.Row]:
     """Compares FunASR with the graph on clips of many lengths."""
     clips = {str(n): speech_like(n, seed=n) for n in LENGTHS}
     model = checkpoint.build()
-    return verify.compare(torch_runner(checkpoint), Reference(checkpoint, model).run, clips)
+    return verify.compare(torch_runner(checkpoint, kind), Reference(checkpoint, model).run, clips)
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +52,15 @@ def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
     return load_folder(tiny_checkpoint)
 
 
-def test_equals_funasr_alone_and_batched(checkpoint: Checkpoint) -> None:
-    rows = compare(checkpoint)
+@KINDS
+def test_equals_funasr_alone_and_batched(checkpoint: Checkpoint, kind: type[PackedEncoder]) -> None:
+    rows = compare(checkpoint, kind)
     assert all(row.within(FP32) for row in rows), verify.table(rows, FP32)
 
 
+@KINDS
 def test_equals_funasr_with_a_scale_per_layer_and_heads_that_are_no_power_of_two(
-    write_checkpoint: WriteCheckpoint,
+    write_checkpoint: WriteCheckpoint, kind: type[PackedEncoder]
 ) -> None:
     def per_layer(config: dict) -> None:
         config["model_conf"]["modalities"]["audio"]["learned_alibi_scale_per_layer"] = True
@@ -67,7 +71,7 @@ def test_equals_funasr_with_a_scale_per_layer_and_heads_that_are_no_power_of_two
 
     size = Size(96, 6, 1, 2, mlp_ratio=2.0, frontend_channels=16, decoder_dim=32)
     folder = write_checkpoint(size, change_config=per_layer, change_state=scales)
-    rows = compare(load_folder(folder))
+    rows = compare(load_folder(folder), kind)
     assert all(row.within(FP32) for row in rows), verify.table(rows, FP32)
 
 
@@ -98,8 +102,11 @@ def test_utterance_logits_are_the_mean_of_the_frames(checkpoint: Checkpoint) -> 
     np.testing.assert_allclose(mean, expected, atol=1e-3)
 
 
-def test_no_index_leaves_the_tensors_whatever_a_client_claims(checkpoint: Checkpoint) -> None:
-    run = torch_runner(checkpoint)
+@KINDS
+def test_no_index_leaves_the_tensors_whatever_a_client_claims(
+    checkpoint: Checkpoint, kind: type[PackedEncoder]
+) -> None:
+    run = torch_runner(checkpoint, kind)
     batch = pack([speech_like(5_000), speech_like(2_000)]).inputs()
     for claimed in ([[10**9], [-5]], [[0], [0]], [[2**31 - 1], [2**31 - 1]]):
         run({**batch, "num_samples": np.array(claimed, np.int32)}, ())
@@ -116,14 +123,14 @@ def attribute(owner: object, name: str, value: object) -> Iterator[None]:
 
 def no_mask_after_positional_convolutions() -> AbstractContextManager[None]:
     def forward(
-        self: graph.PositionalConvolutions, x: torch.Tensor, is_frame: torch.Tensor
+        self: frontend.PositionalConvolutions, x: torch.Tensor, is_frame: torch.Tensor
     ) -> torch.Tensor:
         x = x * is_frame
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x.t().unsqueeze(0)).squeeze(0).t()))
         return x
 
-    return attribute(graph.PositionalConvolutions, "forward", forward)
+    return attribute(frontend.PositionalConvolutions, "forward", forward)
 
 
 def alibi_reaches_the_extra_tokens() -> AbstractContextManager[None]:
