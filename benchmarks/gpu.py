@@ -125,8 +125,11 @@ def _export(options: argparse.Namespace, repository: Path, precision: str) -> li
             ("embeddings (relative)", "embedding"),
         )
     }
-    told = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
-    return [f"Exported and verified with {len(rows)} clips in {seconds:.0f} s. Largest: {told}."]
+    largest = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+    return [
+        f"Exported and verified with {len(rows)} clips in {seconds:.0f} s. Largest differences from "
+        f"FunASR: {largest}."
+    ]
 
 
 def _reported(part: str, options: argparse.Namespace, repository: Path) -> list[str]:
@@ -203,7 +206,6 @@ def _used(device: str) -> int:
 
 
 def _kernels(options: argparse.Namespace) -> dict[str, Any]:
-    import torch
     from torch.profiler import ProfilerActivity, profile
 
     if options.device == "cpu":
@@ -219,7 +221,7 @@ def _kernels(options: argparse.Namespace) -> dict[str, Any]:
         taken: Counter[str] = Counter()
         launches: Counter[str] = Counter()
         for event in recorded.events():
-            if event.device_type == torch.autograd.DeviceType.CUDA:
+            if event.device_type.name == "CUDA":
                 taken[event.name] += event.time_range.elapsed_us()
                 launches[event.name] += 1
         result[name] = {

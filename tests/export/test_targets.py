@@ -65,7 +65,7 @@ def test_a_gpu_gets_instances_large_batches_and_no_cpu_accelerator(
 def test_cuda_computes_fp32_in_fp32_and_verifies_with_the_settings_that_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = {}
+    opened: dict[str, dict[str, str]] = {}
 
     class Fake:
         def __init__(self, path: str, options: object, providers: list) -> None:

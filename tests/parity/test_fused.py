@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,8 @@ class CpuSession:
         model.opset_import.append(onnx.helper.make_opsetid(OURS, 1))
         self._session = onnxruntime.InferenceSession(model.SerializeToString())
 
-    def run(self, inputs: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
-        return dict(zip(outputs, self._session.run(outputs, inputs), strict=True))
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+        return dict(zip(outputs, self._session.run(list(outputs), dict(inputs)), strict=True))
 
 
 @pytest.fixture(scope="module")
