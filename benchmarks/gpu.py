@@ -127,8 +127,8 @@ def _export(options: argparse.Namespace, repository: Path, precision: str) -> li
     }
     largest = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
     return [
-        f"Exported and verified with {len(rows)} clips in {seconds:.0f} s. Largest differences from "
-        f"FunASR: {largest}."
+        f"Exported and verified with {len(rows)} clips in {seconds:.0f} s. "
+        f"Largest differences from FunASR: {largest}."
     ]
 
 
