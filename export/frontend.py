@@ -91,7 +91,7 @@ class PositionalConvolutions(nn.Module):
         self.reach, self.groups = layers[0][0].kernel_size[0] // 2, layers[0][0].groups
 
     def forward(self, x: Tensor, is_frame: Tensor) -> Tensor:
-        """Maps [slots, embed_dim] to the same shape; ``is_frame`` is [slots, 1].
+        """Maps [slots, embed_dim] to the same shape; ``is_frame`` is bool [slots, 1].
 
         Sets slots without a frame to zero before each convolution, like the zero padding at both
         ends of a clip that is computed alone.
@@ -103,11 +103,11 @@ class PositionalConvolutions(nn.Module):
         # Clamped to the first and the last slot: no clip has a frame there, so they are zero.
         read = (start + read).flatten().clamp(0, slots - 1)
         written = torch.arange(windows * self.SLOTS_PER_WINDOW, device=x.device).clamp(0, slots - 1)
-        x, is_frame = x * is_frame, is_frame.index_select(0, written)
+        x, is_frame = torch.where(is_frame, x, 0.0), is_frame.index_select(0, written)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = x.index_select(0, read).reshape(windows, -1, width).transpose(1, 2)
             weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
             x = F.conv1d(x, weight, bias, groups=self.groups)
             x = x.transpose(1, 2).reshape(windows * self.SLOTS_PER_WINDOW, width)
-            x = F.gelu(norm(x)) * is_frame
+            x = torch.where(is_frame, F.gelu(norm(x)), 0.0)
         return x[:slots]

@@ -111,13 +111,15 @@ class PiecewiseFrontend(nn.Module):
 
 
 class PositionalProducts(nn.Module):
-    """The five grouped positional convolutions as matrix products, four slots to a row.
+    """The five grouped positional convolutions as matrix products, three slots to a row.
 
-    A row holds the 22 slots that the outputs of four neighbours read, for a width of 19: that is
-    16 % more work than one slot to a row, and less than a third of the memory.
+    A row holds the 21 slots that the outputs of three neighbours read, for a width of 19: that is
+    11 % more work than one slot to a row, and little more than a third of the memory. With four, a
+    row could hold the last frame of one clip and the first of the next, which are 12 slots apart.
+    Then a NaN would pass from one to the other, although its weight is zero.
     """
 
-    SLOTS_PER_ROW = 4
+    SLOTS_PER_ROW = 3
 
     def __init__(self, reference: Emotion2vec):
         super().__init__()
@@ -141,20 +143,20 @@ class PositionalProducts(nn.Module):
         return nn.Parameter(banded.flatten(3, 4).flatten(1, 2))
 
     def forward(self, x: Tensor, is_frame: Tensor) -> Tensor:
-        """Maps [slots, embed_dim] to the same shape; ``is_frame`` is [slots, 1]."""
+        """Maps [slots, embed_dim] to the same shape; ``is_frame`` is bool [slots, 1]."""
         slots, width = x.shape
         rows = (slots + self.SLOTS_PER_ROW - 1) // self.SLOTS_PER_ROW
         start = torch.arange(rows, device=x.device).unsqueeze(1) * self.SLOTS_PER_ROW
         read = torch.arange(-self.reach, self.SLOTS_PER_ROW + self.reach, device=x.device)
         # Clamped to the first and the last slot: no clip has a frame there, so they are zero.
         read = (start + read).flatten().clamp(0, slots - 1)
-        x = x * is_frame
+        x = torch.where(is_frame, x, 0.0)
         for weight, bias, norm in zip(self.weights, self.biases, self.norms, strict=True):
             groups = x.reshape(slots, self.groups, -1).transpose(0, 1)
             windows = groups.index_select(1, read).reshape(self.groups, rows, -1)
             x = (windows @ weight).reshape(self.groups, rows * self.SLOTS_PER_ROW, -1)
             x = x.transpose(0, 1).reshape(-1, width)[:slots]
-            x = self.gelu(norm(x, bias=bias)) * is_frame
+            x = torch.where(is_frame, self.gelu(norm(x, bias=bias)), 0.0)
         return x
 
 

@@ -26,6 +26,7 @@ from audio.layout import EXTRA_SLOTS, SLOT, WINDOW
 from export.emotion2vec import AltBlock, Emotion2vec, get_alibi
 from export.frontend import Frontend, Norm, PositionalConvolutions
 
+LARGEST = torch.finfo(torch.float32).max
 MASKED = -1e4
 """Attention logit of an empty slot: exp() of it is 0 in fp32 and in fp16."""
 
@@ -164,10 +165,11 @@ class PackedEncoder(nn.Module):
             position < EXTRA_SLOTS + frame_count.index_select(0, slot_clip)
         )
         dtype = self.tokens.dtype
-        frame_mask = is_frame.unsqueeze(1).to(dtype)
+        # Chosen and not multiplied, because 0 * NaN is NaN.
+        framed = is_frame.unsqueeze(1)
 
         x = self.frontend(waveform.to(dtype))
-        x = (x + self.positional(x, frame_mask)) * frame_mask
+        x = torch.where(framed, x + self.positional(x, framed), 0.0)
         x = x + self.tokens.index_select(0, position.clamp(0, EXTRA_SLOTS))
         x = self.norm(x)
 
@@ -186,7 +188,11 @@ class PackedEncoder(nn.Module):
         # matrix products in bf16 would round 1 / frames, so the sum is divided, not the weights.
         x = x.float()
         owner = (slot_clip == clip.unsqueeze(1)) & is_frame
-        embedding = (owner.float() @ x) / frame_count.unsqueeze(1)
+        # A clip that is not finite gets NaN, and must not give it to its neighbours.
+        finite = x.abs() <= LARGEST
+        sums = owner.float() @ torch.where(finite, x, 0.0)
+        broken = (owner & ~finite.all(1)).sum(1, keepdim=True)
+        embedding = torch.where(broken > 0, torch.nan, sums / frame_count.unsqueeze(1))
 
         frame_clip = (
             torch.arange(frames.shape[0], device=waveform.device).unsqueeze(1) >= first_frame
@@ -207,11 +213,14 @@ class PackedEncoder(nn.Module):
         """Applies the transformer blocks: maps [slots, embed_dim] to the same shape."""
         clips = layout.lengths.shape[0]
         column = torch.arange(layout.longest, device=x.device)
-        # Clamped, so that no index leaves the tensor, whatever a client claims.
-        to_grid = (layout.first_slot.unsqueeze(1) + column).flatten().clamp(0, layout.slots - 1)
+        # An empty cell reads the clip's own first slot, because a mask does not stop a neighbour's
+        # NaN. Clamped, so that no index leaves the tensor, whatever a client claims.
+        used = column < layout.lengths.unsqueeze(1)
+        to_grid = (layout.first_slot.unsqueeze(1) + column * used).flatten()
+        to_grid = to_grid.clamp(0, layout.slots - 1)
         to_packed = layout.slot_clip * layout.longest + layout.position
         to_packed = to_packed.clamp(0, clips * layout.longest - 1)
-        mask = ((column >= layout.lengths.unsqueeze(1)).float() * MASKED)[:, None, None]
+        mask = ((1 - used.float()) * MASKED)[:, None, None]
         for block, bias in zip(self.blocks, self.biases(column), strict=True):
             x = block(x, bias, mask, to_grid, to_packed)
         return x

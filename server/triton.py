@@ -22,12 +22,23 @@ from typing import IO
 
 from server import installation, process
 from server.errors import ServerError
-from server.reaper import SHM, environments, remove, remove_environments, remove_files
+from server.reaper import (
+    SHM,
+    claim,
+    environments,
+    is_claimed,
+    remove,
+    remove_environments,
+    remove_files,
+)
 from server.settings import Settings
 from server.stop import Stop
 
 OWNED_PREFIX = "emotion2vec-{pid}-"
 """Prefix of every file that a killed server may leave behind."""
+
+OWNED = re.compile(OWNED_PREFIX.replace("{pid}", r"(?P<pid>\d+)") + r"([0-9a-f]+-)?")
+"""The prefix of one server's files: it ends with a random number, which old versions lack."""
 
 DRAIN_SECONDS = 30
 """How long accepted requests may take after Triton is told to stop."""
@@ -80,6 +91,7 @@ class Triton:
         self._process: subprocess.Popen[bytes] | None = None
         self._backends: tempfile.TemporaryDirectory[str] | None = None
         self._reaper: process.Reaper | None = None
+        self._lock: int | None = None
         self._ready = False
         self.environment: Path | None = None
         self._environments: set[Path] = set()
@@ -101,6 +113,7 @@ class Triton:
         _check_ports(self.settings)
         installed = installation.find()
         _remove_stale_files()
+        self._lock = claim(self._prefix)
         self._ready = False
         self._environments = environments()
         self._reaper = process.Reaper(self._prefix, STOP_SECONDS)
@@ -205,6 +218,9 @@ class Triton:
         if self._backends is not None:
             self._backends.cleanup()
         remove_files(self._prefix)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._reaper is not None:
             self._reaper.release()
             self._reaper = None
@@ -290,11 +306,18 @@ def _relay(stream: IO[bytes]) -> None:
 
 
 def _remove_stale_files() -> None:
-    """Removes the files of servers that were killed."""
-    head, tail = OWNED_PREFIX.split("{pid}")
+    """Removes this user's files of servers that were killed."""
     for folder in (SHM, Path(tempfile.gettempdir())):
-        for path in folder.glob(f"{head}*{tail}*"):
-            pid = path.name[len(head) :].split(tail)[0]
-            if not pid.isdigit() or Path("/proc", pid).exists():
+        for path in folder.glob(OWNED_PREFIX.format(pid="*") + "*"):
+            found = OWNED.match(path.name)
+            if found is None or Path("/proc", found["pid"]).exists() or not _is_ours(path):
                 continue
-            remove(path)
+            if not is_claimed(found[0]):
+                remove(path)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:  # Another server removes the same files.
+        return False

@@ -136,7 +136,8 @@ def read_prediction(tensors: Tensors, info: ModelInfo) -> Prediction:
         info: The model that produced them.
 
     Raises:
-        Emotion2VecError: An output is missing, or does not have one score per emotion.
+        Emotion2VecError: An output is missing, is not finite, or does not have one score per
+            emotion.
     """
     rows: dict[str, npt.NDArray[Any]] = {}
     for name, tensor in tensors.items():
@@ -148,6 +149,7 @@ def read_prediction(tensors: Tensors, info: ModelInfo) -> Prediction:
                 "scores: is it emotion2vec-triton?"
             )
         rows[name] = tensor[0]
+    _check_finite(rows, info)
     frames = None
     if "frame_scores" in rows:
         frames = Frames(
@@ -173,8 +175,13 @@ def timeline_names(embedding: bool) -> list[str]:
 
 
 def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo) -> Timeline:
-    """Makes a timeline from the outputs of `timeline_names`, each with a batch dimension of 1."""
+    """Makes a timeline from the outputs of `timeline_names`, each with a batch dimension of 1.
+
+    Raises:
+        Emotion2VecError: An output is not finite.
+    """
     rows = {name: tensor[0] for name, tensor in tensors.items()}
+    _check_finite(rows, info)
     embeddings = rows.get("embedding", [None] * len(rows["segments"]))
     segments = tuple(
         Segment(float(start), float(end), read_only_scores(scores), float(speech), embedding)
@@ -191,6 +198,16 @@ def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo)
         timestamp=datetime.now().astimezone(),
         peaks=rows["peaks"],
     )
+
+
+def _check_finite(rows: Mapping[str, npt.NDArray[Any]], info: ModelInfo) -> None:
+    for name, row in rows.items():
+        if not np.isfinite(row).all():
+            advice = "" if info.precision == "fp32" else ": export it with --precision fp32"
+            raise Emotion2VecError(
+                f"the model's {name!r} for this recording, computed in {info.precision}, is not "
+                f"finite{advice}"
+            )
 
 
 def read_waveform(tensors: Tensors) -> Waveform:

@@ -125,7 +125,7 @@ def no_mask_after_positional_convolutions() -> AbstractContextManager[None]:
     def forward(
         self: frontend.PositionalConvolutions, x: torch.Tensor, is_frame: torch.Tensor
     ) -> torch.Tensor:
-        x = x * is_frame
+        x = torch.where(is_frame, x, 0.0)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x.t().unsqueeze(0)).squeeze(0).t()))
         return x
@@ -183,3 +183,23 @@ def test_the_comparison_sees_a_wrong_label_order(checkpoint: Checkpoint) -> None
     first, second = sorted(reference.run(speech_like(16_000)).scores, reverse=True)[:2]
     told = f"in 1 of 1 clips, where FunASR's own is ahead by {first - second:.1e} at most"
     assert verify.flips(rows).endswith(told)
+
+
+@KINDS
+def test_a_clip_that_is_not_finite_leaves_its_neighbours_alone(
+    checkpoint: Checkpoint, kind: type[PackedEncoder]
+) -> None:
+    run = torch_runner(checkpoint, kind)
+    # The last frame of the first clip and the first frame of the last are next to the broken clip.
+    clips = [speech_like(n, seed=n) for n in (5_000, 720, 400, 3_000)]
+    healthy = run(pack(clips).inputs(), ())
+    for value in (np.nan, np.inf):
+        clips[1] = np.full(720, value, np.float32)
+        answers = run(pack(clips).inputs(), ())
+        assert np.isnan(answers["scores"][1]).all()
+        assert np.isnan(answers["embedding"][1]).all()
+        for name in ("scores", "embedding"):
+            kept = [0, 2, 3]
+            np.testing.assert_allclose(answers[name][kept], healthy[name][kept], atol=1e-5)
+        frames = np.isnan(answers["frame_scores"]).any(axis=1)
+        assert frames.nonzero()[0].tolist() == [15, 16]

@@ -100,8 +100,13 @@ class TritonPythonModel:
                 f"{self.at_once} recordings are in process and {self.waiting} are waiting, which "
                 "is the maximum queue size: send this one later"
             )
-        recording = Recording(options, "embedding" in names, sender.is_cancelled)
         key = request.request_id() or uuid.uuid4().hex
+        if key in self.recordings:
+            raise AudioError(
+                "bad_request",
+                f"a recording with the request id {key!r} is still in process: choose another id",
+            )
+        recording = Recording(options, "embedding" in names, sender.is_cancelled)
         self.recordings[key] = recording
         # The worker empties this list, so that the file does not stay in memory for as long as the
         # work lasts.
@@ -132,6 +137,8 @@ def encode(samples: np.ndarray, embedding: bool) -> Answer:
     response = pb_utils.InferenceRequest(
         model_name="encoder",
         requested_output_names=names,
+        # By default, an encoder on a GPU answers in the GPU's memory, which NumPy cannot read.
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         inputs=[
             pb_utils.Tensor("waveform", waveform[np.newaxis]),
             pb_utils.Tensor("num_samples", np.array([[len(samples)]], np.int32)),
