@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import yaml
 
 from tests.conftest import ROOT
@@ -14,15 +16,31 @@ from tests.contract.test_contract import imported
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
 
 
+def served_packages() -> list[str]:
+    """The packages that the service's image installs."""
+    [line] = re.findall(r"pip install --target packages -c /tmp/constraints.txt (.+)", DOCKERFILE)
+    return line.split()
+
+
 def test_the_image_has_every_package_that_models_import_and_its_version_is_pinned() -> None:
     files = [*(ROOT / "model_repository").glob("*/1/*.py"), *(ROOT / "audio").glob("*.py")]
     own = {"audio", "triton_python_backend_utils"}
     imports = {name.split(".")[0] for path in files for name in imported(path)}
     needed = {name.replace("_", "-") for name in imports - own - set(sys.stdlib_module_names)}
-    [line] = re.findall(r"pip install -c /tmp/constraints.txt (.+)", DOCKERFILE)
-    assert set(line.split()) == needed
+    assert set(served_packages()) == needed
     pinned = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
     assert needed <= set(pinned)
+
+
+def test_the_export_gets_the_onnx_runtime_that_serves() -> None:
+    """The image finds the version in Triton's backend as it is found here in the wheel."""
+    script = ROOT / "deploy" / "onnxruntime_version.py"
+    assert f"COPY constraints.txt pyproject.toml deploy/{script.name}" in DOCKERFILE
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    told = subprocess.run(
+        [sys.executable, script, folder], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == onnxruntime.__version__
 
 
 def test_the_service_runs_as_no_root_and_listens_to_this_machine_only() -> None:
