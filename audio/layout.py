@@ -40,7 +40,7 @@ def lay_out(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         samples: float32 [n] at 16 kHz.
 
     Returns:
-        The waveform, float32 [(10 + ceil(n / 320)) * 320], and the indices of the clip's frames,
+        The waveform, float32 [10 + ceil(n / 320), 320], and the indices of the clip's frames,
         int32 [(n - 400) // 320 + 1].
     """
     exact = samples.astype(np.float64)
@@ -50,4 +50,4 @@ def lay_out(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     waveform = np.zeros(slot_count(len(samples)) * SLOT, np.float32)
     start = EXTRA_SLOTS * SLOT
     waveform[start : start + len(samples)] = normalised
-    return waveform, np.arange(frame_count(len(samples)), dtype=np.int32)
+    return waveform.reshape(-1, SLOT), np.arange(frame_count(len(samples)), dtype=np.int32)

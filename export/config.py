@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from audio.layout import EXTRA_SLOTS, SAMPLE_RATE, SLOT, WINDOW, frame_count
+from audio.layout import EXTRA_SLOTS, SAMPLE_RATE, SLOT, frame_count, slot_count
 from export import contract
 from export.contract import LONGEST, MAX_SAMPLES, Tensor
 from export.targets import TARGETS
@@ -67,14 +67,16 @@ output [
 {_declare(outputs)}
 ]
 
-# The shape of this input tells the graph the length of the longest clip in the batch.
+# Triton makes these from the requests' own tensors. The shape of the first is the length of the
+# longest clip in the batch. The others say which part of the batch is whose.
 batch_input [
   {{
     kind: BATCH_MAX_ELEMENT_COUNT_AS_SHAPE
     target_name: [ "{LONGEST}" ]
     data_type: TYPE_FP32
     source_input: [ "{contract.WAVEFORM.name}" ]
-  }}
+  }},
+{_shapes()}
 ]
 # The graph returns frames end to end; each request gets as many rows as it has frames.
 batch_output [
@@ -95,8 +97,8 @@ model_warmup [
 {_warmup()}
 ]
 
-# The layout of every clip's tensors. The backend splits a batch by the lengths that each request
-# states, so a request that breaks this layout must not get into a batch.
+# The layout of every clip's tensors: a request that breaks it is refused, because its answer would
+# mean nothing. It cannot change its neighbours' answers.
 parameters {{ key: "layout" value {{ string_value: {_layout()} }} }}
 {part}parameters {{ key: "model_card" value {{ string_value: {text} }} }}
 """
@@ -104,12 +106,18 @@ parameters {{ key: "layout" value {{ string_value: {_layout()} }} }}
 
 def _layout() -> str:
     values = {
-        "slot": SLOT,
-        "window": WINDOW,
         "extra_slots": EXTRA_SLOTS,
-        "max_samples": MAX_SAMPLES,
+        "max_slots": slot_count(MAX_SAMPLES),
     }
     return json.dumps(json.dumps(values, separators=(",", ":")))
+
+
+def _shapes() -> str:
+    return ",\n".join(
+        f'  {{ kind: BATCH_ITEM_SHAPE target_name: [ "{name}" ] data_type: TYPE_INT32 '
+        f'source_input: [ "{tensor.name}" ] }}'
+        for name, tensor in contract.SHAPES.items()
+    )
 
 
 def _resolve(tensor: Tensor, embed_dim: int) -> Tensor:
@@ -146,15 +154,14 @@ def _warmup() -> str:
     samples = []
     for seconds in WARMUP_SECONDS:
         length = seconds * SAMPLE_RATE
-        inputs = (
-            (contract.WAVEFORM, length + EXTRA_SLOTS * SLOT, "zero_data: true"),
-            (contract.NUM_SAMPLES, 1, f'input_data_file: "{seconds}s"'),
-            (contract.FRAMES, frame_count(length), "zero_data: true"),
-        )
+        sizes = {
+            contract.WAVEFORM: f"{slot_count(length)}, {SLOT}",
+            contract.FRAMES: f"{frame_count(length)}",
+        }
         lines = "\n".join(
             f'    inputs {{ key: "{tensor.name}" '
-            f"value {{ data_type: {tensor.data_type} dims: [ {size} ] {source} }} }}"
-            for tensor, size, source in inputs
+            f"value {{ data_type: {tensor.data_type} dims: [ {size} ] zero_data: true }} }}"
+            for tensor, size in sizes.items()
         )
         samples.append(f'  {{\n    name: "{seconds} s" batch_size: 1\n{lines}\n  }}')
     return ",\n".join(samples)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from audio.layout import SAMPLE_RATE
+from audio.layout import SAMPLE_RATE, SLOT
 
 MAX_SECONDS = 30
 """Longest clip in a request, in seconds."""
@@ -65,11 +65,17 @@ class Model:
 
 
 AUDIO = Tensor("audio", "TYPE_STRING", (1,))
-WAVEFORM = Tensor("waveform", "TYPE_FP32", (-1,), ragged=True)
+WAVEFORM = Tensor("waveform", "TYPE_FP32", (-1, SLOT), ragged=True)
+"""Whole slots, so that Triton refuses a clip that would shift its neighbours."""
+
 NUM_SAMPLES = Tensor("num_samples", "TYPE_INT32", (1,))
 FRAMES = Tensor("frames", "TYPE_INT32", (-1,), ragged=True)
 LONGEST = "longest"
 """Batch input of the encoder: its *shape* is the length as laid out of the batch's longest clip."""
+
+SHAPES = {"waveform_shape": WAVEFORM, "frames_shape": FRAMES}
+"""Batch inputs of the encoder, int32: the shape of each clip's tensor. Triton reads it off the
+tensor, so a client cannot lie about it."""
 
 SCORES = Tensor("scores", "TYPE_FP32", (len(LABELS),))
 EMBEDDING = Tensor("embedding", "TYPE_FP32", (-1,))
@@ -95,5 +101,5 @@ TIMELINE_OUTPUTS = (
 """For the timeline: a row for each of N segments, and values for the whole recording. FP64, because
 after an hour a time in FP32 is some samples off, and a slice cut there gets other scores."""
 
-ENCODER_INPUTS = (WAVEFORM, NUM_SAMPLES, FRAMES)
+ENCODER_INPUTS = (WAVEFORM, FRAMES)
 ENCODER_OUTPUTS = (SCORES, EMBEDDING, FRAME_SCORES, FRAME_EMBEDDING)

@@ -22,7 +22,7 @@ from torch._higher_order_ops.scan import scan
 
 from audio.layout import SLOT
 from export.emotion2vec import AltBlock, Emotion2vec
-from export.graph import Layout, PackedEncoder
+from export.graph import Layout, PackedEncoder, sums_before
 from export.operators import Gelu, Norm, attention
 
 
@@ -214,16 +214,16 @@ class FusedEncoder(PackedEncoder):
         """Applies the transformer blocks: maps [slots, embed_dim] to the same shape."""
         clips = layout.lengths.shape[0]
         longest = (layout.longest + self.ALIGNMENT - 1) // self.ALIGNMENT * self.ALIGNMENT
-        # Clamped, so that no index leaves a tensor, whatever a client claims.
+        # Clamped, so that no index leaves a tensor, whatever a client sends.
         lengths = layout.lengths.clamp(0, layout.longest)
-        first_token = _sums_before(lengths).clamp(max=layout.tokens)
+        first_token = sums_before(lengths).clamp(max=layout.tokens)
         token = torch.arange(layout.tokens, device=x.device)
         clip = (token.unsqueeze(1) >= first_token).sum(1) - 1
         position = token - first_token.index_select(0, clip)
-        slot = (layout.first_slot.index_select(0, clip) + position).clamp(0, layout.slots - 1)
+        slot = layout.slot(clip, position)
 
         # Behind the cells of the tokens come the empty ones: as many as there could be, then cut.
-        first_gap = _sums_before(longest - lengths)
+        first_gap = sums_before(longest - lengths)
         gap = torch.arange(clips * longest, device=x.device)
         gap_clip = (gap.unsqueeze(1) >= first_gap).sum(1) - 1
         gap = gap - (first_gap - lengths).index_select(0, gap_clip)
@@ -238,9 +238,3 @@ class FusedEncoder(PackedEncoder):
             x = block(x, bias, cells.int(), starts.int())
         back = first_token.index_select(0, layout.slot_clip) + layout.position
         return x.index_select(0, back.clamp(0, layout.tokens - 1))
-
-
-def _sums_before(counts: Tensor) -> Tensor:
-    """The exclusive cumulative sum."""
-    index = torch.arange(counts.shape[0], device=counts.device)
-    return ((index.unsqueeze(1) > index.unsqueeze(0)).long() * counts).sum(1)

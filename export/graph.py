@@ -10,7 +10,8 @@ clip owns whole 320-sample slots and starts with ten empty ones::
 Everything but attention works on that packed sequence. Later, the empty slots hold a clip's ten
 extra tokens. Until then, they keep clips further apart than the positional convolutions reach.
 No shape depends on tensor values: the batch size, the packed length, the total number of frames
-and the longest clip are all shapes of inputs.
+and the longest clip are all shapes of inputs. Where a clip lies follows from the shapes of the
+requests' tensors, so no request can reach into its neighbours.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audio.layout import EXTRA_SLOTS, SLOT, WINDOW
+from audio.layout import EXTRA_SLOTS, SLOT
 from export.emotion2vec import AltBlock, Emotion2vec, get_alibi
 from export.frontend import Frontend, Norm, PositionalConvolutions
 
@@ -80,6 +81,7 @@ class Layout(NamedTuple):
         tokens: Number of extra tokens and frames in the batch.
         longest: Slots of the longest clip.
         first_slot: int64 [clips], the slot where each clip starts.
+        slot_count: int64 [clips], slots of each clip.
         lengths: int64 [clips], extra tokens and frames of each clip.
         slot_clip: int64 [slots], the clip that owns each slot.
         position: int64 [slots], each slot's position in its clip.
@@ -89,9 +91,21 @@ class Layout(NamedTuple):
     tokens: int
     longest: int
     first_slot: Tensor
+    slot_count: Tensor
     lengths: Tensor
     slot_clip: Tensor
     position: Tensor
+
+    def slot(self, clip: Tensor, position: Tensor) -> Tensor:
+        """The slot at a position in a clip; a position behind the clip is its last slot."""
+        position = torch.minimum(position, self.slot_count.index_select(0, clip) - 1)
+        return (self.first_slot.index_select(0, clip) + position).clamp(0, self.slots - 1)
+
+
+def sums_before(counts: Tensor) -> Tensor:
+    """The exclusive cumulative sum, as a product because TensorRT's is slow."""
+    index = torch.arange(counts.shape[0], device=counts.device)
+    return ((index.unsqueeze(1) > index.unsqueeze(0)).long() * counts).sum(1)
 
 
 class PackedEncoder(nn.Module):
@@ -131,32 +145,33 @@ class PackedEncoder(nn.Module):
         self.requires_grad_(False)
 
     def forward(
-        self, waveform: Tensor, num_samples: Tensor, frames: Tensor, longest: Tensor
+        self,
+        waveform: Tensor,
+        frames: Tensor,
+        longest: Tensor,
+        waveform_shape: Tensor,
+        frames_shape: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encodes a batch of clips laid end to end.
 
         Args:
             waveform: FP32 [sum of the clips' slots * 320], normalised samples in the layout above.
-            num_samples: INT32 [clips, 1], samples of each clip, without the empty slots.
             frames: INT32 [sum of the clips' frames], 0..T-1 for each clip in turn.
             longest: FP32, read only for its shape: [slots of the longest clip * 320].
+            waveform_shape: INT32 [clips, 2], the slots of each clip, and 320.
+            frames_shape: INT32 [clips, 1], the frames of each clip.
 
         Returns:
             scores FP32 [clips, 9]; embedding FP32 [clips, embed_dim]; frame_scores
             FP32 [all frames, 9]; frame_embedding FP32 [all frames, embed_dim].
         """
         slots = waveform.shape[0] // SLOT
-        samples = num_samples.flatten().long()
-        clips = samples.shape[0]
-        # Not `//`: it becomes a dozen operators, and older TensorRT parsers lack one of them, Mod.
-        frame_count = torch.div(samples - WINDOW, SLOT, rounding_mode="trunc") + 1
-        slot_count = torch.div(samples + SLOT - 1, SLOT, rounding_mode="trunc") + EXTRA_SLOTS
-
-        # Where each clip starts: exclusive sums, as a product because TensorRT's cumsum is slow.
+        slot_count, row_count = waveform_shape[:, 0].long(), frames_shape[:, 0].long()
+        clips = slot_count.shape[0]
+        # As many frames as the clip says, but no more than fit into its slots.
+        frame_count = torch.minimum(row_count, slot_count - EXTRA_SLOTS).clamp(min=1)
         clip = torch.arange(clips, device=waveform.device)
-        earlier = (clip.unsqueeze(1) > clip.unsqueeze(0)).long()
-        first_slot = (earlier * slot_count).sum(1)
-        first_frame = (earlier * frame_count).sum(1)
+        first_slot, first_row = sums_before(slot_count), sums_before(row_count)
 
         slot = torch.arange(slots, device=waveform.device)
         slot_clip = (slot.unsqueeze(1) >= first_slot).sum(1) - 1
@@ -178,6 +193,7 @@ class PackedEncoder(nn.Module):
             frames.shape[0] + clips * EXTRA_SLOTS,
             longest.shape[0] // SLOT,
             first_slot,
+            slot_count,
             frame_count + EXTRA_SLOTS,
             slot_clip,
             position,
@@ -194,11 +210,10 @@ class PackedEncoder(nn.Module):
         broken = (owner & ~finite.all(1)).sum(1, keepdim=True)
         embedding = torch.where(broken > 0, torch.nan, sums / frame_count.unsqueeze(1))
 
-        frame_clip = (
-            torch.arange(frames.shape[0], device=waveform.device).unsqueeze(1) >= first_frame
-        ).sum(1) - 1
-        frame_slot = first_slot.index_select(0, frame_clip) + EXTRA_SLOTS + frames.long()
-        frame_embedding = x.index_select(0, frame_slot.clamp(0, slots - 1))
+        row = torch.arange(frames.shape[0], device=waveform.device)
+        row_clip = (row.unsqueeze(1) >= first_row).sum(1) - 1
+        frame = frames.long().clamp(min=0) + EXTRA_SLOTS
+        frame_embedding = x.index_select(0, layout.slot(row_clip, frame))
 
         head, bias = self.head.weight.float(), self.head.bias.float()
         # Not a matrix product, for the same reason. The bias is one more column, because after a
@@ -213,11 +228,10 @@ class PackedEncoder(nn.Module):
         """Applies the transformer blocks: maps [slots, embed_dim] to the same shape."""
         clips = layout.lengths.shape[0]
         column = torch.arange(layout.longest, device=x.device)
-        # An empty cell reads the clip's own first slot, because a mask does not stop a neighbour's
-        # NaN. Clamped, so that no index leaves the tensor, whatever a client claims.
+        # An empty cell reads the clip's own last slot: a mask does not stop a neighbour's NaN.
         used = column < layout.lengths.unsqueeze(1)
-        to_grid = (layout.first_slot.unsqueeze(1) + column * used).flatten()
-        to_grid = to_grid.clamp(0, layout.slots - 1)
+        clip = torch.arange(clips, device=x.device).unsqueeze(1).expand(-1, layout.longest)
+        to_grid = layout.slot(clip.flatten(), column.expand(clips, -1).flatten())
         to_packed = layout.slot_clip * layout.longest + layout.position
         to_packed = to_packed.clamp(0, clips * layout.longest - 1)
         mask = ((1 - used.float()) * MASKED)[:, None, None]

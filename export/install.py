@@ -12,10 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from audio.layout import SAMPLE_RATE
-from export.config import ENCODER, WARMUP_SECONDS, encoder_config
+from export.config import ENCODER, encoder_config
 from export.contract import LABELS
 from export.errors import ExportError
 
@@ -50,15 +47,12 @@ def staging(repository: Path) -> Iterator[Path]:
 
 
 def write_model_files(stage: Path, card: dict[str, Any]) -> None:
-    """Writes config.pbtxt, labels.txt, model_card.json and the warm-up data."""
+    """Writes config.pbtxt, labels.txt and model_card.json."""
     (stage / "config.pbtxt").write_text(encoder_config(card), encoding="utf-8")
     (stage / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
     (stage / "model_card.json").write_text(
         json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    (stage / "warmup").mkdir(exist_ok=True)
-    for seconds in WARMUP_SECONDS:
-        np.array([seconds * SAMPLE_RATE], np.int32).tofile(stage / "warmup" / f"{seconds}s")
 
 
 def install(stage: Path, repository: Path) -> None:

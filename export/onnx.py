@@ -13,7 +13,7 @@ import torch
 from audio.layout import EXTRA_SLOTS, SLOT
 from export.batch import pack
 from export.checkpoint import Checkpoint
-from export.contract import ENCODER_INPUTS, ENCODER_OUTPUTS, LONGEST
+from export.contract import ENCODER_OUTPUTS
 from export.errors import ExportError
 from export.fused import FusedEncoder
 from export.graph import PackedEncoder
@@ -49,11 +49,13 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
     example = pack([torch.randn(samples).numpy() for samples in (1600, 3000, 900)])
     slots = torch.export.Dim("slots", min=EXTRA_SLOTS + 2)
     longest = torch.export.Dim("longest_slots", min=EXTRA_SLOTS + 2)
+    clips = torch.export.Dim("clips", max=1024)
     shapes = (
         {0: SLOT * slots},
-        {0: torch.export.Dim("clips", max=1024)},
         {0: torch.export.Dim("frames")},
         {0: SLOT * longest},
+        {0: clips},
+        {0: clips},
     )
     # They report folded constants, or a missing torchvision: a user can do nothing about it.
     for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
@@ -67,7 +69,7 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
                 tuple(torch.from_numpy(array) for array in example.inputs().values()),
                 dynamo=True,
                 opset_version=encoder.opset,
-                input_names=[*(tensor.name for tensor in ENCODER_INPUTS), LONGEST],
+                input_names=list(example.inputs()),
                 output_names=[tensor.name for tensor in ENCODER_OUTPUTS],
                 dynamic_shapes=shapes,
                 verbose=False,

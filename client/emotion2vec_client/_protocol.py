@@ -52,7 +52,7 @@ QUEUE_FULL = ("maximum queue size", "Request timeout expired")
 GRPC_CONNECTS = ("failed to connect to all addresses", "DNS resolution failed", "errors resolving")
 """How gRPC's messages begin if it cannot connect; the cause comes last, after a colon."""
 
-ENCODER_INPUTS = ["waveform", "num_samples", "frames"]
+ENCODER_INPUTS = ["waveform", "frames"]
 WAVEFORM_NAMES = ["samples", "source_rate", *ENCODER_INPUTS]
 
 POLL_TIMEOUT = 5.0
@@ -85,13 +85,9 @@ class Call:
         """The same call for this audio; a decoded clip goes straight to the encoder."""
         if isinstance(audio, bytes):
             return replace(self, inputs={"audio": np.array([[audio]], np.object_)})
-        return replace(
-            self,
-            model=ENCODER,
-            names=[name for name in self.names if name not in audio.inputs],
-            inputs=audio.inputs,
-            known={name: audio.inputs[name] for name in self.names if name in audio.inputs},
-        )
+        known = {"num_samples": np.array([[len(audio.samples)]], np.int32)}
+        names = [name for name in self.names if name not in known]
+        return replace(self, model=ENCODER, names=names, inputs=audio.inputs, known=known)
 
     def after(self, seconds: float) -> Call:
         """The same call with the time that is left after ``seconds``."""

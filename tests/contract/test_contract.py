@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
+from tritonclient.grpc.model_config_pb2 import BatchInput, DataType, ModelConfig, ModelQueuePolicy
 
 import emotion2vec_client.labels
 from audio import layout, options, speech
@@ -86,7 +86,15 @@ def test_the_encoder_batches_clips_of_different_length() -> None:
         for tensor in contract.ENCODER_OUTPUTS
         if tensor.scattered_by
     }
-    assert [list(item.target_name) for item in config.batch_input] == [[contract.LONGEST]]
+    kinds = BatchInput.Kind
+    made = {
+        item.target_name[0]: (kinds.Name(item.kind), item.source_input[0])
+        for item in config.batch_input
+    }
+    assert made == {
+        contract.LONGEST: ("BATCH_MAX_ELEMENT_COUNT_AS_SHAPE", contract.WAVEFORM.name),
+        **{name: ("BATCH_ITEM_SHAPE", tensor.name) for name, tensor in contract.SHAPES.items()},
+    }
     assert config.HasField("dynamic_batching")
     assert config.model_warmup
 
@@ -107,7 +115,9 @@ def test_ensembles_are_wired_by_the_contract(name: str) -> None:
     assert (first.model_name, second.model_name) == ("preprocess", "encoder")
     passed = {tensor.name: tensor.name for tensor in contract.ENCODER_INPUTS}
     assert dict(first.input_map) == {"audio": "audio"}
-    assert dict(first.output_map) == dict(second.input_map) == passed
+    samples = contract.NUM_SAMPLES.name
+    assert dict(first.output_map) == passed | {samples: samples}
+    assert dict(second.input_map) == passed
     computed = {item.name for item in config.output} - {contract.NUM_SAMPLES.name}
     assert set(second.output_map) == computed
     # Triton refuses an ensemble whose batches are larger than those of one of its steps.

@@ -182,9 +182,10 @@ def test_the_graph_has_no_shape_that_depends_on_values(
     }
     assert shapes == {
         "waveform": ["320*slots"],
-        "num_samples": ["clips", 1],
         "frames": ["frames"],
         "longest": ["320*longest_slots"],
+        "waveform_shape": ["clips", 2],
+        "frames_shape": ["clips", 1],
         "scores": ["clips", 9],
         "embedding": ["clips", 64],
         "frame_scores": ["frames", 9],

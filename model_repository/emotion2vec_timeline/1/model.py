@@ -141,7 +141,6 @@ def encode(samples: np.ndarray, embedding: bool) -> Answer:
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         inputs=[
             pb_utils.Tensor("waveform", waveform[np.newaxis]),
-            pb_utils.Tensor("num_samples", np.array([[len(samples)]], np.int32)),
             pb_utils.Tensor("frames", frames[np.newaxis]),
         ],
     ).exec()

@@ -1,12 +1,13 @@
 """Validates the tensors of each request before it joins a batch.
 
-A packing graph computes on the tensors of all requests end to end, and locates each clip by the
-length that its request declares. A false length would mix rows of different requests.
+The graph finds each clip by the shapes of its tensors, so a false one cannot mix rows of different
+requests. But its answer would mean nothing, and it is better to say so.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,16 +24,12 @@ class Layout:
     """How a clip is laid out: the parameter ``layout`` of config.pbtxt.
 
     Attributes:
-        slot: Samples per slot; a clip takes up whole slots.
-        window: Samples that a frame sees; the hop is a slot.
         extra_slots: Empty slots in front of the clip.
-        max_samples: Most samples in a clip.
+        max_slots: Most slots of a clip, with these.
     """
 
-    slot: int
-    window: int
     extra_slots: int
-    max_samples: int
+    max_slots: int
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Layout | None:
@@ -44,33 +41,26 @@ class Layout:
         """Refuses a request whose tensors are not those of one clip.
 
         Args:
-            tensors: ``waveform`` FP32, ``num_samples`` INT32 of one element, ``frames`` INT32.
+            tensors: ``waveform`` FP32 [1, slots, samples per slot], ``frames`` INT32 [1, frames].
 
         Raises:
             LayoutError: The tensors do not describe one clip.
         """
-        waveform, frames = tensors["waveform"].ravel(), tensors["frames"].ravel()
-        if tensors["num_samples"].size != 1:
-            raise LayoutError("num_samples has more than one element: send one clip per request")
-        samples = int(tensors["num_samples"].item())
-        if not self.window <= samples <= self.max_samples:
+        waveform, frames = tensors["waveform"], tensors["frames"]
+        if len(waveform) != 1 or len(frames) != 1:
+            raise LayoutError(f"the request has {len(waveform)} clips: send one clip per request")
+        slots, count = waveform.shape[1], frames.shape[1]
+        if slots > self.max_slots:
+            raise LayoutError(f"waveform has {slots} slots, and a clip at most {self.max_slots}")
+        # The last frame ends in the next slot, and up to one slot more is left over.
+        most = slots - self.extra_slots - 1
+        if not max(most - 1, 1) <= count <= most:
             raise LayoutError(
-                f"num_samples is {samples}: a clip has {self.window} to {self.max_samples} samples"
-            )
-        expected = (self.extra_slots + -(-samples // self.slot)) * self.slot
-        if waveform.size != expected:
-            raise LayoutError(
-                f"waveform has {waveform.size} elements, but a clip of {samples} samples takes up "
-                f"{expected}"
-            )
-        count = (samples - self.window) // self.slot + 1
-        if frames.size != count:
-            raise LayoutError(
-                f"frames has {frames.size} elements, but {samples} samples have {count} frames"
+                f"frames has {count} elements, but {slots} slots have {most - 1} or {most} frames"
             )
         if frames.min() < 0 or frames.max() >= count:
             raise LayoutError(f"frames has numbers outside 0 to {count - 1}")
         # With a mean of 0 and a variance of 1, no sample can exceed this. NaN fails the comparison
         # too.
-        if not np.abs(waveform).max() <= samples**0.5:
+        if not np.abs(waveform).max() <= math.sqrt(waveform.size):
             raise LayoutError("waveform is not normalised, or contains NaN")
