@@ -169,7 +169,7 @@ class PackedEncoder(nn.Module):
         slot_count, row_count = waveform_shape[:, 0].long(), frames_shape[:, 0].long()
         clips = slot_count.shape[0]
         # As many frames as the clip says, but no more than fit into its slots.
-        frame_count = torch.minimum(row_count, slot_count - EXTRA_SLOTS).clamp(min=1)
+        frame_count = torch.minimum(row_count, slot_count - EXTRA_SLOTS).clamp(min=0)
         clip = torch.arange(clips, device=waveform.device)
         first_slot, first_row = sums_before(slot_count), sums_before(row_count)
 
@@ -207,8 +207,9 @@ class PackedEncoder(nn.Module):
         # A clip that is not finite gets NaN, and must not give it to its neighbours.
         finite = x.abs() <= LARGEST
         sums = owner.float() @ torch.where(finite, x, 0.0)
-        broken = (owner & ~finite.all(1)).sum(1, keepdim=True)
-        embedding = torch.where(broken > 0, torch.nan, sums / frame_count.unsqueeze(1))
+        broken = (owner & ((~finite).sum(1) > 0)).sum(1, keepdim=True)
+        mean = sums / frame_count.clamp(min=1).unsqueeze(1)
+        embedding = torch.where(broken > 0, torch.nan, mean)
 
         row = torch.arange(frames.shape[0], device=waveform.device)
         row_clip = (row.unsqueeze(1) >= first_row).sum(1) - 1

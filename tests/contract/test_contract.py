@@ -33,7 +33,13 @@ CARD = {
 MODELS = {
     "preprocess": (
         (contract.AUDIO,),
-        (*contract.ENCODER_INPUTS, contract.SAMPLES, contract.SOURCE_RATE),
+        (
+            contract.WAVEFORM,
+            contract.NUM_SAMPLES,
+            contract.FRAMES,
+            contract.SAMPLES,
+            contract.SOURCE_RATE,
+        ),
     ),
     "encoder": (contract.ENCODER_INPUTS, contract.ENCODER_OUTPUTS),
     "emotion2vec": (

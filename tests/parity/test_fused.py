@@ -149,7 +149,7 @@ class Sizes:
             return 0
         dims = (d.dim_param or d.dim_value for d in info.shape.dim)
         # The expressions are PyTorch's: sums, products and quotients of the inputs' lengths.
-        return math.prod(eval(str(d), {"__builtins__": {}}, self._values) for d in dims)
+        return math.prod(eval(str(d), {"Min": min, "Max": max}, self._values) for d in dims)
 
     def most_bytes(self) -> int:
         """The most that tensors take at a time, if each is freed after its last use."""
