@@ -18,6 +18,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+# PyTorch calls it a prototype; its exporter writes it as ONNX's Scan.
 from torch._higher_order_ops.scan import scan
 
 from audio.layout import SLOT
