@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.emotion2vec import Emotion2vec
+from export.indices import within
 
 
 class Norm(nn.Module):
@@ -101,8 +102,9 @@ class PositionalConvolutions(nn.Module):
         start = torch.arange(windows, device=x.device).unsqueeze(1) * self.SLOTS_PER_WINDOW
         read = torch.arange(-self.reach, self.SLOTS_PER_WINDOW + self.reach, device=x.device)
         # Clamped to the first and the last slot: no clip has a frame there, so they are zero.
-        read = (start + read).flatten().clamp(0, slots - 1)
-        written = torch.arange(windows * self.SLOTS_PER_WINDOW, device=x.device).clamp(0, slots - 1)
+        read = within((start + read).flatten(), slots)
+        written = torch.arange(windows * self.SLOTS_PER_WINDOW, device=x.device)
+        written = within(written, slots)
         x, is_frame = torch.where(is_frame, x, 0.0), is_frame.index_select(0, written)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = x.index_select(0, read).reshape(windows, -1, width).transpose(1, 2)

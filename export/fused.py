@@ -24,7 +24,8 @@ from torch._higher_order_ops.scan import scan
 
 from audio.layout import SLOT
 from export.emotion2vec import AltBlock, Emotion2vec
-from export.graph import Layout, PackedEncoder, sums_before
+from export.graph import Layout, PackedEncoder
+from export.indices import sums_before
 from export.operators import Gelu, Norm, attention
 
 

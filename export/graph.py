@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from audio.layout import EXTRA_SLOTS, SLOT
 from export.emotion2vec import AltBlock, Emotion2vec, get_alibi
 from export.frontend import Frontend, Norm, PositionalConvolutions
+from export.indices import at_least, at_most, sums_before, within
 
 LARGEST = torch.finfo(torch.float32).max
 MASKED = -1e4
@@ -99,13 +100,7 @@ class Layout(NamedTuple):
     def slot(self, clip: Tensor, position: Tensor) -> Tensor:
         """The slot at a position in a clip; a position behind the clip is its last slot."""
         position = torch.minimum(position, self.slot_count.index_select(0, clip) - 1)
-        return (self.first_slot.index_select(0, clip) + position).clamp(0, self.slots - 1)
-
-
-def sums_before(counts: Tensor) -> Tensor:
-    """The exclusive cumulative sum, as a product because TensorRT's is slow."""
-    index = torch.arange(counts.shape[0], device=counts.device)
-    return ((index.unsqueeze(1) > index.unsqueeze(0)).long() * counts).sum(1)
+        return within(self.first_slot.index_select(0, clip) + position, self.slots)
 
 
 class PackedEncoder(nn.Module):
@@ -169,7 +164,7 @@ class PackedEncoder(nn.Module):
         slot_count, row_count = waveform_shape[:, 0].long(), frames_shape[:, 0].long()
         clips = slot_count.shape[0]
         # As many frames as the clip says, but no more than fit into its slots.
-        frame_count = torch.minimum(row_count, slot_count - EXTRA_SLOTS).clamp(min=0)
+        frame_count = at_least(torch.minimum(row_count, slot_count - EXTRA_SLOTS), 0)
         clip = torch.arange(clips, device=waveform.device)
         first_slot, first_row = sums_before(slot_count), sums_before(row_count)
 
@@ -185,7 +180,7 @@ class PackedEncoder(nn.Module):
 
         x = self.frontend(waveform.to(dtype))
         x = torch.where(framed, x + self.positional(x, framed), 0.0)
-        x = x + self.tokens.index_select(0, position.clamp(0, EXTRA_SLOTS))
+        x = x + self.tokens.index_select(0, at_most(position, EXTRA_SLOTS))
         x = self.norm(x)
 
         layout = Layout(
@@ -208,12 +203,12 @@ class PackedEncoder(nn.Module):
         finite = x.abs() <= LARGEST
         sums = owner.float() @ torch.where(finite, x, 0.0)
         broken = (owner & ((~finite).sum(1) > 0)).sum(1, keepdim=True)
-        mean = sums / frame_count.clamp(min=1).unsqueeze(1)
+        mean = sums / at_least(frame_count, 1).unsqueeze(1)
         embedding = torch.where(broken > 0, torch.nan, mean)
 
         row = torch.arange(frames.shape[0], device=waveform.device)
         row_clip = (row.unsqueeze(1) >= first_row).sum(1) - 1
-        frame = frames.long().clamp(min=0) + EXTRA_SLOTS
+        frame = at_least(frames.long(), 0) + EXTRA_SLOTS
         frame_embedding = x.index_select(0, layout.slot(row_clip, frame))
 
         head, bias = self.head.weight.float(), self.head.bias.float()
@@ -234,7 +229,7 @@ class PackedEncoder(nn.Module):
         clip = torch.arange(clips, device=x.device).unsqueeze(1).expand(-1, layout.longest)
         to_grid = layout.slot(clip.flatten(), column.expand(clips, -1).flatten())
         to_packed = layout.slot_clip * layout.longest + layout.position
-        to_packed = to_packed.clamp(0, clips * layout.longest - 1)
+        to_packed = within(to_packed, clips * layout.longest)
         mask = ((1 - used.float()) * MASKED)[:, None, None]
         for block, bias in zip(self.blocks, self.biases(column), strict=True):
             x = block(x, bias, mask, to_grid, to_packed)

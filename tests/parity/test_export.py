@@ -104,13 +104,22 @@ def test_a_loaded_graph_keeps_no_second_copy_of_its_weights_in_memory(
 
 SCORES = ("scores", "frame_scores")
 # fmt: off
+FLOATS = {"FLOAT", "FLOAT16", "BFLOAT16"}
+NUMBERS = FLOATS | {"INT32", "INT64"}
+BOOLS = {"BOOL"}
+ANY = NUMBERS | BOOLS
 TENSORRT = {
-    "Abs", "Add", "And", "Cast", "Clip", "Concat", "Constant", "Conv", "Div", "Equal", "Erf",
-    "Expand", "Floor", "Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity",
-    "LayerNormalization", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mul", "Neg", "Not",
-    "Or", "Pad", "Range", "ReduceSum", "Reshape", "Shape", "Sign", "Slice", "Softmax", "Split",
-    "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where",
+    **dict.fromkeys(["Abs", "Add", "Div", "Equal", "Greater", "GreaterOrEqual", "Less"], NUMBERS),
+    **dict.fromkeys(["LessOrEqual", "Max", "Min", "Mul", "Neg", "Pad", "Range", "Sub"], NUMBERS),
+    **dict.fromkeys(["ReduceSum", "Sign", "Sum"], NUMBERS),
+    **dict.fromkeys(["Clip", "Conv", "Erf", "Floor", "Gemm", "MatMul", "Softmax", "Sqrt"], FLOATS),
+    "LayerNormalization": FLOATS,
+    **dict.fromkeys(["Cast", "Concat", "Constant", "Expand", "Gather", "Identity"], ANY),
+    **dict.fromkeys(["Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose"], ANY),
+    **dict.fromkeys(["Unsqueeze", "Where"], ANY),
+    **dict.fromkeys(["And", "Not", "Or"], BOOLS),
 }
+"""The types of each operator's data."""
 # fmt: on
 SHAPED_BY = {
     "ConstantOfShape": (0,),
@@ -153,10 +162,18 @@ def test_fp16_weights_are_half_as_large(graphs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_tensorrt_has_every_operator(precision: str, graphs: dict[str, Path]) -> None:
-    """The list is docs/operators.md of its parser; LayerNormalization needs TensorRT 8.6."""
-    model = onnx.load(graphs[precision], load_external_data=False)
-    assert {node.domain for node in model.graph.node} == {""}
-    assert not {node.op_type for node in model.graph.node} - TENSORRT
+    """The list is docs/operators.md of its parser (10.1); LayerNormalization needs TensorRT 8.6."""
+    graph = onnx.load(graphs[precision], load_external_data=False).graph
+    assert {node.domain for node in graph.node} == {""}
+    assert not {node.op_type for node in graph.node} - set(TENSORRT)
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kinds[value.name] = value.type.tensor_type.elem_type
+    for node in graph.node:
+        # The second input of Where is its data; the first one is the condition.
+        data = node.input[1 if node.op_type == "Where" else 0]
+        kind = onnx.TensorProto.DataType.Name(kinds[data])
+        assert kind in TENSORRT[node.op_type], f"{node.op_type} of {kind}: {node.name}"
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -114,15 +114,17 @@ def written(
 def test_equals_funasr_alone_and_batched_in_one_piece_and_in_several(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The shortest clip is one piece, and one of 30 s is ten.
-    monkeypatch.setattr(fused.PiecewiseFrontend, "MOST_SLOTS", 150)
+    # The shortest clip is one piece, and one of 3 s is four.
+    monkeypatch.setattr(fused.PiecewiseFrontend, "MOST_SLOTS", 50)
     path = written(FusedEncoder, checkpoint, tmp_path)
     operators = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
     assert {"PackedMultiHeadAttention", "SkipLayerNormalization", "BiasGelu", "Scan"} <= operators
     assert not {"Conv", "Softplus"} & operators
-    clips = verify.test_clips(ROOT / "samples" / "real", seed=1)
+    recordings = verify.test_clips(ROOT / "samples" / "real", seed=1)
+    # Without the long ones: here attention takes memory for every pair of the batch's tokens.
+    clips = {name: clip for name, clip in recordings.items() if len(clip) < 60_000}
     reference = Reference(checkpoint, checkpoint.build()).run
-    rows = verify.compare(CpuSession(path).run, reference, clips)
+    rows = verify.compare(CpuSession(path).run, reference, clips, batch_size=8)
     tolerance = verify.TOLERANCES["fp32"]
     assert all(row.within(tolerance) for row in rows), verify.table(rows, tolerance)
 
