@@ -2,7 +2,8 @@
 
 ``make bench-gpu``, on the machine with the GPU (docs/gpu.md). It exports and verifies the graph in
 each precision, times it beside FunASR, finds the memory that batches take, and names the kernels
-that ran. With ``--device cpu`` it does the same on a CPU, to try the script itself.
+that ran. With ``--device cpu`` it tries the script itself on a CPU: without kernels, and with the
+peak memory of the process.
 
 Each part runs in its own process, so that no part sees another's memory or thread pools.
 """

@@ -69,6 +69,8 @@ WAVEFORM = Tensor("waveform", "TYPE_FP32", (-1, SLOT), ragged=True)
 """Whole slots, so that Triton refuses a clip that would shift its neighbours."""
 
 NUM_SAMPLES = Tensor("num_samples", "TYPE_INT32", (1,))
+"""Only from preprocess: the clip's length at 16 kHz."""
+
 FRAMES = Tensor("frames", "TYPE_INT32", (-1,), ragged=True)
 LONGEST = "longest"
 """Batch input of the encoder: its *shape* is the length as laid out of the batch's longest clip."""

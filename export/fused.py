@@ -6,8 +6,8 @@ What differs, and why (docs/gpu.md has the measurements):
   grid. Written out, softmax and the additions of bias and mask took 40 % of the time, and the grid
   of a mixed batch is half empty.
 - Sums that are normalised, and biases before GELU, are one kernel each.
-- The frontend runs over pieces of the batch. All at once it needs a tensor of 2^31 elements, which
-  CUDA's kernels index wrongly, and 40 GB for 28 clips of 30 s.
+- The frontend runs over pieces of the batch. All at once it took 48 GB for 28 clips of 30 s, and 29
+  need a tensor of 2^31 elements, which CUDA's kernels index wrongly.
 - The positional convolutions are matrix products. cuDNN chooses an algorithm anew for each length,
   and starts three kernels for each of 80 groups.
 - Norms take fp16: their kernel computes in fp32 inside.
@@ -239,5 +239,6 @@ class FusedEncoder(PackedEncoder):
         column = torch.arange(longest, device=x.device)
         for block, bias in zip(self.blocks, self.biases(column), strict=True):
             x = block(x, bias, cells.int(), starts.int())
-        back = first_token.index_select(0, layout.slot_clip) + layout.position
+        position = torch.minimum(layout.position, (lengths - 1).index_select(0, layout.slot_clip))
+        back = first_token.index_select(0, layout.slot_clip) + position
         return x.index_select(0, back.clamp(0, layout.tokens - 1))

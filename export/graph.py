@@ -163,8 +163,9 @@ class PackedEncoder(nn.Module):
         slots = waveform.shape[0] // SLOT
         slot_count, row_count = waveform_shape[:, 0].long(), frames_shape[:, 0].long()
         clips = slot_count.shape[0]
-        # As many frames as the clip says, but no more than fit into its slots.
-        frame_count = at_least(torch.minimum(row_count, slot_count - EXTRA_SLOTS), 0)
+        # As many frames as the clip says, but no more than fit into its slots: the last one ends in
+        # the slot behind it.
+        frame_count = at_least(torch.minimum(row_count, slot_count - EXTRA_SLOTS - 1), 0)
         clip = torch.arange(clips, device=waveform.device)
         first_slot, first_row = sums_before(slot_count), sums_before(row_count)
 
@@ -209,7 +210,10 @@ class PackedEncoder(nn.Module):
         row = torch.arange(frames.shape[0], device=waveform.device)
         row_clip = (row.unsqueeze(1) >= first_row).sum(1) - 1
         frame = at_least(frames.long(), 0) + EXTRA_SLOTS
+        # A request that asks for frames that its clip does not have must not get its neighbours'.
+        own = frame < layout.lengths.index_select(0, row_clip)
         frame_embedding = x.index_select(0, layout.slot(row_clip, frame))
+        frame_embedding = torch.where(own.unsqueeze(1), frame_embedding, torch.nan)
 
         head, bias = self.head.weight.float(), self.head.bias.float()
         # Not a matrix product, for the same reason. The bias is one more column, because after a

@@ -61,12 +61,14 @@ class Reaper:
     Args:
         prefix: Prefix of Triton's files in /dev/shm and in the temporary folder.
         patience: Seconds that Triton may take to answer accepted requests.
+        lock: File descriptor of the lock on its files, which the reaper holds as well.
     """
 
-    def __init__(self, prefix: str, patience: float) -> None:
+    def __init__(self, prefix: str, patience: float, lock: int) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", reaper.__file__, prefix, str(patience)],
             stdin=subprocess.PIPE,
+            pass_fds=[lock],
             # A signal to this process's group must not end the reaper.
             start_new_session=True,
         )

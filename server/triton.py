@@ -113,12 +113,12 @@ class Triton:
         _check_ports(self.settings)
         installed = installation.find()
         _remove_stale_files()
-        self._lock = claim(self._prefix)
         self._ready = False
         self._environments = environments()
-        self._reaper = process.Reaper(self._prefix, STOP_SECONDS)
-        self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
         try:
+            self._lock = claim(self._prefix)
+            self._reaper = process.Reaper(self._prefix, STOP_SECONDS, self._lock)
+            self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
             backends = installed.backend_folder(Path(self._backends.name))
             self._process = subprocess.Popen(
                 [str(installed.binary), *self._arguments(backends), *installed.arguments],

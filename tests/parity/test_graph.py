@@ -138,8 +138,13 @@ def test_tensors_that_do_not_fit_together_change_no_other_answer(
     for name in ("frame_scores", "frame_embedding"):
         rows = answers[name]
         assert len(rows) == len(healthy[name]) + len(LIES[lie][1])
+        liar = rows[len(first[1]) : len(rows) - len(last[1])]
         rows = np.concatenate([rows[: len(first[1])], rows[-len(last[1]) :]])
         np.testing.assert_allclose(rows, healthy[name], atol=1e-4)
+        # What it gets is its own, or nothing: other neighbours change no bit of it.
+        others = run(join([last, LIES[lie], first]).inputs(), ())[name]
+        other = others[len(last[1]) : len(others) - len(first[1])]
+        np.testing.assert_allclose(liar, other, atol=1e-5)
 
 
 @contextmanager
@@ -217,7 +222,7 @@ def test_a_clip_that_is_not_finite_leaves_its_neighbours_alone(
     clips = [speech_like(n, seed=n) for n in (5_000, 720, 400, 3_000)]
     healthy = run(pack(clips).inputs(), ())
     for value in (np.nan, np.inf):
-        clips[1] = np.full(720, value, np.float32)
+        clips[1] = np.full(len(clips[1]), value, np.float32)
         answers = run(pack(clips).inputs(), ())
         assert np.isnan(answers["scores"][1]).all()
         assert np.isnan(answers["embedding"][1]).all()
@@ -226,3 +231,17 @@ def test_a_clip_that_is_not_finite_leaves_its_neighbours_alone(
             np.testing.assert_allclose(answers[name][kept], healthy[name][kept], atol=1e-5)
         frames = np.isnan(answers["frame_scores"]).any(axis=1)
         assert frames.nonzero()[0].tolist() == [15, 16]
+
+
+@KINDS
+@pytest.mark.parametrize("before", [400, 720, 1040])
+def test_nan_in_the_last_slot_leaves_the_next_clip_alone(
+    checkpoint: Checkpoint, kind: type[PackedEncoder], before: int
+) -> None:
+    """The positional convolutions read rows of slots, which each length shifts by one slot."""
+    first, last = (lay_out(speech_like(n, seed=n)) for n in (before, 3_000))
+    broken = (np.full((12, SLOT), np.nan, np.float32), frames(2))
+    run = torch_runner(checkpoint, kind)
+    healthy = run(join([first, last]).inputs(), ())
+    answers = run(join([first, broken, last]).inputs(), ())
+    np.testing.assert_allclose(answers["scores"][[0, 2]], healthy["scores"], atol=1e-5)

@@ -54,9 +54,12 @@ class Layout:
             raise LayoutError(f"waveform has {slots} slots, and a clip at most {self.max_slots}")
         # The last frame ends in the next slot, and up to one slot more is left over.
         most = slots - self.extra_slots - 1
+        if most < 1:
+            raise LayoutError(f"waveform has {slots} slots, and a clip at least {slots - most + 1}")
         if not max(most - 1, 1) <= count <= most:
             raise LayoutError(
-                f"frames has {count} elements, but {slots} slots have {most - 1} or {most} frames"
+                f"frames has {count} elements, but {slots} slots have {max(most - 1, 1)} to {most} "
+                "frames"
             )
         if frames.min() < 0 or frames.max() >= count:
             raise LayoutError(f"frames has numbers outside 0 to {count - 1}")
