@@ -73,8 +73,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--precisions", nargs="+", default=["fp16", "fp32"], help="(default: fp16 fp32)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="beside FunASR (%(default)s; 0: no)")
-    now = datetime.now(UTC)
-    default = ROOT / "benchmarks" / "results" / f"gpu-{now:%Y%m%d-%H%M%S}.md"
+    default = ROOT / "benchmarks" / "results" / f"gpu-{datetime.now(UTC):%Y%m%d-%H%M%S}.md"
     parser.add_argument("--output", type=Path, default=default, help="the report")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--repository", type=Path, help=argparse.SUPPRESS)
@@ -290,9 +289,8 @@ def _beside_funasr(options: argparse.Namespace) -> list[str]:
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             return ["The comparison failed: its output says why."]
-    # Its progress comes first, then its table.
-    lines = done.stdout.splitlines()
-    told = [line for line in lines if not line.startswith("bench-encoder:")]
+    # Its table, without the lines about its progress.
+    told = [line for line in done.stdout.splitlines() if not line.startswith("bench-encoder:")]
     return ["```", *told, "```"]
 
 

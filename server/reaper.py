@@ -9,7 +9,6 @@ It runs as a program and imports nothing else of this project.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -58,37 +57,6 @@ def remove(path: Path) -> None:
         return
     with suppress(OSError):
         path.unlink()
-
-
-def claim(prefix: str) -> int:
-    """Makes a lock that says that the files with a prefix belong to a running server.
-
-    A process ID does not say it: containers may share /dev/shm and have process IDs of their own.
-
-    Returns:
-        A file descriptor; closing it, as the end of the process does, releases the lock.
-    """
-    made = SHM / f".{prefix}lock"
-    lock = os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    # Under its name it is locked from the start.
-    made.rename(SHM / f"{prefix}lock")
-    return lock
-
-
-def is_claimed(prefix: str) -> bool:
-    """Whether a running server holds the lock of a prefix."""
-    try:
-        lock = os.open(SHM / f"{prefix}lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def environments() -> set[Path]:

@@ -22,23 +22,10 @@ from typing import IO
 
 from server import installation, process
 from server.errors import ServerError
-from server.reaper import (
-    SHM,
-    claim,
-    environments,
-    is_claimed,
-    remove,
-    remove_environments,
-    remove_files,
-)
+from server.leftovers import OWNED_PREFIX, claim, remove_stale_files
+from server.reaper import SHM, environments, remove, remove_environments, remove_files
 from server.settings import Settings
 from server.stop import Stop
-
-OWNED_PREFIX = "emotion2vec-{pid}-"
-"""Prefix of every file that a killed server may leave behind."""
-
-OWNED = re.compile(OWNED_PREFIX.replace("{pid}", r"(?P<pid>\d+)") + r"([0-9a-f]+-)?")
-"""The prefix of one server's files: it ends with a random number, which old versions lack."""
 
 DRAIN_SECONDS = 30
 """How long accepted requests may take after Triton is told to stop."""
@@ -112,7 +99,7 @@ class Triton:
         self.settings.check_tls()
         _check_ports(self.settings)
         installed = installation.find()
-        _remove_stale_files()
+        remove_stale_files()
         self._ready = False
         self._environments = environments()
         try:
@@ -303,21 +290,3 @@ def _relay(stream: IO[bytes]) -> None:
             # Without a head it comes from elsewhere, such as a traceback of Python's.
             level = LEVELS[head[1]] if head else logging.WARNING
             log.log(level, "%s", text[head.end() :] if head else text)
-
-
-def _remove_stale_files() -> None:
-    """Removes this user's files of servers that were killed."""
-    for folder in (SHM, Path(tempfile.gettempdir())):
-        for path in folder.glob(OWNED_PREFIX.format(pid="*") + "*"):
-            found = OWNED.match(path.name)
-            if found is None or Path("/proc", found["pid"]).exists() or not _is_ours(path):
-                continue
-            if not is_claimed(found[0]):
-                remove(path)
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return path.lstat().st_uid == os.geteuid()
-    except FileNotFoundError:  # Another server removes the same files.
-        return False

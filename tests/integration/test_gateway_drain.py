@@ -14,7 +14,8 @@ import psutil
 
 from benchmarks.launch import HOST, wait_until
 from emotion2vec_client import Client
-from server.triton import OWNED_PREFIX, Triton
+from server.leftovers import OWNED_PREFIX
+from server.triton import Triton
 from tests.conftest import SAMPLES, speech_like
 from tests.integration.gateways import Gateway, computed, wav
 

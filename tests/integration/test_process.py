@@ -15,8 +15,9 @@ import pytest
 
 from benchmarks.launch import SAMPLES, below, wait_until, wait_until_gone
 from benchmarks.service import Service, part_name
+from server.leftovers import OWNED_PREFIX
 from server.reaper import SHM
-from server.triton import OWNED_PREFIX, Triton
+from server.triton import Triton
 from tests.conftest import READY_SECONDS, settings_for
 from tests.scenarios.faults import OTHERS
 

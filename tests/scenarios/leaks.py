@@ -14,8 +14,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from benchmarks.launch import below
+from server.leftovers import OWNED_PREFIX
 from server.reaper import SHM
-from server.triton import OWNED_PREFIX
 
 MEMORY_GROWTH = 1.03
 PRUNED_SECONDS = 150.0

@@ -26,13 +26,6 @@ BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
     "BATCH_MAX_ELEMENT_COUNT_AS_SHAPE": lambda items, dtype: np.zeros(
         max(item.size for item in items), dtype
     ),
-    "BATCH_ELEMENT_COUNT": lambda items, dtype: np.array([item.size for item in items], dtype),
-    "BATCH_ACCUMULATED_ELEMENT_COUNT": lambda items, dtype: np.cumsum(
-        [item.size for item in items], dtype=dtype
-    ),
-    "BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO": lambda items, dtype: np.cumsum(
-        [0, *(item.size for item in items)], dtype=dtype
-    ),
     # A row for each item of each request's batch.
     "BATCH_ITEM_SHAPE": lambda items, dtype: np.array(
         [item.shape[1:] for item in items for _ in range(len(item))], dtype

@@ -15,7 +15,7 @@ import soundfile
 from playwright.sync_api import expect
 
 from emotion2vec_client import LABELS
-from server.triton import OWNED_PREFIX
+from server.leftovers import OWNED_PREFIX
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
 from tests.integration.page.visits import PATIENCE, PHONE, Browsing, Visit
