@@ -64,6 +64,8 @@ def write_onnx(encoder: PackedEncoder, path: Path, precision: str) -> None:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             # PyTorch's own exporter causes it.
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            # It names the clips of two inputs once, as it should.
+            warnings.filterwarnings("ignore", ".*axis name: clips", UserWarning)
             program = torch.onnx.export(
                 encoder,
                 tuple(torch.from_numpy(array) for array in example.inputs().values()),
