@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from shutil import copytree
 
 import psutil
 import pytest
@@ -20,9 +18,9 @@ from emotion2vec_client import (
     ServerUnavailableError,
 )
 from emotion2vec_client._retry import Outage
-from export import contract
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, serving, settings_for, speech_like
+from tests.integration.conftest import Gated
 
 CLIP = (speech_like(8_000), 16_000)
 
@@ -37,22 +35,9 @@ def address(triton: Triton, scheme: str) -> str:
     return f"{scheme}://127.0.0.1:{ports[scheme]}"
 
 
-@pytest.fixture(scope="module")
-def narrow(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    """A server whose encoder queues at most two requests, and may be stopped for a while."""
-    repository = copytree(tiny_repository, tmp_path_factory.mktemp("narrow") / "model_repository")
-    config = repository / "encoder" / "config.pbtxt"
-    text = config.read_text("utf-8")
-    size = f"max_queue_size: {contract.QUEUE_SIZE}"
-    assert size in text
-    config.write_text(text.replace(size, "max_queue_size: 2"), "utf-8")
-    with serving(settings_for(repository)) as triton:
-        yield triton
-
-
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_full_queue_is_an_overload_and_is_tried_again(
-    narrow: Triton, scheme: str, monkeypatch: pytest.MonkeyPatch
+    gated: Gated, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried_again = threading.Event()
 
@@ -63,40 +48,33 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(
             return super().delay(attempt, error)
 
     monkeypatch.setattr("emotion2vec_client._client.Outage", Watched)
-    url = address(narrow, scheme)
-    [encoder] = stubs(narrow, "encoder")
+    url = address(gated.triton, scheme)
     with (
         Client(url, retry_seconds=0) as hasty,
         Client(url) as patient,
-        ThreadPoolExecutor(25) as pool,
+        ThreadPoolExecutor(33) as pool,
     ):
-        encoder.suspend()
-        try:
-            # The stopped encoder keeps its requests, and two more wait: the others are refused.
-            attempts = [pool.submit(hasty.predict, CLIP) for _ in range(24)]
+        with gated.held():
+            # The encoder keeps a batch of four, and 16 more wait: the others are refused.
+            attempts = [pool.submit(hasty.predict, CLIP) for _ in range(32)]
             [refused, *_] = wait(attempts, READY_SECONDS, FIRST_COMPLETED).done
             with pytest.raises(OverloadedError, match="too much to do: try later"):
                 refused.result()
             many = pool.submit(list, patient.predict_many([CLIP] * 20))
             assert tried_again.wait(READY_SECONDS)
-        finally:
-            encoder.resume()
         assert [outcome.error for outcome in many.result() if outcome.error] == []
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_server_that_hangs_is_a_timeout_and_answers_after_it_resumes(
-    narrow: Triton, scheme: str
+    gated: Gated, scheme: str
 ) -> None:
-    [encoder] = stubs(narrow, "encoder")
-    with Client(address(narrow, scheme)) as client:
-        client.predict(CLIP)
-        encoder.suspend()
-        try:
-            with pytest.raises(PredictionTimeoutError, match=r"no answer .* in 0\.5 s"):
-                client.predict(CLIP, timeout=0.5)
-        finally:
-            encoder.resume()
+    with Client(address(gated.triton, scheme)) as client:
+        with (
+            gated.held(),
+            pytest.raises(PredictionTimeoutError, match=r"no answer .* in 0\.5 s"),
+        ):
+            client.predict(CLIP, timeout=0.5)
         assert client.predict(CLIP).emotion
 
 

@@ -15,15 +15,14 @@ import soundfile
 import tritonclient.grpc as kserve
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.launch import below, wait_until
-from benchmarks.service import part_name
+from benchmarks.launch import wait_until
 from emotion2vec_client import Client, InvalidAudioError, Prediction
 from export import contract
 from export.checkpoint import load_folder
 from export.reference import Reference
 from samples.make import encode
-from server.triton import Triton
 from tests.conftest import SAMPLES, recordings, speech_like
+from tests.integration.conftest import Gated
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
@@ -45,7 +44,7 @@ def executions(url: str) -> tuple[int, int]:
 
 
 @contextmanager
-def held_up(triton: Triton, url: str) -> Iterator[Callable[[int], None]]:
+def held_up(gated: Gated, url: str) -> Iterator[Callable[[int], None]]:
     """Stops the encoder; yields a function that waits until a number of requests are prepared."""
     with kserve.InferenceServerClient(url) as raw:
 
@@ -54,14 +53,21 @@ def held_up(triton: Triton, url: str) -> Iterator[Callable[[int], None]]:
             return stats.inference_stats.success.count
 
         before = prepared()
-        [encoder] = [each for each in below(triton.pid) if part_name(each) == "encoder"]
-        encoder.suspend()
-        try:
+        with gated.held():
             yield lambda count: wait_until(
                 lambda: prepared() - before >= count, f"{count} requests are prepared"
             )
-        finally:
-            encoder.resume()
+
+
+@pytest.fixture
+def gated_url(gated: Gated) -> str:
+    return f"127.0.0.1:{gated.triton.settings.grpc_port}"
+
+
+@pytest.fixture
+def gated_client(gated_url: str) -> Iterator[Client]:
+    with Client(gated_url) as connected:
+        yield connected
 
 
 def test_scores_equal_funasrs(client: Client, tiny_checkpoint: Path) -> None:
@@ -83,19 +89,19 @@ def test_scores_equal_funasrs(client: Client, tiny_checkpoint: Path) -> None:
 
 
 def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
-    client: Client, triton: Triton, url: str
+    gated: Gated, gated_url: str, gated_client: Client
 ) -> None:
     clips = [wav(speech_like(400 + 8_000 * i, seed=i)) for i in range(16)]
-    alone = [client.predict(clip, granularity="frame") for clip in clips]
-    before = executions(url)
+    alone = [gated_client.predict(clip, granularity="frame") for clip in clips]
+    before = executions(gated_url)
     with ThreadPoolExecutor(len(clips)) as pool:
-        with held_up(triton, url) as wait_for:
-            answers = pool.map(lambda clip: client.predict(clip, granularity="frame"), clips)
+        with held_up(gated, gated_url) as wait_for:
+            answers = pool.map(lambda clip: gated_client.predict(clip, granularity="frame"), clips)
             wait_for(len(clips))
         together = list(answers)
     # Triton counts a request a moment after it answers it.
-    wait_until(lambda: executions(url)[0] - before[0] >= len(clips), "all are counted")
-    assert executions(url)[1] - before[1] < len(clips)
+    wait_until(lambda: executions(gated_url)[0] - before[0] >= len(clips), "all are counted")
+    assert executions(gated_url)[1] - before[1] < len(clips)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(vector(one), vector(other), atol=1e-6)
         np.testing.assert_allclose(one.frames.scores, other.frames.scores, atol=1e-6)
@@ -105,16 +111,16 @@ def test_sixteen_lengths_at_once_share_batches_and_keep_their_answers(
 
 
 def test_a_short_clip_is_answered_before_a_long_one_that_shares_its_batch(
-    client: Client, triton: Triton, url: str
+    gated: Gated, gated_url: str, gated_client: Client
 ) -> None:
     """This is so even if the long one came first, because a CPU computes a batch in parts."""
     answered: list[int] = []
 
     def predict(seconds: int) -> None:
-        client.predict(wav(speech_like(seconds * 16_000)))
+        gated_client.predict(wav(speech_like(seconds * 16_000)))
         answered.append(seconds)
 
-    with ThreadPoolExecutor(3) as pool, held_up(triton, url) as wait_for:
+    with ThreadPoolExecutor(3) as pool, held_up(gated, gated_url) as wait_for:
         # The first one keeps the encoder busy, so that the others wait together.
         for count, seconds in enumerate((10, 30, 1), start=1):
             pool.submit(predict, seconds)

@@ -31,6 +31,10 @@ KEPT_SHAPES = 16
 rarely used again. OpenVINO's default caches thousands, which took 1 GB after 2,400 batches."""
 
 
+UNWRITTEN = -1e30
+"""What no output contains: it stands in the first one until an inference has written it."""
+
+
 class Session(Protocol):
     """A loaded graph."""
 
@@ -90,7 +94,7 @@ class OpenVinoSession:
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
         try:
-            self._request.infer(dict(inputs), share_inputs=True)
+            self._infer(inputs)
         except RuntimeError:
             # An inference that fails halfway leaves shapes behind that make later, valid ones fail.
             self._request, self._packed = self._compile(), False
@@ -104,6 +108,15 @@ class OpenVinoSession:
             name: self._request.get_output_tensor(self._outputs[name]).data.copy()
             for name in outputs
         }
+
+    def _infer(self, inputs: Mapping[str, np.ndarray]) -> None:
+        # With one thread, OpenVINO 2026.4 reports no failure, and its outputs are still those of
+        # the inference before: somebody else's answer.
+        self._request.get_output_tensor(0).data[...] = UNWRITTEN
+        self._request.infer(dict(inputs), share_inputs=True)
+        written = self._request.get_output_tensor(0).data
+        if not written.size or (written == UNWRITTEN).any():
+            raise RuntimeError("OpenVINO could not compute these inputs")
 
 
 def _release_mapped_pages(path: Path) -> None:
