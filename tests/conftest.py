@@ -6,6 +6,7 @@ PyTorch and FunASR take ten seconds to import, so only the tests that need them 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Makes Ctrl-C work as on a terminal: the background jobs of a shell ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """Removes the page's folder now: pytest-xdist kills a worker that takes long to end."""
+    page = sys.modules.get("gateway.page.environment")
+    if page is not None:
+        page.UPLOADS.cleanup()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
