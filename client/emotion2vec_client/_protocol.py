@@ -263,8 +263,10 @@ def error_of(status: str, reason: str, url: str, timeout: float) -> Emotion2VecE
         return AccessDeniedError(f"{url} does not accept the API key: check api_key ({reason})")
     if status == "RESOURCE_EXHAUSTED" or any(words in reason for words in QUEUE_FULL):
         return OverloadedError(f"the server at {url} has too much to do: try later ({reason})")
-    # A model whose process has died comes back only with a restart of the server.
-    if status in ("UNAVAILABLE", "NOT_FOUND") or "is not healthy" in reason:
+    # A model whose process has died comes back only with a restart of the server. A server that
+    # ends cancels the calls for which it has no time left; gRPC then gives no other reason.
+    ended = status in ("UNAVAILABLE", "NOT_FOUND") or reason == "CANCELLED"
+    if ended or "is not healthy" in reason:
         remedy = (
             "start it with 'make run', or check the address"
             if is_this_machine(url)

@@ -38,8 +38,8 @@ def watched(folder: Path, commands: Sequence[str], **environment: str) -> dict[s
         cwd=ROOT, env={**inherited, **own}, capture_output=True, text=True, check=False,
         timeout=HANGS,
     )  # fmt: skip
-    report: dict[str, list[str]] = json.loads((folder / "report.json").read_text())
     assert done.returncode == 0, done.stdout + done.stderr
+    report: dict[str, list[str]] = json.loads((folder / "report.json").read_text())
     return report
 
 

@@ -16,6 +16,7 @@ import pytest
 from emotion2vec_client import (
     AsyncClient,
     Client,
+    Emotion2VecError,
     ServerUnavailableError,
     WrongAddressError,
     _protocol,
@@ -198,3 +199,18 @@ def test_only_a_server_of_this_machine_can_be_started(url: str, reason: str, tol
     sentence = str(_protocol.error_of("UNAVAILABLE", reason, url, 1))
     assert sentence.startswith(f"no emotion2vec-triton server is ready at {url}: {told}")
     assert sentence.endswith((" (Connection refused)", " (Not found)", " (Name not known)"))
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        ("CANCELLED", "CANCELLED", ServerUnavailableError),
+        ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", ServerUnavailableError),
+        # Who cancels a timeline does not want it again.
+        ("CANCELLED", "the request was cancelled", Emotion2VecError),
+    ],
+)
+def test_what_a_server_that_ends_says_is_tried_again(
+    status: str, reason: str, kind: type[Emotion2VecError]
+) -> None:
+    assert type(_protocol.error_of(status, reason, "grpc://127.0.0.1:8001", 1)) is kind
