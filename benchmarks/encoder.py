@@ -1,8 +1,7 @@
 """Compares the encoder with FunASR, with plain ONNX Runtime, and with the machine's peak speed.
 
 ``python benchmarks/encoder.py [--rounds 7] [--seconds 1 3 5 10 30]``, from the root. Every side
-runs in its own process, because the thread pools of PyTorch and OpenVINO slow each other down in
-one. The sides take turns clip by clip, because a machine's speed drifts. It prints a table and
+is a process of its own, and they take turns clip by clip (export/sides.py). It prints a table and
 writes JSON. ``mix`` is a batch of four clips (FunASR computes them one after the other).
 
 ``--device cuda`` does the same on a GPU, with larger batches and also with FunASR in fp16. There
@@ -17,12 +16,14 @@ import json
 import math
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from export.errors import ExportError
+from export.sides import Side
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16_000
@@ -34,35 +35,7 @@ BATCHES: dict[str, dict[str, list[float]]] = {
 }
 """Lengths of the clips in each batch, in seconds."""
 SETTLE = 2
-
-
-class Side:
-    """A process of ``python -m benchmarks.encoder_side`` that answers one request at a time."""
-
-    def __init__(self, *arguments: str):
-        command = [sys.executable, "-m", "benchmarks.encoder_side", *arguments]
-        self._name = arguments[0]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> Side:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        """The answer to one request; ends the benchmark if the side has ended."""
-        assert self._process.stdin
-        assert self._process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(question) + "\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"bench-encoder: the side {self._name} ended: its output above says why")
-        return json.loads(line)
+SIDE = "benchmarks.encoder_side"
 
 
 def main() -> None:
@@ -84,15 +57,16 @@ def main() -> None:
         common = ["--checkpoint", options.checkpoint, "--folder", folder]
         common += ["--device", options.device]
         print("bench-encoder: exporting ...", flush=True)
-        with Side("prepare", *common) as side:
+        with Side(SIDE, "prepare", *common) as side:
             prepared = side.ask()
         result["machine"]["gpu"] = prepared["gpu"]
         arguments = sides_of(options.device, prepared["precisions"])
         with contextlib.ExitStack() as stack:
             sides = {
-                name: stack.enter_context(Side(*arguments[name], *common)) for name in arguments
+                name: stack.enter_context(Side(SIDE, *arguments[name], *common))
+                for name in arguments
             }
-            matrix = stack.enter_context(Side("matrix", *common))
+            matrix = stack.enter_context(Side(SIDE, "matrix", *common))
             result["works"] = {
                 name: measure(name, [int(n * RATE) for n in seconds], sides, matrix, options.rounds)
                 for name, seconds in works.items()
@@ -208,4 +182,7 @@ def machine() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ExportError as error:
+        sys.exit(f"bench-encoder: {error}")

@@ -1,16 +1,9 @@
-"""One side of the comparison in benchmarks/encoder.py: ``python -m benchmarks.encoder_side SIDE``.
-
-Each side reads requests and writes answers as lines of JSON, so that the sides can take turns.
-"""
+"""One side of the comparison in benchmarks/encoder.py: ``benchmarks.encoder_side SIDE``."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +11,7 @@ import numpy as np
 
 from export.batch import pack
 from export.contract import EMBEDDING
+from export.sides import Answer, noise, serve, timed
 from export.targets import TARGETS
 from server.backends.onnxruntime.runtime import native_precisions, open_session
 
@@ -27,18 +21,12 @@ if TYPE_CHECKING:
 MATRIX = {"cpu": 2048, "cuda": 8192}
 """Rows and columns of a matrix that is large enough for the device's full speed."""
 GRAPH = "model.onnx"
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def main() -> None:
-    """Answers one line of JSON for each line until the input ends."""
+    """Answers requests until the input ends."""
     options = parse()
-    # Libraries print to stdout: send that to stderr, away from the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    answer = side(options)
-    for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=answers)
+    serve(lambda: side(options))
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -146,11 +134,11 @@ def _funasr(checkpoint: Checkpoint, options: argparse.Namespace) -> Answer:
         with torch.autocast(options.device, torch.float16, enabled=half):
             return np.stack([reference.run(clip).embedding for clip in clips]).astype(np.float32)
 
-    timed = _timed(run)
+    time_it = timed(run)
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if not request.get("count"):
-            return timed(request)
+            return time_it(request)
         with FlopCounterMode(display=False) as counter:
             run([noise(samples) for samples in request["clips"]])
         return {"flop": counter.get_total_flops()}
@@ -172,35 +160,7 @@ def _runtime(options: argparse.Namespace) -> Answer:
         config["optimization"] = {"execution_accelerators": accelerators}
     session = open_session(options.folder / options.precision / GRAPH, config)
     name = EMBEDDING.name
-    return _timed(lambda clips: session.run(pack(clips).inputs(), [name])[name])
-
-
-def _timed(encode: Callable[[list[np.ndarray]], np.ndarray]) -> Answer:
-    """Times ``encode``, which turns clips (float32 [n]) into embeddings [clips, embed_dim]."""
-    # Reset the peak, so that it covers encoding and not loading.
-    Path("/proc/self/clear_refs").write_text("5")
-
-    def answer(request: dict[str, Any]) -> dict[str, Any]:
-        clips = [noise(samples) for samples in request["clips"]]
-        started = time.perf_counter()
-        embeddings = encode(clips)
-        return {
-            "seconds": time.perf_counter() - started,
-            "embeddings": embeddings.tolist(),
-            "peak_megabytes": _peak_megabytes(),
-        }
-
-    return answer
-
-
-def noise(samples: int) -> np.ndarray:
-    """A clip of noise with a given number of samples, always the same."""
-    return np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
-
-
-def _peak_megabytes() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return timed(lambda clips: session.run(pack(clips).inputs(), [name])[name])
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from google.protobuf import json_format, text_format
 
 from audio.layout import SAMPLE_RATE
 from benchmarks.encoder import BATCHES, ROOT, machine
-from benchmarks.encoder_side import noise
 from benchmarks.tables import table
 
 WORKS: dict[str, list[float]] = {"10 s": [10], "30 s": [30], **BATCHES["cuda"]}
@@ -154,6 +153,7 @@ def _session(options: argparse.Namespace) -> Any:
 
 def _inputs(seconds: list[float]) -> dict[str, np.ndarray]:
     from export.batch import pack
+    from export.sides import noise
 
     return pack([noise(int(each * SAMPLE_RATE)) for each in seconds]).inputs()
 

@@ -19,7 +19,16 @@ def main(argv: list[str] | None = None) -> int:
     """Exports one checkpoint; returns the exit code."""
     options = _parse(argv)
     try:
-        check(options.target, options.precision)
+        if options.portable is None:
+            # A portable file is for any machine, so it may be in what this one cannot compute.
+            check(options.target, options.precision)
+        for folder in (options.verify_with, options.calibrate):
+            if folder is not None and not folder.is_dir():
+                raise ExportError(f"there is no folder {folder}")
+        if options.calibrate and options.precision != "int8" and not options.ladder:
+            raise ExportError("--calibrate is for --precision int8, or for --ladder")
+        if options.portable and options.ladder:
+            raise ExportError("--portable installs nothing: leave out --ladder")
         # Imported late: --help and wrong options must not wait for PyTorch and FunASR.
         with step("loading PyTorch and FunASR"):
             from export import pipeline
@@ -56,13 +65,35 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--target", choices=("cpu", "cuda", "tensorrt"), default="cpu")
     parser.add_argument(
         "--precision",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
         default="auto",
         help="auto: the fastest that the hardware computes natively and that passes the comparison "
-        "with FunASR (default: %(default)s)",
+        "with FunASR, but never int8 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DIR",
+        help="for int8: recordings like those that will be recognised (default: samples/)",
+    )
+    parser.add_argument(
+        "--ladder",
+        action="store_true",
+        help="before, compare all precisions of the target: speed, errors, changed answers, memory",
+    )
+    parser.add_argument(
+        "--portable",
+        type=Path,
+        metavar="FILE.onnx",
+        help="write one plain ONNX file, for use without Triton, and install nothing",
     )
     parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
-    parser.add_argument("--samples", type=Path, default=ROOT / "samples", help="clips to verify on")
+    parser.add_argument(
+        "--verify-with",
+        type=Path,
+        metavar="DIR",
+        help="recordings on which the graph is compared with FunASR (default: samples/)",
+    )
     parser.add_argument("--seed", type=int, help="seed of the random clips (default: a new one)")
     parser.add_argument(
         "--if-unreachable",

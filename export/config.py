@@ -50,7 +50,7 @@ def encoder_config(card: dict[str, Any]) -> str:
             Its ``target``, ``precision`` and ``embed_dim`` decide the rest.
     """
     target = TARGETS[card["target"]]
-    accelerators = ACCELERATORS[card["target"]].format(precision=card["precision"])
+    accelerators = ACCELERATORS[card["target"]].format(precision=_computed(card["precision"]))
     part = PART.format(target.part_seconds * SAMPLE_RATE) if target.part_seconds else ""
     delay = f"max_queue_delay_microseconds: {target.queue_delay} " if target.queue_delay else ""
     outputs = [_resolve(tensor, card["embed_dim"]) for tensor in contract.ENCODER_OUTPUTS]
@@ -102,6 +102,16 @@ model_warmup [
 parameters {{ key: "layout" value {{ string_value: {_layout()} }} }}
 {part}parameters {{ key: "model_card" value {{ string_value: {text} }} }}
 """
+
+
+def _computed(precision: str) -> str:
+    """What the runtime computes in; for int8, everything but the products in int8."""
+    if precision != "int8":
+        return precision
+    # Imported here, because the contract test reads configurations without any runtime.
+    from server.backends.onnxruntime.runtime import is_native
+
+    return "bf16" if is_native("bf16") else "fp32"
 
 
 def _layout() -> str:

@@ -18,9 +18,15 @@ from export.errors import ExportError
 from export.fused import FusedEncoder
 from export.graph import PackedEncoder
 
-STORED = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}
-"""The type that stores the weights of each precision. For bf16 it is fp32, and the runtime rounds:
-ONNX Runtime has no bf16 on a CPU, and fp16 weights would be rounded twice."""
+STORED = {
+    "fp32": torch.float32,
+    "bf16": torch.float32,
+    "fp16": torch.float16,
+    "int8": torch.float32,
+}
+"""The type that stores the weights of each precision; in int8, those that are not rounded. For bf16
+it is fp32, and the runtime rounds: ONNX Runtime has no bf16 on a CPU, and fp16 weights would be
+rounded twice."""
 
 
 ENCODERS = {"cpu": PackedEncoder, "cuda": FusedEncoder, "tensorrt": PackedEncoder}

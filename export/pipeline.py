@@ -5,25 +5,25 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format, text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-from export import demonstration, install, verify
+from export import demonstration, install, ladder, portable, verify
 from export.card import describe, model_card
 from export.checkpoint import Checkpoint, load_folder
-from export.config import ENCODER, encoder_config
+from export.config import ENCODER
 from export.download import fetch
 from export.errors import ExportError, HubUnreachableError
 from export.onnx import encoder_for, write_onnx
 from export.progress import say, step
+from export.quantize import LARGEST_ANYWHERE
 from export.reference import Reference
 from export.replica import random_checkpoint
 from export.targets import TARGETS, Target
-from server.backends.onnxruntime.runtime import Session, open_session
+from export.write import quantized, write
+from server.backends.onnxruntime.runtime import Session
 
 FALLBACKS = {
     "demonstration": "continuing with the small demonstration model of this project; "
@@ -48,16 +48,23 @@ def run(options: argparse.Namespace) -> None:
     say(f"checkpoint {checkpoint.source}")
     for line in checkpoint.report:
         say(line)
+    if options.portable is not None:
+        _portable(checkpoint, options)
+        return
     target = TARGETS[options.target]
     precisions = target.precisions() if options.precision == "auto" else [options.precision]
     seed = options.seed if options.seed is not None else secrets.randbits(32)
-    clips = verify.test_clips(options.samples, seed)
+    clips = verify.test_clips(options.verify_with or verify.SAMPLES, seed)
     # A separate build, because exporting changes a model.
     reference = verify.cached(Reference(checkpoint, checkpoint.build()).run)
+    rungs = None
+    if options.ladder:
+        rungs = ladder.climb(checkpoint, options.target, reference, clips, options.calibrate)
+        print(ladder.table(rungs), flush=True)
     with install.staging(options.model_repository) as stage:
         for precision in precisions:
             card = model_card(checkpoint, options.target, precision)
-            session = _write(checkpoint, stage, card)
+            session = write(checkpoint, stage / "1", card, options.calibrate)
             rows = _verified(session, reference, clips, target, precision, seed)
             if rows:
                 break
@@ -66,9 +73,47 @@ def run(options: argparse.Namespace) -> None:
         else:
             raise ExportError("the graph is too far from FunASR: nothing was installed")
         card["verified"] = {"seed": seed, "rows": [row.to_dict() for row in rows]}
+        if rungs is not None:
+            card["ladder"] = [rung.to_dict() for rung in rungs]
         install.write_model_files(stage, card)
         install.install(stage, options.model_repository)
     say(f"installed into {options.model_repository / ENCODER}")
+    for line in describe(card):
+        say(line)
+
+
+def _portable(checkpoint: Checkpoint, options: argparse.Namespace) -> None:
+    """Writes one ONNX file for plain ONNX Runtime, and installs nothing."""
+    precision = "fp32" if options.precision == "auto" else options.precision
+    if precision == "bf16":
+        raise ExportError(
+            "--portable has no bf16, which ONNX Runtime cannot compute on a CPU: use fp32 or fp16"
+        )
+    if not options.portable.absolute().parent.is_dir():
+        raise ExportError(f"there is no folder {options.portable.parent}: create it first")
+    card = model_card(checkpoint, "cpu", precision)
+    seed = options.seed if options.seed is not None else secrets.randbits(32)
+    clips = verify.test_clips(options.verify_with or verify.SAMPLES, seed)
+    target: Path = options.portable
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent) as folder:
+        encoder, file = Path(folder) / "model.onnx", Path(folder) / target.name
+        model = encoder_for("cpu", checkpoint)
+        if precision == "int8":
+            # It may be carried to any machine.
+            card["int8"] = quantized(model, options.calibrate, LARGEST_ANYWHERE)
+        with step(f"writing {target} in {precision}"):
+            write_onnx(model, encoder, precision)
+            portable.write(encoder, file, card)
+        with step("comparing with FunASR, on plain ONNX Runtime"):
+            reference = Reference(checkpoint, checkpoint.build()).run
+            tolerance = verify.TOLERANCES[precision]
+            session = portable.open_portable(file)
+            largest, flipped = portable.check(session, reference, clips, tolerance)
+        file.replace(target)
+    size = target.stat().st_size / 1e6
+    say(f"scores are within {largest:.1e} of FunASR's on {len(clips)} clips")
+    say(verify.flips(flipped, len(clips)))
+    say(f"wrote {target} ({size:,.0f} MB)")
     for line in describe(card):
         say(line)
 
@@ -93,35 +138,6 @@ def _checkpoint(options: argparse.Namespace) -> Checkpoint:
     return load_folder(download.folder, download.name, download.revision, download.files)
 
 
-def _write(checkpoint: Checkpoint, stage: Path, card: dict[str, Any]) -> Session:
-    """Writes the model, and opens it with the configuration that will serve it."""
-    path = stage / "1" / "model.onnx"
-    with step(f"writing the ONNX graph in {card['precision']}"):
-        write_onnx(encoder_for(card["target"], checkpoint), path, card["precision"])
-    if card["target"] == "tensorrt":
-        # Imported here, because TensorRT may not be installed.
-        from export.plan import PlanSession, build_plan
-
-        target = TARGETS["tensorrt"]
-        plan = path.with_name(target.model_file)
-        with step("building the TensorRT plan on this GPU"):
-            build_plan(path, plan, card["precision"], target.max_batch_size)
-        for part in (path, path.with_name(f"{path.name}.data")):
-            part.unlink()
-        return PlanSession(plan)
-    # `install.write_model_files` makes the configuration again, because the card then has
-    # `verified`.
-    config = json_format.MessageToDict(
-        text_format.Parse(encoder_config(card), ModelConfig()),
-        preserving_proto_field_name=True,
-    )
-    try:
-        with step("opening the graph on the runtime that will serve it"):
-            return open_session(path, config)
-    except (ValueError, RuntimeError) as error:
-        raise ExportError(f"cannot open the graph to verify it: {error}") from error
-
-
 def _verified(
     session: Session,
     reference: verify.Answerer,
@@ -137,7 +153,7 @@ def _verified(
         rows = verify.compare(session.run, reference, clips, target.max_batch_size, at)
     tolerance = verify.TOLERANCES[precision]
     print(verify.table(rows, tolerance), flush=True)
-    say(verify.flips(rows))
+    say(verify.flips([row.margin for row in rows if row.flipped], len(rows)))
     if not all(row.within(tolerance) for row in rows):
         return []
     say(f"verified {len(rows)} clips in {time.monotonic() - began:.0f} s in {precision}")

@@ -26,6 +26,8 @@ def connect(settings: Settings, timeout: float) -> AsyncClient:
         # The caller decides when to retry.
         retry_seconds=0,
         api_key=key.get_secret_value() if key else None,
+        policy=settings.loaded_policy,
+        heads=settings.loaded_heads,
     )
 
 

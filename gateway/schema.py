@@ -70,6 +70,23 @@ OutputDir = Annotated[
 Files = Annotated[dict[str, str], Field(description="where to GET each file, if results are kept")]
 
 
+class Decision(TypedDict):
+    """What a policy or a head answers."""
+
+    label: Annotated[str, Field(description="its answer; a policy's may be `uncertain`")]
+    confidence: Annotated[float, Field(description="probability of its strongest label")]
+    scores: Annotated[dict[str, float], Field(description="probability of each of its labels")]
+    names: NotRequired[
+        Annotated[dict[str, str], Field(description="the answer in other languages, by language")]
+    ]
+
+
+Policy = Annotated[Decision, Field(description="what the policy answers, if there is one")]
+Heads = Annotated[
+    dict[str, Decision], Field(description="what each head answers, if there are heads")
+]
+
+
 @with_config(ConfigDict(json_schema_extra={"example": EXAMPLE}))
 class Result(TypedDict):
     """A recognition."""
@@ -86,6 +103,8 @@ class Result(TypedDict):
     filename: Upload
     sample_rate: Annotated[int, Field(description="of the upload, in Hz; the model hears 16000 Hz")]
     milliseconds: Stages
+    policy: NotRequired[Policy]
+    heads: NotRequired[Heads]
     output_dir: NotRequired[OutputDir]
     files: NotRequired[Files]
     frame_hop: NotRequired[
@@ -121,6 +140,8 @@ class Segment(Span):
     emotion: Strongest
     confidence: Score
     scores: Scores
+    policy: NotRequired[Policy]
+    heads: NotRequired[Heads]
 
 
 class TurningPoint(TypedDict):
@@ -139,6 +160,8 @@ class Summary(TypedDict):
     scores: Annotated[dict[str, float], Field(description="mean over speech; nine that sum to 1")]
     turning_points: list[TurningPoint]
     negative: Annotated[Span | None, Field(description="the longest negative stretch")]
+    policy: NotRequired[Policy]
+    heads: NotRequired[Heads]
 
 
 class TimelineResult(TypedDict):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from emotion2vec_client import check_url
+from emotion2vec_client.analysis import Head, Policy
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """As browsers write it in the header Origin."""
@@ -64,11 +68,46 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may call, separated by commas, or *"
     )
+    policy: Path | None = Field(
+        default=None, description="a label policy (JSON), whose answer stands beside the nine"
+    )
+    heads: Path | None = Field(
+        default=None, description="folder of heads (JSON), whose answers stand beside the nine"
+    )
 
     @property
     def grace(self) -> float:
         """Seconds in which a gateway that is told to stop answers what it has accepted."""
         return self.timeout + GRACE_SECONDS
+
+    @cached_property
+    def loaded_policy(self) -> Policy | None:
+        """The content of the policy's file."""
+        return None if self.policy is None else Policy.load(self.policy)
+
+    @cached_property
+    def loaded_heads(self) -> dict[str, Head]:
+        """The heads of the folder, by the names of their files."""
+        files = [] if self.heads is None else sorted(self.heads.glob("*.json"))
+        return {file.stem: Head.load(file) for file in files}
+
+    @field_validator("policy")
+    @classmethod
+    def _policy(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            with _readable():
+                Policy.load(value)
+        return value
+
+    @field_validator("heads")
+    @classmethod
+    def _heads(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            with _readable():
+                files = [Head.load(file) for file in value.glob("*.json")]
+            if not files:
+                raise ValueError(f"{value} has no head in it: 'emotion2vec head fit' writes *.json")
+        return value
 
     @field_validator("triton_url")
     @classmethod
@@ -93,3 +132,12 @@ class Settings(BaseSettings):
                     "lower case and without a path, or * for all"
                 )
         return value
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turns an error of the disk into one sentence about the setting."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{error.filename}: {error.strerror}") from error

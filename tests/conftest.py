@@ -155,7 +155,7 @@ def graphs_from_before(
     graph_before: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Makes exports in this process reuse an earlier graph and compare only one short clip."""
-    from export import onnx, pipeline, verify
+    from export import onnx, pipeline, verify, write
 
     def write_onnx(encoder: object, path: Path, precision: str) -> None:
         for file in graph_before(precision).glob("model.onnx*"):
@@ -166,7 +166,7 @@ def graphs_from_before(
 
     # Export it before patching. Tests of other precisions must ask for theirs first.
     graph_before("fp32")
-    for module in (onnx, pipeline):
+    for module in (onnx, pipeline, write):
         monkeypatch.setattr(module, "write_onnx", write_onnx)
     monkeypatch.setattr(verify, "test_clips", test_clips)
 

@@ -95,7 +95,7 @@ class AsyncClient(AsyncSession):
         async def attempt() -> Timeline:
             info = await self._card(timeout)
             tensors = await _waiting.run_async(self._transport, call, progress)
-            return _protocol.read_timeline(tensors, segmentation, info)
+            return _protocol.read_timeline(tensors, segmentation, info, self.judges, call.embedding)
 
         return await self._retried(attempt, Outage(self.retry_seconds))
 

@@ -6,14 +6,20 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from emotion2vec_client import _protocol
 from emotion2vec_client._audio import Waveform
 from emotion2vec_client._endpoint import TLS, parse
+from emotion2vec_client._judges import Judges
 from emotion2vec_client._protocol import Call
 from emotion2vec_client._result import Granularity, ModelInfo
 from emotion2vec_client._timeline import Segmentation, check_options
 from emotion2vec_client.errors import ServerUnavailableError
+
+if TYPE_CHECKING:
+    from emotion2vec_client.analysis.head import Head
+    from emotion2vec_client.analysis.policy import Policy
 
 CARD_SECONDS = 30.0
 """How long a client caches the model card: the server may load another model meanwhile."""
@@ -36,10 +42,13 @@ class BaseClient:
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         tls: TLS | None = None,
+        policy: Policy | None = None,
+        heads: Mapping[str, Head] | None = None,
     ) -> None:
         self._endpoint = parse(url, api_key=api_key, headers=headers, tls=tls)
         self.timeout = _protocol.check_timeout(timeout)
         self.retry_seconds = retry_seconds
+        self.judges = Judges(policy, heads or {})
         self._cached: tuple[float, ModelInfo] | None = None
         self._closed = False
         self._connect()
@@ -75,7 +84,10 @@ class BaseClient:
         self, granularity: Granularity, embedding: bool, timeout: float | None
     ) -> Call:
         names = _protocol.output_names(granularity, embedding)
-        return Call(_protocol.MODELS[granularity], names, self._seconds(timeout))
+        if self.judges.heads and not embedding:
+            names.append("embedding")
+        seconds = self._seconds(timeout)
+        return Call(_protocol.MODELS[granularity], names, seconds, embedding=embedding)
 
     def _many_call(
         self,
@@ -107,10 +119,11 @@ class BaseClient:
         given = {name: str(value) for name, value in seconds.items() if value is not None}
         return Call(
             _protocol.TIMELINE_MODEL,
-            _protocol.timeline_names(embedding),
+            _protocol.timeline_names(embedding or bool(self.judges.heads)),
             _protocol.check_timeout(timeout),
             id=uuid.uuid4().hex,
             parameters={"segmentation": str(segmentation), **given},
+            embedding=embedding,
         )
 
     def _seconds(self, timeout: float | None) -> float:

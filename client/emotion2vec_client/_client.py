@@ -30,6 +30,8 @@ class Client(Session):
         api_key: Sent as ``Authorization: Bearer …``.
         headers: Sent with every request.
         tls: Certificates, for ``grpcs://`` and ``https://``.
+        policy: Judges the nine scores of every answer: see ``Prediction.policy``.
+        heads: Judge the embedding of every answer, by name: see ``Prediction.heads``.
 
     Raises:
         TypeError: The url is not a string, or the timeout is not a number.
@@ -169,7 +171,7 @@ class Client(Session):
         def attempt() -> Timeline:
             info = self._card(timeout)
             tensors = _waiting.run(self._transport, call, progress)
-            return _protocol.read_timeline(tensors, segmentation, info)
+            return _protocol.read_timeline(tensors, segmentation, info, self.judges, call.embedding)
 
         return self._retried(attempt, Outage(self.retry_seconds))
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from emotion2vec_client._audio import SAMPLE_RATE, Waveform
 from emotion2vec_client._endpoint import is_this_machine
+from emotion2vec_client._judges import NOBODY, Judges
 from emotion2vec_client._result import (
     FRAME_HOP,
     Frames,
@@ -71,6 +72,7 @@ class Call:
         known: Outputs that the client has already, and does not request.
         id: Lets `about` refer to this request.
         parameters: Further parameters of the request.
+        embedding: Whether the result shall have the embedding; heads need it in any case.
     """
 
     model: str
@@ -80,6 +82,7 @@ class Call:
     known: Tensors = field(default_factory=dict, repr=False)
     id: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+    embedding: bool = False
 
     def of(self, audio: bytes | Waveform) -> Call:
         """The same call for this audio; a decoded clip goes straight to the encoder."""
@@ -124,12 +127,16 @@ def output_names(granularity: Granularity, embedding: bool) -> list[str]:
     return names
 
 
-def read_prediction(tensors: Tensors, info: ModelInfo) -> Prediction:
+def read_prediction(
+    tensors: Tensors, info: ModelInfo, judges: Judges = NOBODY, embedding: bool = True
+) -> Prediction:
     """Makes a prediction from the server's outputs.
 
     Args:
         tensors: The outputs of `output_names`, each with a batch dimension of 1.
         info: The model that produced them.
+        judges: Judge the answer.
+        embedding: Whether the prediction keeps the embedding of the outputs.
 
     Raises:
         Emotion2VecError: An output is missing, is not finite, or does not have one score per
@@ -153,14 +160,16 @@ def read_prediction(tensors: Tensors, info: ModelInfo) -> Prediction:
             scores=rows["frame_scores"],
             embedding=rows.get("frame_embedding"),
         )
+    scores = read_only_scores(rows["scores"])
     return Prediction(
-        scores=read_only_scores(rows["scores"]),
+        scores=scores,
         granularity="utterance" if frames is None else "frame",
         duration=int(rows["num_samples"][0]) / SAMPLE_RATE,
         weights=info.weights,
-        embedding=rows.get("embedding"),
+        embedding=rows.get("embedding") if embedding else None,
         frames=frames,
         timestamp=datetime.now().astimezone(),
+        decisions=judges.decide(scores, rows.get("embedding")),
     )
 
 
@@ -170,29 +179,39 @@ def timeline_names(embedding: bool) -> list[str]:
     return [*names, "embedding"] if embedding else names
 
 
-def read_timeline(tensors: Tensors, segmentation: Segmentation, info: ModelInfo) -> Timeline:
+def read_timeline(
+    tensors: Tensors,
+    segmentation: Segmentation,
+    info: ModelInfo,
+    judges: Judges = NOBODY,
+    embedding: bool = True,
+) -> Timeline:
     """Makes a timeline from the outputs of `timeline_names`, each with a batch dimension of 1.
 
     Raises:
+        AnalysisError: A head cannot use the embeddings.
         Emotion2VecError: An output is not finite.
     """
     rows = {name: tensor[0] for name, tensor in tensors.items()}
     _check_finite(rows, info)
-    embeddings = rows.get("embedding", [None] * len(rows["segments"]))
-    segments = tuple(
-        Segment(float(start), float(end), read_only_scores(scores), float(speech), embedding)
-        for (start, end), scores, speech, embedding in zip(
-            rows["segments"], rows["scores"], rows["speech"], embeddings
-        )
-    )
+    vectors = rows.get("embedding", [None] * len(rows["segments"]))
+    segments = []
+    for (start, end), row, speech, vector in zip(
+        rows["segments"], rows["scores"], rows["speech"], vectors
+    ):
+        scores = read_only_scores(row)
+        made = judges.decide(scores, vector)
+        kept = vector if embedding else None
+        segments.append(Segment(float(start), float(end), scores, float(speech), kept, made))
     return Timeline(
-        segments=segments,
+        segments=tuple(segments),
         duration=float(rows["duration"][0]),
         speech_ratio=float(rows["speech_ratio"][0]),
         segmentation=segmentation,
         weights=info.weights,
         timestamp=datetime.now().astimezone(),
         peaks=rows["peaks"],
+        judges=judges,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from emotion2vec_client._decision import UNDECIDED, Decision, Decisions
 from emotion2vec_client.labels import LABELS, Label
 
 FloatArray = npt.NDArray[np.float32]
@@ -74,6 +75,7 @@ class Scored:
     """Anything with nine scores by name; the strongest one is its emotion."""
 
     scores: Mapping[str, float]
+    decisions: Decisions
 
     @property
     def label(self) -> Label:
@@ -90,6 +92,16 @@ class Scored:
         """Score of the strongest emotion, 0 to 1."""
         return self.scores[self.emotion]
 
+    @property
+    def policy(self) -> Decision | None:
+        """What the client's policy answers, None without a policy."""
+        return self.decisions.policy
+
+    @property
+    def heads(self) -> Mapping[str, Decision]:
+        """What the client's heads answer, by name."""
+        return self.decisions.heads
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction(Scored):
@@ -104,6 +116,7 @@ class Prediction(Scored):
             requested.
         frames: Emotion over time, or None in utterance granularity.
         timestamp: When the response came, local time with its zone.
+        decisions: Of the client's policy and heads.
     """
 
     scores: Mapping[str, float]
@@ -113,6 +126,7 @@ class Prediction(Scored):
     embedding: FloatArray | None
     frames: Frames | None
     timestamp: datetime
+    decisions: Decisions = UNDECIDED
 
     def __repr__(self) -> str:
         return (
@@ -130,8 +144,9 @@ class Prediction(Scored):
 
         Returns:
             ``emotion``, ``confidence``, ``scores``, ``granularity`` and ``timestamp``, whose names
-            never change; then ``duration`` in seconds, ``weights``, and in frame granularity
-            ``frame_hop`` in seconds and ``frame_scores``, T numbers per emotion.
+            never change; then ``duration`` in seconds, ``weights``, ``policy`` and ``heads`` if the
+            client has them, and in frame granularity ``frame_hop`` in seconds and
+            ``frame_scores``, T numbers per emotion.
         """
         result: dict[str, Any] = {
             "emotion": self.emotion,
@@ -141,6 +156,7 @@ class Prediction(Scored):
             "timestamp": self.timestamp.strftime("%Y-%m-%d %H:%M:%S"),
             "duration": self.duration,
             "weights": self.weights,
+            **self.decisions.to_dict(),
         }
         if self.frames is not None:
             columns = self.frames.scores.T.tolist()

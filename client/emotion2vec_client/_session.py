@@ -66,7 +66,9 @@ class Session(BaseClient):
             except PredictionTimeoutError as error:
                 # Report the timeout that the user chose, not the rest of it.
                 raise _protocol.timed_out(self.url, call.timeout) from error
-            return _protocol.read_prediction({**tensors, **call.known}, info)
+            return _protocol.read_prediction(
+                {**tensors, **call.known}, info, self.judges, call.embedding
+            )
 
         return self._retried(attempt, outage)
 
@@ -91,7 +93,9 @@ class Session(BaseClient):
     def _card(self, timeout: float) -> ModelInfo:
         info = self._info
         if info is None:
-            info = self._info = _protocol.read_card(self._transport.card(timeout), self.url)
+            info = _protocol.read_card(self._transport.card(timeout), self.url)
+            self.judges.check(info)
+            self._info = info
         return info
 
 
@@ -137,7 +141,9 @@ class AsyncSession(BaseClient):
             except PredictionTimeoutError as error:
                 # Report the timeout that the user chose, not the rest of it.
                 raise _protocol.timed_out(self.url, call.timeout) from error
-            return _protocol.read_prediction({**tensors, **call.known}, info)
+            return _protocol.read_prediction(
+                {**tensors, **call.known}, info, self.judges, call.embedding
+            )
 
         return await self._retried(attempt, outage)
 
@@ -161,6 +167,7 @@ class AsyncSession(BaseClient):
     async def _card(self, timeout: float) -> ModelInfo:
         info = self._info
         if info is None:
-            text = await self._transport.card(timeout)
-            info = self._info = _protocol.read_card(text, self.url)
+            info = _protocol.read_card(await self._transport.card(timeout), self.url)
+            self.judges.check(info)
+            self._info = info
         return info

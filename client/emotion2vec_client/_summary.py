@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from emotion2vec_client._decision import UNDECIDED, Decisions
+from emotion2vec_client._judges import NOBODY, Judges
 from emotion2vec_client._result import FloatArray, Scored, read_only_scores
 from emotion2vec_client.labels import LABELS
 
@@ -31,6 +33,7 @@ class Segment(Scored):
         scores: Probability of each emotion by name; nine that sum to 1.
         speech: Share of the segment that is speech, 0 to 1.
         embedding: float32 [D], read-only, or None if not requested.
+        decisions: Of the client's policy and heads.
     """
 
     start: float
@@ -38,6 +41,7 @@ class Segment(Scored):
     scores: Mapping[str, float]
     speech: float
     embedding: FloatArray | None
+    decisions: Decisions = UNDECIDED
 
     def __repr__(self) -> str:
         return (
@@ -54,6 +58,7 @@ class Segment(Scored):
             "emotion": self.emotion,
             "confidence": self.confidence,
             "scores": dict(self.scores),
+            **self.decisions.to_dict(),
         }
 
 
@@ -93,11 +98,14 @@ class Summary(Scored):
         scores: Mean of the segments' scores, weighted by their seconds of speech; by name.
         turning_points: In order of time.
         negative: The longest stretch whose smoothed dominant emotion is negative, or None.
+        decisions: Of the client's policy, about these scores, and of its heads, whose scores are
+            means as well.
     """
 
     scores: Mapping[str, float]
     turning_points: tuple[TurningPoint, ...]
     negative: Stretch | None
+    decisions: Decisions = UNDECIDED
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain JSON types."""
@@ -107,14 +115,16 @@ class Summary(Scored):
             "scores": dict(self.scores),
             "turning_points": [vars(point) for point in self.turning_points],
             "negative": vars(self.negative) if self.negative else None,
+            **self.decisions.to_dict(),
         }
 
 
-def summarise(segments: Sequence[Segment]) -> Summary | None:
+def summarise(segments: Sequence[Segment], judges: Judges = NOBODY) -> Summary | None:
     """Sums up segments.
 
     Args:
         segments: In the order of their starts.
+        judges: Who has judged the segments.
 
     Returns:
         The summary, or None if no segment has speech.
@@ -130,8 +140,9 @@ def summarise(segments: Sequence[Segment]) -> Summary | None:
         for segment, before, after in zip(spoken[1:], emotions, emotions[1:])
         if before != after
     )
-    mean = np.average(scores, axis=0, weights=weights)
-    return Summary(read_only_scores(mean), turns, _longest_negative(spoken, emotions))
+    mean = read_only_scores(np.average(scores, axis=0, weights=weights))
+    decisions = judges.sum_up(mean, [each.decisions for each in spoken], weights)
+    return Summary(mean, turns, _longest_negative(spoken, emotions), decisions)
 
 
 def _smoothed(spoken: Sequence[Segment], weights: Any, scores: Any) -> Any:

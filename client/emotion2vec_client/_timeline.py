@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from emotion2vec_client._judges import NOBODY, Judges, columns
 from emotion2vec_client._result import FloatArray
 from emotion2vec_client._summary import Segment, Summary, summarise
 from emotion2vec_client.labels import LABELS
@@ -44,6 +45,7 @@ class Timeline:
         timestamp: When the response came, local time with its zone.
         peaks: Largest magnitude in each `PEAK_HOP` seconds, float32 [P], read-only, to draw the
             waveform.
+        judges: The client's policy and heads, which have judged the segments.
     """
 
     segments: tuple[Segment, ...]
@@ -53,6 +55,7 @@ class Timeline:
     weights: str
     timestamp: datetime
     peaks: FloatArray = field(repr=False)
+    judges: Judges = field(default=NOBODY, repr=False)
 
     def __repr__(self) -> str:
         emotion = self.summary.emotion if self.summary else None
@@ -64,7 +67,7 @@ class Timeline:
     @cached_property
     def summary(self) -> Summary | None:
         """The recording as a whole, or None if it has no speech."""
-        return summarise(self.segments)
+        return summarise(self.segments, self.judges)
 
     @property
     def embedding(self) -> FloatArray | None:
@@ -85,11 +88,21 @@ class Timeline:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """A flat row per segment: start, end, speech, emotion, confidence and the nine scores."""
-        rows = [segment.to_dict() for segment in self.segments]
-        for row in rows:
-            row.update(row.pop("scores"))
+        """A flat row per segment: start, end, speech, emotion, confidence and the nine scores.
+
+        Then the label and scores of the policy and of each head, such as ``policy_label`` and
+        ``policy_negative``.
+        """
+        rows = []
+        for segment in self.segments:
+            row = {name: getattr(segment, name) for name in COLUMNS[:5]}
+            rows.append({**row, **segment.scores, **segment.decisions.flat()})
         return rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of `rows`."""
+        return [*COLUMNS, *columns(self.judges.labels)]
 
     def to_dataframe(self) -> Any:
         """The rows as a pandas DataFrame.
@@ -99,12 +112,12 @@ class Timeline:
         """
         from emotion2vec_client.analysis.arrays import import_extra
 
-        return import_extra("pandas").DataFrame(self.rows(), columns=COLUMNS)
+        return import_extra("pandas").DataFrame(self.rows(), columns=self.columns)
 
     def to_csv(self) -> str:
         """The rows as CSV."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows())
         return text.getvalue()
@@ -167,7 +180,7 @@ class Timeline:
             (
                 segment.start,
                 end,
-                f"{segment.label.emoji} {segment.emotion} {100 * segment.confidence:.0f} %",
+                _caption(segment),
             )
             for segment, end in zip(self.segments, self.visible_ends())
         ]
@@ -192,6 +205,13 @@ def check_options(segmentation: str, seconds: Mapping[str, float | None]) -> Non
 
 
 COLUMNS = ["start", "end", "speech", "emotion", "confidence", *(label.name for label in LABELS)]
+
+
+def _caption(segment: Segment) -> str:
+    """The policy's answer if there is a policy, else the emotion."""
+    if segment.policy is not None:
+        return f"{segment.policy.label} {100 * segment.policy.confidence:.0f} %"
+    return f"{segment.label.emoji} {segment.emotion} {100 * segment.confidence:.0f} %"
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -19,6 +19,7 @@ CHINESE = Text(
     embedding="同时保存特征向量（embedding，描述声音的一组数值，供自行分析）",
     recognise="🎯 开始识别",
     examples="示例（德语演员朗读，选自 Emo-DB）",
+    policy="策略",
     empty="请先选择或录制一段语音，然后点击 🎯。",
     stages={"decode": "正在读取录音……", "recognise": "正在识别……", "save": "正在保存……"},
     busy="{stage} {seconds:.1f} 秒",

@@ -19,6 +19,7 @@ ENGLISH = Text(
     embedding="Also save the embedding (a vector that describes the voice, for your own analysis)",
     recognise="🎯 Recognise",
     examples="Examples (actors speaking German, from Emo-DB)",
+    policy="Policy",
     empty="Choose or record a clip, then press 🎯.",
     stages={
         "decode": "Reading the recording …",

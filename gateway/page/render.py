@@ -12,7 +12,7 @@ from emotion2vec_client import ModelInfo
 from emotion2vec_client.labels import LABELS, Label
 from gateway.page.text import Text
 from gateway.problems import Problem
-from gateway.schema import Result
+from gateway.schema import Decision, Result
 from gateway.settings import Settings
 
 RECORDING_HOURS = 2
@@ -119,7 +119,7 @@ def result(text: Text, answer: Result, sound: str | None = None) -> str:
         f'{first.emoji}</span><div><strong class="e2v-emotion">{own}</strong> '
         f'<span class="e2v-other">{other}</span>'
         f'<div class="e2v-confidence">{escape(text.confidence)} {confidence}</div>'
-        f"{warned}</div></div>"
+        f"{warned}</div></div>{_decisions(text, answer)}"
         f"{_bars(text, answer['scores'])}{_course(text, answer, sound)}"
         f"{_downloads(text, answer)}{_log(text, answer)}</article>"
     )
@@ -138,6 +138,22 @@ def summary(text: Text, answer: Result) -> str:
         f"{answer['timestamp']} · {answer['filename']} · "
         f"{label.emoji} {names(label, text)[0]} {percent}"
     )
+
+
+def _decisions(text: Text, answer: Result) -> str:
+    """What the policy and the heads answer, each in one line."""
+    made = {text.policy: answer["policy"]} if "policy" in answer else {}
+    made.update(answer.get("heads", {}))
+    rows = (
+        f"<li><span>{escape(name)}:</span> <strong>{escape(_named(decision, text))}</strong> "
+        f"{decision['confidence'] * 100:.1f} %</li>"
+        for name, decision in made.items()
+    )
+    return f'<ul class="e2v-decisions">{"".join(rows)}</ul>' if made else ""
+
+
+def _named(decision: Decision, text: Text) -> str:
+    return decision.get("names", {}).get(text.language, decision["label"])
 
 
 def _bars(text: Text, scores: dict[str, float]) -> str:
@@ -195,6 +211,8 @@ def _element(name: str, text: Text, own: dict[str, Any], most: int) -> str:
         "problems": {**text.problems, **own["problems"]},
         "detailed": DETAILED,
         "labels": _labels(text),
+        "policy": text.policy,
+        "language": text.language,
         "chips": text.chips,
         "most": most,
     }

@@ -26,6 +26,7 @@ class Text:
     embedding: str
     recognise: str
     examples: str
+    policy: str
     empty: str
     stages: dict[str, str]
     busy: str

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks import encoder, encoder_side
+from export.errors import ExportError
+from export.sides import Side
 from server.backends.onnxruntime.runtime import native_precisions
 
 
@@ -20,18 +22,18 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     encoder.main()
 
 
-def side_here(*arguments: str) -> AbstractContextManager[Any]:
+def side_here(module: str, *arguments: str) -> AbstractContextManager[Any]:
     """A side in this process; ONNX Runtime's gets its own process, as it must not see PyTorch.
 
     ``prepare`` reuses the graphs of earlier exports.
     """
     if arguments[0] == "onnxruntime":
-        return SIDE(*arguments)
+        return SIDE(module, *arguments)
     answer = encoder_side.side(encoder_side.parse([*arguments]))
     return nullcontext(SimpleNamespace(ask=lambda **question: answer(question)))
 
 
-SIDE = encoder.Side
+SIDE = Side
 
 
 @pytest.mark.usefixtures("graphs_from_before")
@@ -63,6 +65,6 @@ def test_every_side_answers_the_same_clips(
 def test_a_side_that_cannot_start_ends_the_benchmark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match="its output above says why"):
+    with pytest.raises(ExportError, match="its output above says why"):
         run(monkeypatch, "--checkpoint", str(tmp_path), "--rounds", "1")
     assert "config.yaml" in capfd.readouterr().err

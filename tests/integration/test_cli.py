@@ -135,11 +135,12 @@ def test_a_head_adds_its_labels(
     options = ["--url", url, "--head", str(tmp_path / "stress.json")]
     assert main(["predict", str(SAMPLES), *options]) == 0
     for row in json_rows(capsys.readouterr().out):
-        assert sum(row["head_scores"].values()) == pytest.approx(1)
-        assert row["head_label"] == max(row["head_scores"], key=row["head_scores"].get)
+        scores = row["heads"]["stress"]["scores"]
+        assert sum(scores.values()) == pytest.approx(1)
+        assert row["heads"]["stress"]["label"] == max(scores, key=scores.get)
         assert "embedding" not in row
     assert main(["predict", str(HAPPY), *options, "--format", "csv"]) == 0
-    assert "head_label,head_calm,head_tense" in capsys.readouterr().out
+    assert "stress_label,stress_calm,stress_tense" in capsys.readouterr().out
 
 
 def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) -> None:
@@ -240,4 +241,4 @@ def test_a_head_fitted_on_the_server_predicts_what_it_was_taught(
     assert main(["predict", *map(str, labels), *options]) == 0
     answers = json_rows(capsys.readouterr().out)
     # A linear head can separate any two groups of ten recordings in 64 dimensions.
-    assert [answer["head_label"] for answer in answers] == list(labels.values())
+    assert [answer["heads"]["head"]["label"] for answer in answers] == list(labels.values())

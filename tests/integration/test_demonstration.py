@@ -30,7 +30,7 @@ def served(empty_repository: Callable[[], Path]) -> Iterator[Client]:
         raise HubUnreachableError("no hub answers")
 
     repository = empty_repository()
-    arguments = [f"--model-repository={repository}", f"--samples={REAL}", "--precision=fp32"]
+    arguments = [f"--model-repository={repository}", f"--verify-with={REAL}", "--precision=fp32"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "fetch", fetch)
         assert main(["--if-unreachable=demonstration", *arguments]) == 0

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "make bench": "takes minutes; tests/integration/test_bench.py runs a short one",
     "make (test|proofs)": "is what runs this",
     r".*speech\.example\.org": "names a server that does not exist",
+    r".*recordings\.csv": "needs labelled recordings of your own",
 }
 """Commands that are not run here, with the reason."""
 

@@ -84,7 +84,7 @@ def test_nothing_is_asked_of_any_other_machine_and_nothing_written_elsewhere(
         tmp_path,
         [
             f"{PYTHON} -m export --checkpoint {tiny_checkpoint} --precision fp32"
-            f" --model-repository {repository} --samples {outputs}",
+            f" --model-repository {repository} --verify-with {outputs}",
             f"{PYTHON} -m server --gateway --model-repository {repository}"
             f" --on-ready 'sh {script}' > {tmp_path}/log 2>&1",
         ],

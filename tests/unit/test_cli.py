@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emotion2vec_client._decision import Decision, Decisions
 from emotion2vec_client.cli import describe, main
 from emotion2vec_client.cli.connection import Connection
 from emotion2vec_client.cli.embeddings import embed
-from emotion2vec_client.cli.rows import HeadAnswer
 from tests.unit.cli_fakes import SCORES, FakeClient, fake, prediction, touch
 
 __all__ = ["fake"]
@@ -117,10 +117,13 @@ def test_a_table_shows_failures_and_names_as_they_are(capsys: pytest.CaptureFixt
     assert "this is no audio" in lines[2]
 
 
-def test_the_scores_of_a_head_are_shown_below() -> None:
-    head = HeadAnswer("tense", {"calm": 0.25, "tense": 0.75})
-    lines = describe(prediction(), head).splitlines()[-4:]
-    assert lines == ["head: tense", "", f"tense  75.0 % {'█' * 30}", f"calm   25.0 % {'█' * 10}"]
+def test_the_scores_of_a_policy_and_of_heads_are_shown_below() -> None:
+    stress = Decision("tense", 0.75, {"calm": 0.25, "tense": 0.75})
+    policy = Decision("bad", 0.5, {"bad": 0.5, "good": 0.5}, {"zh": "坏"})
+    judged = dataclasses.replace(prediction(), decisions=Decisions(policy, {"stress": stress}))
+    policy_bars = ["policy: bad / 坏", "", f"bad   50.0 % {'█' * 20}", f"good  50.0 % {'█' * 20}"]
+    stress_bars = ["stress: tense", "", f"tense  75.0 % {'█' * 30}", f"calm   25.0 % {'█' * 10}"]
+    assert describe(judged).splitlines()[-9:] == [*policy_bars, "", *stress_bars]
 
 
 @pytest.mark.parametrize(

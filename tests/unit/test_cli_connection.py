@@ -24,6 +24,8 @@ COMMANDS = [
     ["map", "a.wav", "b.wav", "c.wav", "-o", "map.html"],
     ["cluster", "a.wav", "b.wav", "c.wav"],
     ["head", "fit", "labels.csv", "-o", "head.json"],
+    ["evaluate", "labels.csv", "--label-map", "map.json"],
+    ["calibrate", "labels.csv", "--label-map", "map.json", "-o", "policy.json"],
 ]
 
 
@@ -44,17 +46,20 @@ def test_every_command_that_connects_takes_them_all(
     monkeypatch.setattr(connection, "Client", Noted)
     touch("a.wav", "b.wav")
     Path("labels.csv").write_text("file,label\na.wav,x\nb.wav,y\n")
+    Path("map.json").write_text('{"x": "happy", "y": "sad"}')
     options = ["--url", "grpcs://host:1", "--api-key", "s3cret"]
     options += ["--tls-ca", "ca.pem", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
     assert main([*command, *options]) == 1
     [client] = made
     assert client.url == "grpcs://host:1"
-    assert client.options == {"api_key": "s3cret", "tls": TLS("ca.pem", "cert.pem", "key.pem")}
+    assert client.options["api_key"] == "s3cret"
+    assert client.options["tls"] == TLS("ca.pem", "cert.pem", "key.pem")
     monkeypatch.setenv("E2V_TRITON_API_KEY", "from-the-environment")
     monkeypatch.setenv("E2V_TRITON_URL", "host:2")
     assert main(command) == 1
     assert made[1].url == "host:2"
-    assert made[1].options == {"api_key": "from-the-environment", "tls": None}
+    assert made[1].options["api_key"] == "from-the-environment"
+    assert made[1].options["tls"] is None
 
 
 def test_the_key_is_never_shown(

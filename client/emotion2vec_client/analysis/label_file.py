@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def _rows(source: Path, reader: csv.DictReader[str]) -> list[LabelledFile]:
     if len(groups) > 1:
         raise AnalysisError(f"{source} has both 'speaker' and 'group': keep one of these columns")
     rows: list[LabelledFile] = []
-    lines: dict[Path, int] = {}
+    lines: list[int] = []
     for row in reader:
         where = f"{source}, line {reader.line_num}"
         if None in row:
@@ -74,13 +75,32 @@ def _rows(source: Path, reader: csv.DictReader[str]) -> list[LabelledFile]:
             if not value:
                 raise AnalysisError(f"{where} has no {name}: fill it in, or leave the row out")
         path = source.parent / cells["file"]
-        # In a cross-validation, a repeated recording could be in both training and test.
-        first = lines.setdefault(path.resolve(), reader.line_num)
-        if first != reader.line_num:
-            raise AnalysisError(
-                f"{where} names {cells['file']} again, as line {first} did: keep one of them"
-            )
+        lines.append(reader.line_num)
         rows.append(LabelledFile(path, cells["label"], cells[groups[0]] if groups else None))
     if not rows:
         raise AnalysisError(f"{source} has a header and no rows: add one row per recording")
+    check_repeated(source, [row.path for row in rows], lines)
     return rows
+
+
+def check_repeated(source: Path, paths: Sequence[Path], lines: Sequence[int]) -> None:
+    """Refuses a recording that is named twice.
+
+    In a cross-validation, it could be in both training and test.
+
+    Args:
+        source: The file that names them.
+        paths: The recordings.
+        lines: The line of each.
+
+    Raises:
+        AnalysisError: The message names both lines.
+    """
+    firsts: dict[Path, int] = {}
+    for path, line in zip(paths, lines):
+        first = firsts.setdefault(path.resolve(), line)
+        if first != line:
+            raise AnalysisError(
+                f"{source}, line {line} names {path.name} again, as line {first} did: keep one of "
+                "them"
+            )

@@ -42,7 +42,9 @@ def _command() -> Any:
     import typer
 
     from emotion2vec_client.cli import head
+    from emotion2vec_client.cli.calibrate import calibrate
     from emotion2vec_client.cli.cluster import cluster
+    from emotion2vec_client.cli.evaluate import evaluate
     from emotion2vec_client.cli.info import info
     from emotion2vec_client.cli.map import map_
     from emotion2vec_client.cli.predict import predict
@@ -78,5 +80,7 @@ def _command() -> Any:
     app.command()(similarity)
     app.command("map")(map_)
     app.command()(cluster)
+    app.command()(evaluate)
+    app.command()(calibrate)
     app.add_typer(head.app, name="head")
     return typer.main.get_command(app)

@@ -15,6 +15,7 @@ import typer
 
 from emotion2vec_client._client import Client
 from emotion2vec_client._endpoint import TLS
+from emotion2vec_client._judges import NOBODY, Judges
 from emotion2vec_client._retry import logger
 from emotion2vec_client.cli.display import caution
 
@@ -54,8 +55,8 @@ class Connection:
     tls_cert: Annotated[Optional[Path], _file("Client certificate (PEM).")] = None
     tls_key: Annotated[Optional[Path], _file("Private key of the client certificate (PEM).")] = None
 
-    def open(self) -> Client:
-        """Opens a client of the server.
+    def open(self, judges: Judges = NOBODY) -> Client:
+        """Opens a client of the server, whose answers have those of the judges beside them.
 
         Raises:
             typer.BadParameter: The options are invalid, or a certificate is missing.
@@ -63,7 +64,13 @@ class Connection:
         paths = [None if each is None else str(each) for each in self._tls]
         try:
             tls = TLS(*paths) if any(paths) else None
-            return Client(self.url, api_key=self.api_key, tls=tls)
+            return Client(
+                self.url,
+                api_key=self.api_key,
+                tls=tls,
+                policy=judges.policy,
+                heads=judges.heads,
+            )
         except (ValueError, FileNotFoundError) as error:
             raise typer.BadParameter(str(error)) from error
 

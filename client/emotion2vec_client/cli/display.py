@@ -12,7 +12,6 @@ from emotion2vec_client.labels import LABELS
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from emotion2vec_client.cli.rows import HeadAnswer
 
 BAR_WIDTH = 40
 TABLE_BAR_WIDTH = 16
@@ -40,13 +39,8 @@ def caution(info: ModelInfo) -> str | None:
     return text.format(uar="?" if info.uar is None else f"{100 * info.uar:.0f} %") if text else None
 
 
-def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
-    """Formats a prediction for people: the emotion, and all nine scores as bars.
-
-    Args:
-        prediction: From the server.
-        head: Result of the user's own head, whose scores are shown too.
-    """
+def describe(prediction: Prediction) -> str:
+    """Formats a prediction for people: the emotion, and all scores as bars."""
     label = prediction.label
     lines = [
         f"{label.emoji}  {label.chinese} / {label.name}   {percent(prediction.confidence)}",
@@ -57,10 +51,11 @@ def describe(prediction: Prediction, head: HeadAnswer | None = None) -> str:
         # Every emoji is two columns wide and every Chinese name four: only English needs padding.
         name = f"{each.emoji} {each.chinese} {each.name:<9}"
         lines.append(f"{name} {percent(score):>7} {bar(score)}".rstrip())
-    if head is not None:
-        width = max(map(len, head.scores))
-        lines += ["", f"head: {head.label}", ""]
-        for name, score in sorted(head.scores.items(), key=lambda item: -item[1]):
+    for judge, made in prediction.decisions.named().items():
+        width = max(map(len, made.scores))
+        names = "".join(f" / {name}" for name in made.names.values())
+        lines += ["", f"{judge}: {made.label}{names}", ""]
+        for name, score in sorted(made.scores.items(), key=lambda item: -item[1]):
             lines.append(f"{name:<{width}} {percent(score):>7} {bar(score)}".rstrip())
     return "\n".join(lines)
 

@@ -123,6 +123,14 @@ class Files:
             yield Path(argument)
 
 
+class Listed(Files):
+    """Files that are known one by one, whose names are neither folders nor patterns."""
+
+    def __iter__(self) -> Iterator[Path]:
+        """Yields the files."""
+        yield from map(Path, self.arguments)
+
+
 @dataclass
 class Skipped:
     """Files and links in folders that were skipped, with the first few names."""

@@ -7,13 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
-import numpy as np
 import typer
 
 from emotion2vec_client._result import Outcome, Prediction
-from emotion2vec_client.cli import display
+from emotion2vec_client.cli import display, judging
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
     ConcurrencyOption,
@@ -22,7 +21,6 @@ from emotion2vec_client.cli.common import (
     flag,
     progress,
     sentence,
-    wrong_usage,
 )
 from emotion2vec_client.cli.connection import (
     Connection,
@@ -31,6 +29,7 @@ from emotion2vec_client.cli.connection import (
     warn_of_weights,
 )
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
+from emotion2vec_client.cli.judging import HeadsOption, PolicyOption
 from emotion2vec_client.cli.output import (
     EmbeddingOption,
     Format,
@@ -39,13 +38,10 @@ from emotion2vec_client.cli.output import (
     ResumeOption,
     choose_format,
 )
-from emotion2vec_client.cli.rows import HeadAnswer, PredictionShape, Row
+from emotion2vec_client.cli.rows import PredictionShape, Row
 from emotion2vec_client.cli.strip import show_course
 from emotion2vec_client.cli.work import Work, show_table, write_rows
 from emotion2vec_client.errors import Emotion2VecError
-
-if TYPE_CHECKING:
-    from emotion2vec_client.analysis.head import Head
 
 
 class Granularity(str, Enum):
@@ -74,14 +70,8 @@ def predict(
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     concurrency: ConcurrencyOption = DEFAULT_CONCURRENCY,
-    head: Annotated[
-        Optional[Path],
-        typer.Option(
-            help="Add the labels of your own head, made by 'emotion2vec head fit'. It judges the "
-            "whole clip.",
-            show_default=False,
-        ),
-    ] = None,
+    policy: PolicyOption = None,
+    head: HeadsOption = None,
     null: NullOption = False,
     json_: Annotated[
         bool, flag("--json", help="Print the result of one file as indented JSON.")
@@ -109,18 +99,16 @@ def predict(
             raise typer.BadParameter(
                 "embeddings do not fit a terminal: add -o emotions.jsonl, or --format jsonl"
             )
-    trained = None if head is None else _load_head(head)
-    with connection.open() as client:
+    judges = judging.load(policy, head)
+    with connection.open(judges) as client:
         card = client.model_info().card
-        if trained is not None:
-            trained.check_card(card)
         shape = PredictionShape(
             embedding=embedding,
             dimension=int(card["embed_dim"]) if embedding else 0,
+            judged=judges.labels,
             granularity="frame" if granularity is Granularity.frame else "utterance",
-            head_labels=None if trained is None else trained.labels,
         )
-        work = PredictionWork(client, shape, concurrency, trained)
+        work = PredictionWork(client, shape, concurrency)
         warn_of_weights(client)
         if json_ or (rows is Format.table and total == 1):
             return _show_one(work, next(iter(chosen)), json_)
@@ -133,14 +121,9 @@ def predict(
 
 @dataclass(frozen=True)
 class PredictionWork(Work):
-    """Predictions, with the results of a head.
-
-    Attributes:
-        head: The head, if any.
-    """
+    """Predictions."""
 
     shape: PredictionShape
-    head: Optional["Head"] = None
 
     def rows(
         self, paths: Iterable[Path], total: Optional[int], shown: bool = True
@@ -151,7 +134,7 @@ class PredictionWork(Work):
             paths,
             concurrency=self.concurrency,
             granularity=self.shape.granularity,
-            embedding=self.shape.embedding or self.head is not None,
+            embedding=self.shape.embedding,
         )
         with closing(outcomes), progress(total, shown) as advance, outages_reported():
             for done, outcome in enumerate(outcomes, start=1):
@@ -163,14 +146,7 @@ class PredictionWork(Work):
         if outcome.prediction is None:
             error = error or Emotion2VecError("the server gave no result")
             return Row(file, None, sentence(error), type(error).__name__)
-        return Row(file, outcome.prediction, head=self._judge(outcome.prediction))
-
-    def _judge(self, prediction: Prediction) -> Optional[HeadAnswer]:
-        if self.head is None or prediction.embedding is None:
-            return None
-        [scores] = self.head.predict(prediction.embedding[np.newaxis])
-        named = dict(zip(self.head.labels, scores.tolist()))
-        return HeadAnswer(max(named, key=lambda name: named[name]), named)
+        return Row(file, outcome.prediction)
 
 
 def _show_one(work: PredictionWork, path: Path, as_json: bool) -> int:
@@ -184,7 +160,7 @@ def _show_one(work: PredictionWork, path: Path, as_json: bool) -> int:
     if as_json:
         print(json.dumps(work.shape.nested(row), ensure_ascii=False, indent=2))
         return 0
-    print(display.describe(row.answer, row.head))
+    print(display.describe(row.answer))
     if row.answer.frames is not None:
         print()
         show_course(row.answer)
@@ -196,11 +172,3 @@ def _check_json(total: Optional[int], format_: Optional[Format], output: Optiona
         raise typer.BadParameter("--json is for the terminal: use --format and -o without it")
     if total != 1:
         raise typer.BadParameter("--json is for one file: use --format jsonl for several")
-
-
-def _load_head(path: Path) -> "Head":
-    # Imported late: without a head, the command needs nothing of the analysis.
-    from emotion2vec_client.analysis.head import Head
-
-    with wrong_usage():
-        return Head.load(path)

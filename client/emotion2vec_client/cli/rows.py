@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
 
+from emotion2vec_client._judges import columns as judged_columns
 from emotion2vec_client._result import Granularity, Prediction
 from emotion2vec_client._timeline import COLUMNS, Segmentation, Timeline
 from emotion2vec_client.labels import LABELS
 
 SCORES = [label.name for label in LABELS]
-
-
-@dataclass(frozen=True)
-class HeadAnswer:
-    """A head's result for one file.
-
-    Attributes:
-        label: The strongest label.
-        scores: Scores of all labels by name.
-    """
-
-    label: str
-    scores: Mapping[str, float]
+LAST = ["timestamp", "error"]
 
 
 Answer = Union[Prediction, Timeline]
@@ -43,14 +32,12 @@ class Row:
         answer: The server's result, None for a failure.
         reason: Why the file failed, in one sentence.
         error_type: Name of the error's class.
-        head: A head's result, if there is a head.
     """
 
     file: str
     answer: Answer | None
     reason: str = ""
     error_type: str = ""
-    head: HeadAnswer | None = None
 
     @property
     def printable_file(self) -> str:
@@ -65,14 +52,17 @@ class Shape(ABC):
     Attributes:
         embedding: Whether rows have embeddings.
         dimension: Numbers in an embedding.
+        judged: The labels of the policy and of each head, as `Judges.labels`.
     """
 
     embedding: bool = False
     dimension: int = 0
+    judged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def columns(self) -> list[str]:
         """Names of a flat row's columns; the embedding counts as one."""
-        return [*self._names(), *(["embedding"] if self.embedding else [])]
+        own = [*self._names(), *judged_columns(self.judged)]
+        return [*own, *(["embedding"] if self.embedding else [])]
 
     @property
     @abstractmethod
@@ -119,11 +109,9 @@ class PredictionShape(Shape):
 
     Attributes:
         granularity: ``frame`` gives one flat row per frame.
-        head_labels: Labels of the head, None without a head.
     """
 
     granularity: Granularity = "utterance"
-    head_labels: tuple[str, ...] | None = None
 
     @property
     def in_parts(self) -> bool:
@@ -132,27 +120,20 @@ class PredictionShape(Shape):
 
     def fits(self, nested: Mapping[str, Any]) -> bool:
         """Whether a nested row from a file has this shape; KeyError if it is not a row."""
-        labels = tuple(nested["head_scores"]) if "head_label" in nested else None
         return (
             nested["granularity"] == self.granularity
             and ("embedding" in nested) == self.embedding
-            and labels == self.head_labels
+            and _judged(nested) == self.judged
         )
 
     def _names(self) -> list[str]:
         names = ["file", *(["time"] if self.in_parts else [])]
-        names += ["emotion", "confidence", *SCORES, "duration", "weights", "timestamp", "error"]
-        if self.head_labels is not None:
-            names += ["head_label", *(f"head_{label}" for label in self.head_labels)]
-        return names
+        return [*names, "emotion", "confidence", *SCORES, "duration", "weights", *LAST]
 
     def _content(self, row: Row) -> dict[str, Any]:
         prediction = row.answer
         assert isinstance(prediction, Prediction)
         result = prediction.to_dict()
-        if row.head is not None:
-            result["head_label"] = row.head.label
-            result["head_scores"] = dict(row.head.scores)
         if self.embedding and prediction.embedding is not None:
             result["embedding"] = short(prediction.embedding)
             if prediction.frames is not None and prediction.frames.embedding is not None:
@@ -162,10 +143,7 @@ class PredictionShape(Shape):
     def _parts(self, row: Row) -> Iterator[dict[str, Any]]:
         prediction = row.answer
         assert isinstance(prediction, Prediction)
-        common: dict[str, Any] = {}
-        if row.head is not None:
-            common["head_label"] = row.head.label
-            common.update({f"head_{name}": score for name, score in row.head.scores.items()})
+        common = prediction.decisions.flat()
         frames = prediction.frames
         if frames is None:
             yield {**common, **_emotion(prediction.scores), "embedding": prediction.embedding}
@@ -195,10 +173,12 @@ class TimelineShape(Shape):
         """Whether a nested row from a file has this shape; KeyError if it is not a row."""
         segments = nested["segments"]
         embedding = "embedding" in segments[0] if segments else self.embedding
-        return nested["segmentation"] == self.segmentation and embedding == self.embedding
+        judged = _judged(segments[0]) if segments else self.judged
+        same = nested["segmentation"] == self.segmentation
+        return same and embedding == self.embedding and judged == self.judged
 
     def _names(self) -> list[str]:
-        return ["file", *COLUMNS, "duration", "weights", "timestamp", "error"]
+        return ["file", *COLUMNS, "duration", "weights", *LAST]
 
     def _content(self, row: Row) -> dict[str, Any]:
         timeline = row.answer
@@ -215,6 +195,12 @@ class TimelineShape(Shape):
             yield {}
         for flat, segment in zip(row.answer.rows(), row.answer.segments):
             yield {**flat, "embedding": segment.embedding}
+
+
+def _judged(nested: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    policy = {"policy": nested["policy"]} if "policy" in nested else {}
+    decisions = {**policy, **nested.get("heads", {})}
+    return {name: tuple(decision["scores"]) for name, decision in decisions.items()}
 
 
 def _when(answer: Answer) -> datetime:

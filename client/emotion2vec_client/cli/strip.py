@@ -46,6 +46,9 @@ def show(timeline: Timeline) -> None:
                 Text(percent(summary.scores[label.name]), justify="right"),
             )
         console.print(table)
+        for judge, made in summary.decisions.named().items():
+            answer = f"{judge}: {made.label} {percent(made.confidence)}"
+            console.print(answer, markup=False)
         console.print()
         for point in summary.turning_points[:MOST_TURNS]:
             console.print(f"{clock(point.time):>7}  {point.before} → {point.after}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from emotion2vec_client._decision import Decision
 from emotion2vec_client._result import Prediction
 from emotion2vec_client._timeline import Timeline
 from emotion2vec_client.cli.display import TABLE_BAR_WIDTH, bar, percent
@@ -35,9 +36,9 @@ def print_table(rows: Iterable[Row]) -> None:
     if with_course:
         table.add_column("course", no_wrap=True, min_width=COURSE_WIDTH)
         table.add_column("length", justify="right", no_wrap=True)
-    with_head = any(row.head for row in rows)
-    if with_head:
-        table.add_column("head", overflow="fold")
+    judges = list(dict.fromkeys(name for row in rows for name in _decisions(row)))
+    for name in judges:
+        table.add_column(name, overflow="fold")
     for row in rows:
         # Text, because rich would read square brackets in a str as markup.
         cells = [Text(row.printable_file)]
@@ -48,14 +49,25 @@ def print_table(rows: Iterable[Row]) -> None:
             if with_course:
                 names = strongest(spans(row.answer), row.answer.duration, COURSE_WIDTH)
                 cells += [colours(names, has_colours(console)), Text(clock(row.answer.duration))]
-        if row.head is not None:
-            cells.append(Text(f"{row.head.label} {percent(row.head.scores[row.head.label])}"))
+            made = _decisions(row)
+            cells += [_decision(made[name]) if name in made else Text() for name in judges]
         table.add_row(*cells)
     console.print(table)
 
 
 def _has_course(answer: Answer) -> bool:
     return isinstance(answer, Timeline) or answer.frames is not None
+
+
+def _decisions(row: Row) -> Mapping[str, Decision]:
+    whole = row.answer.summary if isinstance(row.answer, Timeline) else row.answer
+    return {} if whole is None else whole.decisions.named()
+
+
+def _decision(made: Decision) -> Any:
+    from rich.text import Text
+
+    return Text(f"{made.label} {percent(made.confidence)}")
 
 
 def _emotion(answer: Answer) -> list[Any]:

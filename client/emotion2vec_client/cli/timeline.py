@@ -10,10 +10,11 @@ from typing import Annotated, Callable, Optional
 import typer
 
 from emotion2vec_client._timeline import FORMATS
-from emotion2vec_client.cli import display
+from emotion2vec_client.cli import display, judging
 from emotion2vec_client.cli.common import ConcurrencyOption, flag, say_written
 from emotion2vec_client.cli.connection import Connection, connects, warn_of_weights
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
+from emotion2vec_client.cli.judging import HeadsOption, PolicyOption
 from emotion2vec_client.cli.output import (
     SUFFIX_FORMATS,
     EmbeddingOption,
@@ -81,6 +82,8 @@ def timeline(
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     concurrency: ConcurrencyOption = AT_ONCE,
+    policy: PolicyOption = None,
+    head: HeadsOption = None,
     null: NullOption = False,
     json_: Annotated[
         bool, flag("--json", help="Print the result of one recording as indented JSON.")
@@ -129,11 +132,12 @@ def timeline(
         raise typer.BadParameter(
             "embeddings do not fit a terminal: add -o timelines.jsonl, or --format jsonl"
         )
-    with connection.open() as client:
+    judges = judging.load(policy, head)
+    with connection.open(judges) as client:
         card = client.model_info().card
         warn_of_weights(client)
         dimension = int(card["embed_dim"]) if embedding else 0
-        shape = TimelineShape(embedding, dimension, shape.segmentation)
+        shape = TimelineShape(embedding, dimension, judges.labels, shape.segmentation)
         work = TimelineWork(client, shape, concurrency, options)
         if alone:
             return _show_one(work, next(iter(chosen)), outputs, json_)

@@ -186,5 +186,7 @@ class ParquetWriter:
             return self._arrow.float64()
         scores = {"confidence", *SCORES}
         if isinstance(self._shape, PredictionShape):
-            scores |= {f"head_{label}" for label in self._shape.head_labels or ()}
+            scores |= {
+                f"{name}_{label}" for name, labels in self._shape.judged.items() for label in labels
+            }
         return self._arrow.float32() if name in scores else self._arrow.string()

@@ -1,6 +1,6 @@
 // <emotion-batch words=JSON>: many clips go to /api/predict/, a few at a time, and a table fills as
 // the answers come. The browser makes the table and its CSV; the server does not.
-import { NAMES, button, dropZone, label, node, parsed, percent, sentences } from "./common.js";
+import { NAMES, button, decisions, dropZone, label, node, parsed, percent, sentences } from "./common.js";
 
 const API = "/api/predict/";
 const AT_ONCE = 4;
@@ -148,7 +148,11 @@ class EmotionBatch extends HTMLElement {
     row.replaceChildren();
     node("th", { scope: "row" }, row).textContent = file.name;
     if (state === "done") {
-      label(node("td", {}, row), words, answer.emotion);
+      const cell = node("td", {}, row);
+      label(cell, words, answer.emotion);
+      for (const [name, own] of decisions(answer, words)) {
+        node("small", { class: "e2v-decision" }, cell).textContent = `${name}: ${own}`;
+      }
       node("td", {}, row).textContent = percent(answer.confidence);
       node("td", {}, row).textContent = `${answer.duration.toFixed(1)} ${words.seconds}`;
       return;
@@ -167,13 +171,17 @@ class EmotionBatch extends HTMLElement {
     const lines = this.entries.filter(({ state }) => state === "done" || state === "failed")
       .map(({ file, state, answer }) => {
         if (state === "failed") return { file: file.name, problem: sentences(this.words, answer)[0] };
-        return { ...answer, ...answer.scores, file: file.name };
+        const judged = decisions(answer, this.words).map(([name, own]) => [name, own]);
+        return { ...answer, ...answer.scores, ...Object.fromEntries(judged), file: file.name };
       });
+    const judges = new Set(this.entries.flatMap(({ state, answer }) =>
+      state === "done" ? decisions(answer, this.words).map(([name]) => name) : []));
+    const columns = [...COLUMNS, ...judges];
     const quoted = (value) => `"${String(value).replaceAll('"', '""')}"`;
-    const rows = lines.map((line) => COLUMNS.map((column) =>
+    const rows = lines.map((line) => columns.map((column) =>
       typeof line[column] === "string" ? quoted(line[column]) : line[column] ?? ""));
     // Spreadsheets take it for UTF-8 by the mark at its start.
-    const text = `\ufeff${[COLUMNS, ...rows].map((cells) => cells.join(",")).join("\r\n")}\r\n`;
+    const text = `\ufeff${[columns, ...rows].map((cells) => cells.join(",")).join("\r\n")}\r\n`;
     const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     node("a", { href: url, download: "emotions.csv" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);

@@ -102,3 +102,10 @@ export function clock(seconds, digits = 1) {
   const hours = Math.floor(minutes / 60);
   return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
+
+// What the policy and the heads answer: for each its name, its answer and its confidence.
+export function decisions({ policy, heads }, words) {
+  const all = [...(policy ? [[words.policy, policy]] : []), ...Object.entries(heads ?? {})];
+  return all.map(([name, { label: own, names, confidence }]) =>
+    [name, names?.[words.language] ?? own, confidence]);
+}

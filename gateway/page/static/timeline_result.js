@@ -1,6 +1,6 @@
 // The result of a long recording: its waveform with the emotions of its segments below, where it
 // turns, a table and downloads. Each segment and turning point can be played.
-import { NAMES, button, clock, label, labelled, node, percent, picture } from "./common.js";
+import { NAMES, button, clock, decisions, label, labelled, node, percent, picture } from "./common.js";
 import { player } from "./player.js";
 
 const RIVER = 144;
@@ -40,6 +40,9 @@ function headline(parent, { summary, speech_ratio: speech, duration, segments, w
     .replace("{speech}", (100 * speech).toFixed(0))
     .replace("{length}", clock(duration))
     .replace("{count}", segments.length);
+  for (const [name, answer, confidence] of decisions(summary ?? {}, words)) {
+    node("div", {}, facts).textContent = `${name}: ${answer} ${percent(confidence)}`;
+  }
   if (weights in words.chips) {
     node("span", { class: "e2v-chip" }, facts).textContent = `⚠ ${words.chips[weights]}`;
   }
@@ -187,7 +190,10 @@ function table(parent, { segments }, words, course) {
   }, parent);
   const grid = node("table", {}, box);
   const head = node("tr", {}, node("thead", {}, grid));
-  for (const word of words.columns) node("th", { scope: "col" }, head).textContent = word;
+  const judges = decisions(segments[0] ?? {}, words).map(([name]) => name);
+  for (const word of [...words.columns, ...judges]) {
+    node("th", { scope: "col" }, head).textContent = word;
+  }
   const body = node("tbody", {}, grid);
   const rows = segments.map((segment) => {
     const row = node("tr", {}, body);
@@ -196,6 +202,9 @@ function table(parent, { segments }, words, course) {
     label(node("td", {}, row), words, segment.emotion);
     node("td", {}, row).textContent = percent(segment.confidence);
     node("td", {}, row).textContent = percent(segment.speech, 0);
+    for (const [, answer, confidence] of decisions(segment, words)) {
+      node("td", {}, row).textContent = `${answer} ${percent(confidence, 0)}`;
+    }
     return row;
   });
   return (number) => {

@@ -19,7 +19,11 @@ OPENVINO_PRECISIONS = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
 """Values of the accelerator's ``precision`` parameter, and OpenVINO's names for them,
 sorted by speed and then by exactness."""
 
-NEEDED = {"fp16": {"amx_fp16"}, "bf16": {"amx_bf16", "avx512_bf16"}}
+NEEDED = {
+    "fp16": {"amx_fp16"},
+    "bf16": {"amx_bf16", "avx512_bf16"},
+    "int8": {"amx_int8", "avx512_vnni", "avx_vnni"},
+}
 """Instructions that compute a precision; any of them is enough. OpenVINO accepts CPUs without them,
 but then silently computes an fp16 graph in bf16, which is less exact."""
 
@@ -49,11 +53,19 @@ class Session(Protocol):
         ...
 
 
-def native_precisions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """The precisions that this CPU computes natively, sorted by speed, then by exactness."""
+def is_native(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU has instructions for a precision."""
     lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     found = {flag for line in lines if line.startswith("flags") for flag in line.split()}
-    return [name for name in OPENVINO_PRECISIONS if name not in NEEDED or NEEDED[name] & found]
+    return precision not in NEEDED or bool(NEEDED[precision] & found)
+
+
+def native_precisions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """The precisions that this CPU computes natively, sorted by speed, then by exactness.
+
+    Without int8, in which a graph is only served if somebody asks for it.
+    """
+    return [name for name in OPENVINO_PRECISIONS if is_native(name, cpuinfo)]
 
 
 class OpenVinoSession:
