@@ -142,7 +142,7 @@ class _Clip:
         self._limits = limits
         self._count = 0
         self._channels = 0
-        self._waiting: list[np.ndarray] = []
+        self._waiting: list[list[np.ndarray]] = []
         self._waiting_samples = 0
 
     def add(self, frame: av.AudioFrame) -> np.ndarray:
@@ -184,12 +184,16 @@ class _Clip:
     def _mix_waiting(self) -> np.ndarray:
         if not self._waiting:
             return NO_SAMPLES
-        block = np.concatenate(self._waiting)
+        channels = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
         self._waiting.clear()
         self._waiting_samples = 0
+        mono = channels[0]
         # Absurd samples overflow here; `_resampled` refuses the result.
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._resampled(block.mean(axis=1, dtype=np.float32))
+            for channel in channels[1:]:
+                mono += channel
+            mono /= len(channels)
+        return self._resampled(mono)
 
     def _resampled(self, mono: np.ndarray, last: bool = False) -> np.ndarray:
         samples = self._resampler.resample_chunk(mono, last=last)
@@ -201,25 +205,24 @@ class _Clip:
         return samples
 
 
-def _scaled(frame: av.AudioFrame) -> np.ndarray:
-    """Returns a frame's samples, float32 [n, channels] in -1..1."""
-    channels = frame.layout.nb_channels
+def _scaled(frame: av.AudioFrame) -> list[np.ndarray]:
+    """Returns a frame's samples, float32 [n] in -1..1 for each channel."""
+    count = frame.layout.nb_channels
     kind = frame.format.name.removesuffix("p")
     dtype, full_scale = SAMPLE_FORMATS[kind]
     if frame.format.is_planar:
         # PyAV's own to_ndarray() reads beyond the eighth plane and crashes.
-        planes = frame.planes[:channels]
-        samples = np.stack([np.frombuffer(p, dtype, frame.samples) for p in planes], axis=1)
+        channels = [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes[:count]]
     else:
-        samples = np.frombuffer(frame.planes[0], dtype, frame.samples * channels)
-        samples = samples.reshape(-1, channels)
+        samples = np.frombuffer(frame.planes[0], dtype, frame.samples * count)
+        channels = [samples[number::count] for number in range(count)]
     if kind == "flt":
-        return samples
+        return channels
     if kind == "u8":
-        samples = samples.astype(np.int16) - 128
+        channels = [samples.astype(np.int16) - 128 for samples in channels]
     # Absurd doubles overflow here; `_resampled` refuses the result.
     with np.errstate(over="ignore"):
-        return (samples / full_scale).astype(np.float32)
+        return [(samples / full_scale).astype(np.float32) for samples in channels]
 
 
 def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:

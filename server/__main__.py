@@ -32,6 +32,12 @@ def main() -> int:
     parser.add_argument("--version", action="store_true", help="print the version and end")
     default = Settings()
     parser.add_argument("--model-repository", type=Path, default=default.model_repository)
+    parser.add_argument(
+        "--decoders",
+        type=_count,
+        metavar="N",
+        help="processes that decode clips (default: 2, or all cores but 2 for an encoder on a GPU)",
+    )
     parser.add_argument("--host", default=default.host, help="address to listen on (%(default)s)")
     for name in ("http", "grpc", "metrics"):
         port = getattr(default, f"{name}_port")
@@ -104,6 +110,13 @@ def _log_format() -> str:
     if kind not in FORMATS:
         raise ServerError(f"E2V_LOG_FORMAT is {kind!r}: give {' or '.join(FORMATS)}")
     return kind
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes: use 1 or more")
+    return count
 
 
 def _port(text: str) -> int:

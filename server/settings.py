@@ -21,6 +21,7 @@ class Settings:
 
     Attributes:
         model_repository: The folder of models.
+        decoders: Number of processes that decode clips; None for what suits the machine.
         host: Address to listen on.
         http_port: Port of KServe v2 over HTTP.
         grpc_port: Port of KServe v2 over gRPC.
@@ -33,6 +34,7 @@ class Settings:
     """
 
     model_repository: Path = Path("model_repository")
+    decoders: int | None = None
     host: str = LOOPBACK
     http_port: int = 8000
     grpc_port: int = 8001
@@ -77,7 +79,7 @@ class Settings:
             raise ServerError("--tls-ca needs --tls-cert and --tls-key as well")
 
     def arguments(self) -> list[str]:
-        """Arguments of tritonserver, except for its backends."""
+        """Arguments of tritonserver, except for its folders."""
         # The key is never stored, so that these APIs are closed to everyone.
         closed = f"{','.join(CLOSED)}:x-shut={secrets.token_hex(32)}"
         addresses = [
@@ -86,7 +88,6 @@ class Settings:
             for argument in (f"--{name}-address={host}", f"--{name}-port={port}")
         ]
         return [
-            f"--model-repository={self.model_repository.resolve()}",
             # The configurations are the contract: Triton must not add guesses to them.
             "--disable-auto-complete-config",
             "--exit-on-error=true",

@@ -24,6 +24,7 @@ from server import installation, process
 from server.errors import ServerError
 from server.leftovers import OWNED_PREFIX, claim, remove_stale_files
 from server.reaper import SHM, environments, remove, remove_environments, remove_files
+from server.repository import decoders, with_decoders
 from server.settings import Settings
 from server.stop import Stop
 
@@ -107,8 +108,9 @@ class Triton:
             self._reaper = process.Reaper(self._prefix, STOP_SECONDS, self._lock)
             self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
             backends = installed.backend_folder(Path(self._backends.name))
+            arguments = self._arguments(backends, self._repository())
             self._process = subprocess.Popen(
-                [str(installed.binary), *self._arguments(backends), *installed.arguments],
+                [str(installed.binary), *arguments, *installed.arguments],
                 env=_environment(installed, os.environ),
                 # A session of its own, so that Ctrl-C reaches only this process, which ends Triton.
                 start_new_session=True,
@@ -219,8 +221,16 @@ class Triton:
             [self.environment] = made
             self._reaper.own(self.environment)
 
-    def _arguments(self, backends: Path) -> list[str]:
+    def _repository(self) -> Path:
+        assert self._backends is not None
+        folder = Path(self._backends.name) / "models"
+        folder.mkdir()
+        own = self.settings.model_repository.resolve()
+        return with_decoders(own, self.settings.decoders or decoders(own), folder)
+
+    def _arguments(self, backends: Path, repository: Path) -> list[str]:
         return [
+            f"--model-repository={repository}",
             *self.settings.arguments(),
             f"--backend-directory={backends}",
             f"--exit-timeout-secs={DRAIN_SECONDS}",

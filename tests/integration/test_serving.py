@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ import soundfile
 import tritonclient.grpc as kserve
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.launch import wait_until
+from benchmarks.launch import below, wait_until
+from benchmarks.service import part_name
 from emotion2vec_client import Client, InvalidAudioError, Prediction
 from export import contract
 from export.checkpoint import load_folder
 from export.reference import Reference
 from samples.make import encode
-from tests.conftest import SAMPLES, recordings, speech_like
+from tests.conftest import SAMPLES, recordings, serving, settings_for, speech_like
 from tests.integration.conftest import Gated
 
 
@@ -255,3 +257,11 @@ def file_input(data: bytes) -> kserve.InferInput:
     audio = kserve.InferInput("audio", [1, 1], "BYTES")
     audio.set_data_from_numpy(np.array([[data]], dtype=object))
     return audio
+
+
+def test_as_many_processes_decode_as_were_asked_for(tiny_repository: Path) -> None:
+    settings = replace(settings_for(tiny_repository), decoders=3)
+    with serving(settings) as triton, Client(f"127.0.0.1:{triton.settings.grpc_port}") as client:
+        names = [part_name(process) for process in below(triton.pid)]
+        assert names.count("preprocess") == 3
+        assert client.predict(wav(speech_like(16_000))).emotion

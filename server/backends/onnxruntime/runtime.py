@@ -157,12 +157,22 @@ class OrtSession:
         if provider == CUDA:
             # Finds CUDA's libraries also where pip has installed them.
             onnxruntime.preload_dlls()
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        # They have no base class of their own.
+        self._errors = tuple(
+            kind
+            for kind in vars(state).values()
+            if isinstance(kind, type) and issubclass(kind, Exception)
+        )
         options = onnxruntime.SessionOptions()
         if threads:
             options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=[(provider, dict(provider_options or {}))]
-        )
+        providers = [(provider, dict(provider_options or {}))]
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except self._errors as error:
+            raise RuntimeError(str(error)) from error
         # Without CUDA's libraries, ONNX Runtime falls back to the CPU.
         if self._session.get_providers()[0] != provider:
             raise ValueError(f"ONNX Runtime cannot start its {provider} on this machine")
@@ -170,7 +180,11 @@ class OrtSession:
     def run(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        return dict(zip(outputs, self._session.run(list(outputs), dict(inputs)), strict=True))
+        try:
+            found = self._session.run(list(outputs), dict(inputs))
+        except self._errors as error:
+            raise RuntimeError(str(error)) from error
+        return dict(zip(outputs, found, strict=True))
 
 
 def open_session(path: Path, config: Mapping[str, Any]) -> Session:
