@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.integration.gateways import Gateway
-from tests.integration.page.visits import Browsing, Visit
+from tests.integration.page.visits import PATIENCE, Browsing, Visit
 
 
 @pytest.fixture(scope="package")
@@ -26,6 +26,8 @@ def browsing() -> Iterator[Browsing]:
             "--use-fake-ui-for-media-stream",
         ]
         launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        # By default 5 s, which is too short on a busy machine.
+        expect.set_options(timeout=PATIENCE)
         yield Browsing(launched.new_context())
         launched.close()
 

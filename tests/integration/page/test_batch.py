@@ -16,7 +16,7 @@ from gateway.page.language import TEXTS
 from gateway.page.text import Language
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.page.visits import PATIENCE, PHONE, Browsing, Visit
+from tests.integration.page.visits import PHONE, Browsing, Visit
 
 CLIPS = [SAMPLES / name for name in ("happy.wav", "sad.mp3", "angry.flac", "mandarin.ogg")]
 API = "**/api/predict/"
@@ -72,9 +72,7 @@ def test_many_files_become_a_table(
     visited: Visit, tab: Locator, gateway: Gateway, words: Path
 ) -> None:
     choose(tab, *CLIPS, words)
-    expect(tab.get_by_role("status")).to_have_text(
-        "4 of 5 recognised · 1 not recognised", timeout=PATIENCE
-    )
+    expect(tab.get_by_role("status")).to_have_text("4 of 5 recognised · 1 not recognised")
     # It fits on a phone.
     assert visited.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert tab.locator(".e2v-table").evaluate("box => box.scrollWidth <= box.clientWidth")
@@ -98,9 +96,7 @@ def test_many_files_become_a_table(
 def test_it_speaks_chinese_too(chinese_visit: Visit, gateway: Gateway, words: Path) -> None:
     tab = open_tab(chinese_visit, "zh")
     choose(tab, CLIPS[0], words)
-    expect(tab.get_by_role("status")).to_have_text(
-        "已识别 1 / 2 个 · 1 个识别失败", timeout=PATIENCE
-    )
+    expect(tab.get_by_role("status")).to_have_text("已识别 1 / 2 个 · 1 个识别失败")
     expect(tab.locator("tbody tr").first).to_contain_text(
         NAMES[gateway.predict(CLIPS[0]).json()["emotion"]]
     )
@@ -117,7 +113,7 @@ def test_files_can_be_dropped(visited: Visit, tab: Locator) -> None:
         }"""
     )
     tab.locator(".e2v-drop").dispatch_event("drop", {"dataTransfer": transfer})
-    expect(tab.get_by_role("status")).to_contain_text("2 not recognised", timeout=PATIENCE)
+    expect(tab.get_by_role("status")).to_contain_text("2 not recognised")
 
 
 def test_a_server_without_room_is_asked_again_when_it_says(visited: Visit, tab: Locator) -> None:
@@ -134,7 +130,7 @@ def test_a_server_without_room_is_asked_again_when_it_says(visited: Visit, tab: 
     choose(tab, CLIPS[0])
     expect(tab.get_by_role("status")).to_contain_text("the server is busy")
     has_room = True
-    expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised", timeout=PATIENCE)
+    expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised")
 
 
 def test_few_are_on_their_way_at_once_and_all_can_be_stopped(visited: Visit, tab: Locator) -> None:
@@ -154,7 +150,7 @@ def test_few_are_on_their_way_at_once_and_all_can_be_stopped(visited: Visit, tab
     visited.page.unroute(API)
     expect(tab.get_by_role("button", name="Try the rest again")).to_be_focused()
     visited.page.keyboard.press("Enter")
-    expect(tab.get_by_role("status")).to_have_text("8 of 8 recognised", timeout=PATIENCE)
+    expect(tab.get_by_role("status")).to_have_text("8 of 8 recognised")
     assert len(table(visited, tab)) == 8
 
 
@@ -165,4 +161,4 @@ def test_a_file_that_failed_can_be_tried_again(visited: Visit, tab: Locator) -> 
     expect(row).to_contain_text("The server cannot be reached")
     visited.page.unroute(API)
     row.get_by_role("button", name="Try again: happy.wav").click()
-    expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised", timeout=PATIENCE)
+    expect(tab.get_by_role("status")).to_have_text("1 of 1 recognised")

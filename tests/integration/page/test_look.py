@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
 from tests.integration.page.test_timeline_tab import STORY, choose, open_tab, rows, start
-from tests.integration.page.visits import PATIENCE, PHONE, WIDE, Browsing, Visit
+from tests.integration.page.visits import PHONE, WIDE, Browsing, Visit
 
 READABLE = 4.5
 """WCAG's minimum contrast for text."""
@@ -109,7 +109,7 @@ def drawn(browsing: Browsing, gateway: Gateway) -> Iterator[Visit]:
         tab = open_tab(visiting)
         choose(tab, STORY, window=1)
         start(tab)
-        expect(rows(tab)).to_have_count(13, timeout=PATIENCE)
+        expect(rows(tab)).to_have_count(13)
         yield visiting
 
 

@@ -18,7 +18,7 @@ from emotion2vec_client import LABELS
 from server.leftovers import OWNED_PREFIX
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
-from tests.integration.page.visits import PATIENCE, PHONE, Browsing, Visit
+from tests.integration.page.visits import PHONE, Browsing, Visit
 
 HAPPY = SAMPLES / "happy.wav"
 FILES = ["happy.wav", "sad.mp3", "fearful.m4a", "angry.flac", "mandarin.ogg"]
@@ -68,7 +68,7 @@ def test_frames_are_drawn_above_their_sound(visit: Visit) -> None:
     visit.button.focus()
     visit.page.keyboard.press("Enter")
     result = visit.page.locator(".e2v-result")
-    expect(result).to_be_visible(timeout=PATIENCE)
+    expect(result).to_be_visible()
     frames = result.locator("emotion-frames")
     expect(frames.locator("polygon")).to_have_count(9)
     expect(frames.locator("canvas").first).to_be_visible()
@@ -190,7 +190,7 @@ def test_mistakes_are_explained_where_one_looks(
             expect(visit.button).to_be_disabled()
         visit.drop(long)
         visit.button.click()
-        expect(alert).to_contain_text(too_long, timeout=PATIENCE)
+        expect(alert).to_contain_text(too_long)
         # The user can continue.
         visit.choose(HAPPY)
         visit.recognise()
@@ -203,9 +203,7 @@ def test_a_file_of_more_than_ten_megabytes_is_explained_too(
     soundfile.write(large, np.zeros(60 * 96_000), 96_000)
     open_page.choose(large)
     open_page.button.click()
-    expect(open_page.panel.get_by_role("alert")).to_contain_text(
-        "larger than 10 MB", timeout=PATIENCE
-    )
+    expect(open_page.panel.get_by_role("alert")).to_contain_text("larger than 10 MB")
 
 
 def test_an_upload_that_is_too_old_is_asked_for_again(open_page: Visit, gateway: Gateway) -> None:

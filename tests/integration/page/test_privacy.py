@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.conftest import SAMPLES
 from tests.integration.gateways import Gateway
 from tests.integration.page.test_timeline_tab import STORY, choose, open_tab, rows, start
-from tests.integration.page.visits import PATIENCE, Browsing, Visit
+from tests.integration.page.visits import Browsing, Visit
 
 HAPPY = SAMPLES / "happy.wav"
 
@@ -79,13 +79,13 @@ def test_what_is_not_kept_is_shown_and_heard(browsing: Browsing, nothing_kept: G
         expect(tab.get_by_text("Also save the embeddings")).to_have_count(0)
         choose(tab, STORY, window=2)
         start(tab)
-        expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+        expect(rows(tab)).to_have_count(7)
         expect(tab.locator(".e2v-downloads a")).to_have_count(0)
         expect(tab.locator("audio")).to_be_visible()
 
         # The gateway still holds the timeline, but nothing of the clip.
         visit.page.locator("a.e2v-switch").click()
-        expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+        expect(rows(tab)).to_have_count(7)
         visit.page.get_by_role("tab").first.click()
         expect(visit.panel).to_contain_text("请先选择或录制")
         expect(visit.page.get_by_role("alert")).to_have_count(0)

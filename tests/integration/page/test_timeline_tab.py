@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, expect
 from emotion2vec_client import LABELS, Client, Timeline
 from tests.conftest import SAMPLES, speech_like
 from tests.integration.gateways import Gateway, wav
-from tests.integration.page.visits import PATIENCE, Browsing, Visit
+from tests.integration.page.visits import Browsing, Visit
 
 STORY = SAMPLES / "story.ogg"
 TABS = {"en": "Long recording", "zh": "长录音"}
@@ -51,7 +51,7 @@ def test_a_recording_is_drawn_heard_and_listed(visit: Visit, timeline: Timeline)
     tab = open_tab(visit)
     choose(tab, STORY, window=2)
     start(tab)
-    expect(rows(tab)).to_have_count(len(timeline.segments), timeout=PATIENCE)
+    expect(rows(tab)).to_have_count(len(timeline.segments))
     assert timeline.summary is not None
     expect(tab.locator(".e2v-emotion")).to_contain_text(timeline.summary.emotion)
     expect(tab.locator("canvas").first).to_be_visible()
@@ -92,16 +92,16 @@ def test_the_other_language_and_a_reload_keep_it(visit: Visit, timeline: Timelin
     tab = open_tab(visit)
     choose(tab, STORY, window=2)
     start(tab)
-    expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+    expect(rows(tab)).to_have_count(7)
     visit.page.locator("a.e2v-switch").click()
-    expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+    expect(rows(tab)).to_have_count(7)
     expect(rows(tab).first).to_contain_text(NAMES[timeline.segments[0].emotion])
     expect(tab).to_contain_text("服务器不保存录音")
     # Choosing the same file restores the sound.
     choose(tab, STORY)
     expect(tab.locator("audio")).to_be_visible()
     visit.page.reload()
-    expect(rows(tab)).to_have_count(7, timeout=PATIENCE)
+    expect(rows(tab)).to_have_count(7)
 
 
 def test_it_shows_how_far_it_is_and_can_be_cancelled(visit: Visit, tmp_path: Path) -> None:
@@ -110,14 +110,14 @@ def test_it_shows_how_far_it_is_and_can_be_cancelled(visit: Visit, tmp_path: Pat
     tab = open_tab(visit)
     choose(tab, path, window=0.25)
     start(tab)
-    expect(tab.get_by_role("status").first).to_contain_text("Recognising", timeout=PATIENCE)
+    expect(tab.get_by_role("status").first).to_contain_text("Recognising")
     expect(tab.locator("progress")).to_be_visible()
     tab.get_by_role("button", name="Cancel").click()
     expect(tab.get_by_role("alert")).to_contain_text("Cancelled")
     # The user can continue.
     choose(tab, STORY, window=4)
     start(tab)
-    expect(rows(tab)).to_have_count(4, timeout=PATIENCE)
+    expect(rows(tab)).to_have_count(4)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_mistakes_are_explained_and_of_the_server_only_what_helps(
         expect(alert).to_contain_text(sentences[0])
         choose(tab, path)
         start(tab)
-        expect(alert).to_contain_text(sentences[1], timeout=PATIENCE)
+        expect(alert).to_contain_text(sentences[1])
         visit.page.route("**/api/timeline/", lambda route: route.fulfill(status=503, body=body))
         start(tab)
         expect(alert).to_contain_text(sentences[2])
