@@ -79,7 +79,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ladder",
         action="store_true",
-        help="before, compare all precisions of the target: speed, errors, changed answers, memory",
+        help="first compare all precisions of the target: speed, errors, changed answers, memory",
     )
     parser.add_argument(
         "--portable",

@@ -23,7 +23,8 @@ from export.batch import pack
 from export.card import model_card
 from export.checkpoint import Checkpoint
 from export.contract import EMBEDDING
-from export.progress import step
+from export.errors import ExportError
+from export.progress import say, step
 from export.sides import Answer, Side, serve, timed
 from export.targets import TARGETS, computes
 from export.write import MODEL, configuration, write
@@ -47,9 +48,9 @@ class Rung:
         speed: How many times as fast as fp32, for a clip of 3, 10 and 30 s.
         scores: Largest difference of a score from FunASR's, over the clips of a second or more.
         embedding: Largest relative error (L2) of an embedding, over the same clips.
-        flips: Clips whose strongest emotion is another than FunASR's.
+        flips: Recordings whose strongest emotion is another than FunASR's.
         clear_flips: Those among them in which FunASR's is ahead by more than 0.1.
-        clips: Clips compared.
+        clips: Recordings compared.
         peak_megabytes: Most memory of the process that computed a clip of 30 s.
         megabytes: Size of the model's files.
         passes: Whether an export would install it.
@@ -94,7 +95,7 @@ def climb(
         calibrate: Folder of recordings for int8; None for the project's samples.
 
     Raises:
-        ExportError: One of them cannot be written or opened.
+        ExportError: A process that measures the speed ended.
     """
     compared: dict[str, list[verify.Row]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +103,11 @@ def climb(
             place = Path(folder) / precision
             place.mkdir()
             card = model_card(checkpoint, target, precision)
-            session = write(checkpoint, place, card, calibrate)
+            try:
+                session = write(checkpoint, place, card, calibrate)
+            except ExportError as error:
+                say(f"{precision} is not on the ladder: {error}")
+                continue
             text = json.dumps(configuration(card))
             with step(f"comparing {precision} with FunASR") as at:
                 most = TARGETS[target].max_batch_size
@@ -139,7 +144,8 @@ def _rung(
     megabytes: float,
 ) -> Rung:
     full = [row for row in rows if row.samples >= verify.BRIEF] or rows
-    flipped = [row for row in rows if row.flipped]
+    own = [row for row in rows if not row.clip.startswith(verify.RANDOM)]
+    flipped = [row for row in own if row.flipped]
     seconds = measured[precision]
     return Rung(
         precision=precision,
@@ -148,7 +154,7 @@ def _rung(
         embedding=max(max(row.embedding) for row in full),
         flips=len(flipped),
         clear_flips=sum(row.margin > verify.CLEAR_MARGIN for row in flipped),
-        clips=len(rows),
+        clips=len(own),
         peak_megabytes=max(peak for _, peak in seconds.values()),
         megabytes=megabytes,
         passes=all(row.within(verify.TOLERANCES[precision]) for row in rows),

@@ -18,7 +18,6 @@ from export.download import fetch
 from export.errors import ExportError, HubUnreachableError
 from export.onnx import encoder_for, write_onnx
 from export.progress import say, step
-from export.quantize import LARGEST_ANYWHERE
 from export.reference import Reference
 from export.replica import random_checkpoint
 from export.targets import TARGETS, Target
@@ -99,8 +98,7 @@ def _portable(checkpoint: Checkpoint, options: argparse.Namespace) -> None:
         encoder, file = Path(folder) / "model.onnx", Path(folder) / target.name
         model = encoder_for("cpu", checkpoint)
         if precision == "int8":
-            # It may be carried to any machine.
-            card["int8"] = quantized(model, options.calibrate, LARGEST_ANYWHERE)
+            card["int8"] = quantized(model, options.calibrate)
         with step(f"writing {target} in {precision}"):
             write_onnx(model, encoder, precision)
             portable.write(encoder, file, card)

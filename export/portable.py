@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import onnx.compose
 import onnx.parser
-import onnxruntime
 
 from audio.layout import EXTRA_SLOTS, NORMALIZE_EPS, SAMPLE_RATE, SLOT, WINDOW
 from export.contract import (
@@ -30,6 +29,7 @@ from export.errors import ExportError
 from export.graph import PackedEncoder
 from export.reference import Answer
 from export.verify import CLEAR_MARGIN, Answerer, Tolerance, margin
+from server.backends.onnxruntime.runtime import Session, open_session
 
 INPUT = "waveform"
 OUTPUTS = (SCORES.name, EMBEDDING.name, FRAME_SCORES.name)
@@ -126,26 +126,26 @@ def write(encoder: Path, target: Path, card: dict[str, Any]) -> None:
         raise ExportError(f"cannot write {target}: {error}") from error
 
 
-def open_portable(path: Path) -> onnxruntime.InferenceSession:
+def open_portable(path: Path) -> Session:
     """Opens the file on plain ONNX Runtime.
 
     Raises:
         ExportError: ONNX Runtime cannot open it.
     """
     try:
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return open_session(path, {})
     except (RuntimeError, ValueError) as error:
         raise ExportError(f"ONNX Runtime cannot open {path}: {error}") from error
 
 
-def answer(session: onnxruntime.InferenceSession, clip: np.ndarray) -> Answer:
+def answer(session: Session, clip: np.ndarray) -> Answer:
     """Answers a clip, float32 [n] at 16 kHz; frames have no embedding."""
-    scores, embedding, frame_scores = session.run(list(OUTPUTS), {INPUT: clip})
+    scores, embedding, frame_scores = session.run({INPUT: clip}, OUTPUTS).values()
     return Answer(scores[0], embedding[0], frame_scores, np.zeros((len(frame_scores), 0)))
 
 
 def check(
-    session: onnxruntime.InferenceSession,
+    session: Session,
     reference: Answerer,
     clips: Mapping[str, np.ndarray],
     tolerance: Tolerance,

@@ -1,9 +1,10 @@
 """int8 for the linear layers of the blocks: SmoothQuant, with one scale per output channel.
 
 Their products take eight-bit numbers. Norms, attention and GELU stay as they are, and so does the
-frontend: its LayerNorms amplify what rounding does to silence. In
-the ONNX file a product reads ``QuantizeLinear`` and ``DequantizeLinear`` (QDQ), which OpenVINO and
-ONNX Runtime turn into integer kernels.
+frontend: its LayerNorms amplify what rounding does to silence.
+
+In the ONNX file a product reads ``QuantizeLinear`` and ``DequantizeLinear`` (QDQ), which OpenVINO
+and ONNX Runtime turn into integer kernels.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from export.verify import CLEAR_MARGIN, TOLERANCES
 ALPHA = 0.6
 """How much of the activations' range moves into the weights: 0 none, 1 all."""
 
-LARGEST, LARGEST_ANYWHERE = 127, 63
-"""The largest weight on a CPU with VNNI, and on any. Without VNNI, an x86 CPU adds two products of
-eight-bit numbers in 16 bits, where 2 * 255 * 127 does not fit."""
+LARGEST = 63
+"""The largest weight. Without VNNI, an x86 CPU adds two products of eight-bit numbers in 16 bits,
+where 2 * 255 * 127 does not fit; and a model may be moved to another machine."""
 
 MOST_ERROR = 0.05
 """A product whose relative error (L2) is larger stays in floating point."""
@@ -61,7 +62,6 @@ class QuantizedLinear(nn.Module):
         linear: The layer.
         low: float32 [in_features], the smallest value seen in each channel of its input.
         high: The same, the largest.
-        largest: The largest eight-bit weight: ``LARGEST``, or ``LARGEST_ANYWHERE``.
         alpha: See ``ALPHA``; with 0, no channel is divided.
     """
 
@@ -70,7 +70,6 @@ class QuantizedLinear(nn.Module):
         linear: nn.Linear,
         low: Tensor,
         high: Tensor,
-        largest: int,
         alpha: float = ALPHA,
     ):
         super().__init__()
@@ -85,7 +84,7 @@ class QuantizedLinear(nn.Module):
         self.step = nn.Parameter(torch.tensor(step), requires_grad=False)
         self.register_buffer("zero", torch.tensor(round(-least / step), dtype=torch.uint8))
         weight = linear.weight * smooth
-        scale = (weight.abs().amax(1) / largest).clamp_min(1e-12)
+        scale = (weight.abs().amax(1) / LARGEST).clamp_min(1e-12)
         rounded = (weight / scale.unsqueeze(1)).round().to(torch.int8)
         # [in, out], as the product needs it: a runtime does not look for int8 behind a Transpose.
         self.register_buffer("weight", rounded.t().contiguous())
@@ -132,7 +131,6 @@ def _node(
 def quantize(
     encoder: PackedEncoder,
     clips: Sequence[np.ndarray],
-    largest: int = LARGEST_ANYWHERE,
     reached: Callable[[str], None] = lambda position: None,
 ) -> Quantized:
     """Replaces an encoder's linear layers, except where eight bits change too much.
@@ -144,7 +142,6 @@ def quantize(
     Args:
         encoder: In fp32; changed in place.
         clips: float32 [n] each, 16 kHz: recordings like those that will be recognised.
-        largest: The largest eight-bit weight.
         reached: Called with what is being computed.
 
     Raises:
@@ -158,7 +155,7 @@ def quantize(
     }
     reached(f"the ranges of {len(layers)} layers")
     truth, ranges = _observed(encoder, layers, chosen)
-    small = {name: QuantizedLinear(layer, *ranges[name], largest) for name, layer in layers.items()}
+    small = {name: QuantizedLinear(layer, *ranges[name]) for name, layer in layers.items()}
     reached(f"the errors of {len(layers)} layers")
     errors = _corrected(encoder, layers, small, chosen)
     order = sorted((name for name in layers if errors[name] <= MOST_ERROR), key=errors.__getitem__)

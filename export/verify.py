@@ -14,7 +14,17 @@ import soxr
 from audio.layout import SAMPLE_RATE, WINDOW, frame_count
 from export.batch import pack
 from export.contract import ENCODER_OUTPUTS
+from export.errors import ExportError
+from export.progress import say
 from export.reference import Answer
+
+SUFFIXES = {".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aiff", ".aif", ".au"}
+
+RANDOM = "random "
+"""With this begin the names of clips that are noise."""
+
+MOST_RECORDINGS = 1000
+"""FunASR's answers to all of them stay in memory: 2 MB for ten seconds."""
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 """The project's own recordings."""
@@ -128,31 +138,56 @@ def test_clips(folder: Path, seed: int) -> dict[str, np.ndarray]:
     """
     random = np.random.default_rng(seed)
     clips = {
-        f"random {length}": random.standard_normal(length).astype(np.float32) for length in LENGTHS
+        f"{RANDOM}{length}": random.standard_normal(length).astype(np.float32) for length in LENGTHS
     }
     return clips | recordings(folder)
 
 
-def recordings(folder: Path, most: int | None = None) -> dict[str, np.ndarray]:
+def recordings(folder: Path, most: int = MOST_RECORDINGS) -> dict[str, np.ndarray]:
     """Reads the recordings of a folder and of the folders in it.
 
     Args:
-        folder: Files that libsndfile cannot read are skipped.
+        folder: Files that libsndfile cannot read are skipped, and said.
         most: Of more files, only so many are read, evenly chosen.
 
     Returns:
         float32 [n] each, 16 kHz, at most 30 s, by name.
+
+    Raises:
+        ExportError: None can be used.
     """
-    readable = {name.lower() for name in soundfile.available_formats()} | {"opus"}
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix[1:].lower() in readable]
-    if most is not None and len(paths) > most:
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        # macOS leaves files such as ._happy.wav on other systems' disks.
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
+    paths = found
+    if len(paths) > most:
         paths = [paths[len(paths) * number // most] for number in range(most)]
-    clips = {}
+    clips, skipped = {}, []
     for path in paths:
-        recording, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        name = str(path.relative_to(folder))
+        try:
+            recording, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            skipped.append(name)
+            continue
         clip = soxr.resample(recording.mean(axis=1), rate, SAMPLE_RATE)[:LONGEST]
         if len(clip) >= WINDOW:
-            clips[str(path.relative_to(folder))] = clip
+            clips[name] = clip
+        else:
+            skipped.append(name)
+    if not clips and folder != SAMPLES:
+        raise ExportError(
+            f"{folder} has no recording that can be used: give WAV, MP3, FLAC or OGG, from 25 ms"
+        )
+    if skipped and folder != SAMPLES:
+        reason = "libsndfile cannot read them, or they are shorter than 25 ms"
+        some = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
+        say(f"{len(skipped)} recordings of {folder} are left out ({some}): {reason}")
+    if len(found) > len(paths):
+        say(f"{len(paths)} of {len(found)} recordings in {folder} are used, evenly chosen")
     return clips
 
 
@@ -186,23 +221,15 @@ def compare(
         reached: Called with the clip that is being computed.
     """
     packed = list(clips.values())
-    alone = []
-    for number, clip in enumerate(packed, start=1):
-        reached(f"clip {number} of {len(packed)} alone")
-        alone.append(_answers(run, [clip])[0])
-    reached(f"{len(packed)} clips in batches")
-    batched = [
-        answer
-        for start in range(0, len(packed), batch_size)
-        for answer in _answers(run, packed[start : start + batch_size])
-    ]
-    rows = []
-    for number, ((name, clip), *answers) in enumerate(
-        zip(clips.items(), alone, batched, strict=True), start=1
-    ):
-        reached(f"clip {number} of {len(packed)} in FunASR")
+    rows: list[Row] = []
+    batch: list[Answer] = []
+    for number, (name, clip) in enumerate(clips.items()):
+        reached(f"clip {number + 1} of {len(packed)}")
+        # Batch by batch: the answers of all clips would fill the memory.
+        if number % batch_size == 0:
+            batch = _answers(run, packed[number : number + batch_size])
         truth = reference(clip)
-        lone, mixed = answers
+        answers = lone, mixed = _answers(run, [clip])[0], batch[number % batch_size]
         rows.append(
             Row(
                 clip=name,

@@ -15,9 +15,9 @@ from export.errors import ExportError
 from export.graph import PackedEncoder
 from export.onnx import encoder_for, write_onnx
 from export.progress import say, step
-from export.quantize import LARGEST, LARGEST_ANYWHERE, MOST_CLIPS, quantize
+from export.quantize import MOST_CLIPS, quantize
 from export.targets import TARGETS
-from server.backends.onnxruntime.runtime import Session, is_native, open_session
+from server.backends.onnxruntime.runtime import Session, open_session
 
 MODEL = "model.onnx"
 
@@ -40,8 +40,7 @@ def write(
     path = folder / MODEL
     encoder = encoder_for(card["target"], checkpoint)
     if card["precision"] == "int8":
-        largest = LARGEST if is_native("int8") else LARGEST_ANYWHERE
-        card["int8"] = quantized(encoder, calibrate, largest)
+        card["int8"] = quantized(encoder, calibrate)
     with step(f"writing the ONNX graph in {card['precision']}"):
         write_onnx(encoder, path, card["precision"])
     if card["target"] == "tensorrt":
@@ -69,23 +68,20 @@ def configuration(card: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def quantized(encoder: PackedEncoder, folder: Path | None, largest: int) -> dict[str, Any]:
+def quantized(encoder: PackedEncoder, folder: Path | None) -> dict[str, Any]:
     """Puts an encoder into int8; returns what the model card says about it.
 
     Args:
         encoder: Changed in place.
         folder: Recordings to calibrate on; None for the project's samples.
-        largest: The largest eight-bit weight.
 
     Raises:
         ExportError: There is no recording, or int8 changes the answers too much.
     """
     name = "the project's own samples" if folder is None else str(folder)
     clips = verify.recordings(folder or verify.SAMPLES, MOST_CLIPS)
-    if not clips:
-        raise ExportError(f"--calibrate {name} has no recording that libsndfile can read")
     with step(f"calibrating int8 on {len(clips)} recordings of {name}") as at:
-        done = quantize(encoder, list(clips.values()), largest, at)
+        done = quantize(encoder, list(clips.values()), at)
     if folder is None:
         say("better: --calibrate DIR with recordings like those that will be recognised")
     kept = f", and {len(done.kept)} stay in floating point" if done.kept else ""

@@ -127,6 +127,8 @@ class Recogniser:
         """Raises Problem unless the models can answer."""
         try:
             await self.client.wait_until_ready(READY_SECONDS)
+            # Refuses a model that the heads do not fit.
+            await self.client.model_info()
         except Emotion2VecError as error:
             raise problem_of(error) from error
 

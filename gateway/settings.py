@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from emotion2vec_client import check_url
@@ -91,23 +91,17 @@ class Settings(BaseSettings):
         files = [] if self.heads is None else sorted(self.heads.glob("*.json"))
         return {file.stem: Head.load(file) for file in files}
 
-    @field_validator("policy")
-    @classmethod
-    def _policy(cls, value: Path | None) -> Path | None:
-        if value is not None:
-            with _readable():
-                Policy.load(value)
-        return value
-
-    @field_validator("heads")
-    @classmethod
-    def _heads(cls, value: Path | None) -> Path | None:
-        if value is not None:
-            with _readable():
-                files = [Head.load(file) for file in value.glob("*.json")]
-            if not files:
-                raise ValueError(f"{value} has no head in it: 'emotion2vec head fit' writes *.json")
-        return value
+    @model_validator(mode="after")
+    def _load(self) -> Self:
+        # Now, so that the gateway does not start with files that it cannot use.
+        with _readable():
+            _ = self.loaded_policy
+            found = self.loaded_heads
+        if self.heads is not None and not found:
+            raise ValueError(
+                f"{self.heads} has no head in it: 'emotion2vec head fit' writes *.json"
+            )
+        return self
 
     @field_validator("triton_url")
     @classmethod

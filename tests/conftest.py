@@ -14,6 +14,7 @@ from shutil import copy, copytree, ignore_patterns, rmtree
 
 import numpy as np
 import pytest
+import soundfile
 from filelock import FileLock
 
 from benchmarks.launch import ROOT, SAMPLES, free_ports
@@ -54,6 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+@pytest.fixture(scope="session")
+def one_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short recording, for exports that need not compare many."""
+    folder = tmp_path_factory.mktemp("recordings")
+    soundfile.write(folder / "short.wav", speech_like(16_000), 16_000)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -142,12 +142,12 @@ def summary(text: Text, answer: Result) -> str:
 
 def _decisions(text: Text, answer: Result) -> str:
     """What the policy and the heads answer, each in one line."""
-    made = {text.policy: answer["policy"]} if "policy" in answer else {}
-    made.update(answer.get("heads", {}))
+    made = [(text.policy, answer["policy"])] if "policy" in answer else []
+    made += answer.get("heads", {}).items()
     rows = (
         f"<li><span>{escape(name)}:</span> <strong>{escape(_named(decision, text))}</strong> "
         f"{decision['confidence'] * 100:.1f} %</li>"
-        for name, decision in made.items()
+        for name, decision in made
     )
     return f'<ul class="e2v-decisions">{"".join(rows)}</ul>' if made else ""
 

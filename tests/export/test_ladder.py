@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from export import ladder
+from export import ladder, verify
 from export.__main__ import main
+from export.errors import ExportError
 from export.verify import TOLERANCES, Row, table
 
 
@@ -70,3 +73,28 @@ def test_no_precision_may_change_a_clear_answer() -> None:
         assert row(flipped=False, margin=0.5).within(tolerance)
         assert row(flipped=True, margin=0.09).within(tolerance)
         assert not row(flipped=True, margin=0.11).within(tolerance)
+
+
+def test_recordings_that_cannot_be_read_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "good.wav", np.zeros(8_000), 8_000)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "good.wav").read_bytes()[:20])
+    (tmp_path / "phone.m4a").write_bytes(b"no sound")
+    (tmp_path / "._good.wav").touch()
+    (tmp_path / "notes.txt").touch()
+    assert [len(clip) for clip in verify.recordings(tmp_path).values()] == [16_000]
+    told = capsys.readouterr().out
+    assert f"2 recordings of {tmp_path} are left out (cut.wav, phone.m4a)" in told
+    (tmp_path / "good.wav").unlink()
+    with pytest.raises(ExportError, match="has no recording that can be used"):
+        verify.recordings(tmp_path)
+
+
+def test_of_many_recordings_some_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(10):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(1_600), 16_000)
+    assert list(verify.recordings(tmp_path, 3)) == ["0.wav", "3.wav", "6.wav"]
+    assert f"3 of 10 recordings in {tmp_path} are used" in capsys.readouterr().out

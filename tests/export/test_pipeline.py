@@ -46,6 +46,7 @@ def test_a_hubs_checkpoint_becomes_the_model_and_its_card_says_so(
     tiny_checkpoint: Path,
     empty_repository: Callable[[], Path],
     graph_before: Callable[[str], Path],
+    one_clip: Path,
     tmp_path: Path,
 ) -> None:
     """Does what the first ``make run`` does, in its own process: the hubs' libraries have state."""
@@ -56,7 +57,7 @@ def test_a_hubs_checkpoint_becomes_the_model_and_its_card_says_so(
         own = {**hub.environment, **{name: str(tmp_path / name) for name in caches}}
         done = subprocess.run(
             [sys.executable, "-c", EXPORT, graph_before("fp32"), "--if-unreachable=demonstration",
-             "--precision=fp32", f"--model-repository={repository}", f"--verify-with={tmp_path}"],
+             "--precision=fp32", f"--model-repository={repository}", f"--verify-with={one_clip}"],
             cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -58,7 +58,10 @@ def test_the_watch_sees_a_look_up_and_a_connection(
 
 
 def test_nothing_is_asked_of_any_other_machine_and_nothing_written_elsewhere(
-    tiny_checkpoint: Path, empty_repository: Callable[[], Path], tmp_path: Path
+    tiny_checkpoint: Path,
+    empty_repository: Callable[[], Path],
+    one_clip: Path,
+    tmp_path: Path,
 ) -> None:
     repository, outputs = empty_repository(), tmp_path / "outputs"
     client = f"{PYTHON} -m emotion2vec_client"
@@ -84,7 +87,7 @@ def test_nothing_is_asked_of_any_other_machine_and_nothing_written_elsewhere(
         tmp_path,
         [
             f"{PYTHON} -m export --checkpoint {tiny_checkpoint} --precision fp32"
-            f" --model-repository {repository} --verify-with {outputs}",
+            f" --model-repository {repository} --verify-with {one_clip}",
             f"{PYTHON} -m server --gateway --model-repository {repository}"
             f" --on-ready 'sh {script}' > {tmp_path}/log 2>&1",
         ],

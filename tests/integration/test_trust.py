@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from pyarrow import parquet
 from sklearn.metrics import accuracy_score, recall_score
 
+from benchmarks.launch import wait_until
 from emotion2vec_client import LABELS, Client
 from emotion2vec_client.analysis import AnalysisError, Head, Policy
 from emotion2vec_client.analysis.head import Origin
@@ -151,6 +154,44 @@ def test_a_head_of_another_checkpoint_is_refused_by_name(url: str, heads: Path) 
         client.predict(HAPPY)
 
 
+def test_a_table_of_segments_keeps_their_scores_as_numbers(
+    url: str, rules: Path, heads: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "calls.parquet"
+    judges = ["--policy", str(rules), "--head", str(heads / "stress.json")]
+    scene = str(REAL / "scene.ogg")
+    assert main(["timeline", scene, "--url", url, *judges, "-o", str(table)]) == 0
+    rows = parquet.read_table(table)
+    assert len(rows) > 3
+    for name in rows.column_names:
+        if name.startswith(("policy_", "stress_")) and not name.endswith("_label"):
+            assert str(rows.schema.field(name).type) == "float", name
+
+
+def test_a_gateway_with_a_head_of_another_model_is_not_ready(
+    url: str, heads: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "heads"
+    folder.mkdir()
+    content = json.loads((heads / "stress.json").read_text("utf-8"))
+    content["model"] = {"checkpoint": "elsewhere", "sha256": "0" * 64, "weights": "pretrained"}
+    (folder / "stress.json").write_text(json.dumps(content), "utf-8")
+    other = Gateway(url, tmp_path / "outputs", E2V_HEADS=str(folder))
+    other.start()
+
+    def told() -> str:
+        try:
+            return other.http.get("/ready").text
+        except httpx.ConnectError:
+            return ""
+
+    try:
+        wait_until(lambda: "head stress: " in told(), "the head is refused")
+        assert other.http.get("/ready").status_code == 503
+    finally:
+        other.end()
+
+
 def test_evaluate_reports_what_the_answers_say(
     url: str, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +223,12 @@ def test_evaluate_reports_what_the_answers_say(
     assert "already has rows" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
     assert (report / "answers.jsonl").read_bytes() == before
+    # Answers of another model must not be mixed with this one's.
+    model = json.loads((report / "model.json").read_text())
+    (report / "model.json").write_text(json.dumps({**model, "precision": "int8"}))
+    capsys.readouterr()
+    assert main([*arguments, "--resume"]) == 2
+    assert "precision was int8 and is fp32" in " ".join(capsys.readouterr().err.split())
 
 
 def test_evaluate_measures_a_policy_and_fails_under_a_threshold(
@@ -197,6 +244,9 @@ def test_evaluate_measures_a_policy_and_fails_under_a_threshold(
     answered = [POLICY.decide(scores[name]).label for name in sorted(scores)]
     assert content["wa"]["value"] == accuracy_score(truth, answered)
     assert content["judged"] == f"policy {rules}"
+    assert (
+        "does better on the recordings that it was fitted to" in (report / "report.md").read_text()
+    )
     capsys.readouterr()
     least = content["wa"]["value"] + 0.01
     assert main([*common, "--fail-under", f"wa={least}"]) == 1

@@ -44,8 +44,8 @@ def test_every_command_that_connects_takes_them_all(
             raise ServerUnavailableError("that is enough")
 
     monkeypatch.setattr(connection, "Client", Noted)
-    touch("a.wav", "b.wav")
-    Path("labels.csv").write_text("file,label\na.wav,x\nb.wav,y\n")
+    touch("a.wav", "b.wav", "c.wav", "d.wav")
+    Path("labels.csv").write_text("file,label\na.wav,x\nb.wav,y\nc.wav,x\nd.wav,y\n")
     Path("map.json").write_text('{"x": "happy", "y": "sad"}')
     options = ["--url", "grpcs://host:1", "--api-key", "s3cret"]
     options += ["--tls-ca", "ca.pem", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]

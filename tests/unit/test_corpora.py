@@ -110,9 +110,19 @@ def test_a_folder_says_the_labels(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "README.txt").touch()
+    # macOS leaves such a file beside each on other systems' disks.
+    (tmp_path / files[0]).with_name("._hidden.wav").touch()
     found = read_corpus(tmp_path)
     assert [row.path for row in found] == [tmp_path / name for name in files]
     assert [(row.label, row.group) for row in found] == rows
+
+
+def test_a_speaker_of_zero_is_one_and_a_mark_of_the_encoding_is_none(tmp_path: Path) -> None:
+    lines = [{"wav": f"{n}.wav", "emo": "sad\u2028", "speaker": n} for n in (0, 1)]
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    (tmp_path / "m.jsonl").write_text(text, encoding="utf-8-sig")
+    found = read_corpus(tmp_path / "m.jsonl")
+    assert [(row.label, row.group) for row in found] == [("sad\u2028", "0"), ("sad\u2028", "1")]
 
 
 def test_a_csv_is_read_as_for_heads(tmp_path: Path) -> None:

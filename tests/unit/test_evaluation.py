@@ -94,12 +94,14 @@ def test_answers_that_name_no_emotion_are_counted_and_left_out() -> None:
     assert found.without.accuracy == pytest.approx(2 / 3)
 
 
-def test_answers_under_the_floor_are_wrong() -> None:
+def test_answers_under_the_floor_are_wrong_but_not_their_confidence() -> None:
     scores = np.full((2, 9), 0.05)
     scores[:, NAMES.index("sad")] = 0.6
     found = evaluate(["sad", "sad"], scores, NAMES, floor=0.7)
     assert found.answers == ("sad", "uncertain")
     assert found.wa.value == 0
+    assert found.evasive == {"other": 0.0, "unknown": 0.0, "uncertain": 1.0}
+    assert found.calibration.error == evaluate(["sad"] * 2, scores, NAMES).calibration.error
 
 
 def test_the_calibration_error_is_the_weighted_distance() -> None:
@@ -143,6 +145,19 @@ def test_calibration_finds_a_known_temperature_and_bias(temperature: float) -> N
     assert after.ece < before.ece / 2
     assert after.uar > before.uar
     assert policy.validation["groups"] == 8
+
+
+def test_labels_that_the_recordings_do_not_have_are_hardly_answered() -> None:
+    """The usual case: few corpora have recordings of other and unknown."""
+    truth, scores = distorted(3000, 1.5, {"other": -3.0, "unknown": -2.0})
+    rows = [row for row, name in enumerate(truth) if name not in ("other", "unknown")]
+    truth, scores = [truth[row] for row in rows], scores[rows]
+    policy, before, after = calibrate(scores, truth)
+    assert after.ece < before.ece / 2
+    assert after.ece < 0.05
+    assert max(policy.bias, key=lambda name: policy.bias[name]) not in ("other", "unknown")
+    answered = np.array(policy.labels)[policy.predict(scores).argmax(axis=1)]
+    assert np.isin(answered, ("other", "unknown")).mean() < 0.01
 
 
 def test_the_error_halves_on_recordings_that_were_not_fitted() -> None:

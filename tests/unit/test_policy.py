@@ -116,6 +116,8 @@ def test_the_policy_of_the_documents_can_be_loaded(tmp_path: Path) -> None:
         ({"ban": NAMES[1:]}, "leaves the labels angry: it needs two or more"),
         ({"merge": {"happy": ["sad", "angry"]}}, "into 'happy', which has a meaning of its own"),
         ({"merge": {"uncertain": ["sad", "angry"]}}, "into 'uncertain', which has"),
+        ({"merge": {"bad": []}}, "merges nothing into 'bad'"),
+        ({"names": {"zh": {"sad": 5}}}, "name of 'sad' in 'zh' is 5: give a text"),
         ({"names": {"zh": {"joy": "快乐"}}}, "names 'joy' in 'zh', which is none of its labels"),
         ({"colour": "red"}, "has 'colour': a policy knows temperature, bias"),
         ({"version": 2}, "version 2 of the format"),

@@ -16,7 +16,8 @@ from emotion2vec_client.analysis.policy import LEAST, NINE, Policy
 
 FOLDS = 5
 STRENGTH = 0.01
-"""Weight of the penalty on biases, per recording: a label with few recordings keeps its own."""
+"""Weight of the penalty on the squares of the biases, against the sum over all recordings: without
+it, the bias of a label that no recording has would go to minus infinity."""
 
 TEMPERATURES = (0.05, 20.0)
 
@@ -40,10 +41,11 @@ def calibrate(
     groups: Sequence[str] | None = None,
     policy: Policy | None = None,
 ) -> tuple[Policy, Before, Before]:
-    """Fits temperature and biases by maximum likelihood.
+    """Fits temperature and biases by maximum likelihood, with a small penalty on the biases.
 
-    Platt-style scaling with one temperature (Guo et al., 2017) and a bias per label in the truth.
-    Labels that the truth does not have keep a bias of 0.
+    Platt-style scaling with one temperature (Guo et al., 2017) and a bias per label. Labels that
+    the truth does not have get a low one, and so are hardly answered any more. The fit is to the
+    nine labels; the policy's bans and merges are applied afterwards.
 
     Args:
         scores: The nine, [n, 9], in the order of ``LABELS``.
@@ -61,16 +63,15 @@ def calibrate(
     """
     matrix = np.asarray(scores, dtype=np.float64)
     right = np.array(truth, dtype=np.str_)
-    present = sorted(set(truth))
-    if matrix.shape != (len(right), len(NINE)) or len(present) < 2:
+    folds = split(truth, groups)
+    if matrix.shape != (len(right), len(NINE)):
         raise AnalysisError(
-            f"calibration needs recordings of two labels or more, with nine scores each, but got "
-            f"{len(right)} with the labels {', '.join(present) or 'none'}"
+            f"calibration needs nine scores for each of {len(right)} recordings, but these have "
+            f"the shape {list(matrix.shape)}"
         )
     base = policy or Policy()
     targets = np.array([NINE.index(name) for name in truth])
     after = np.empty((len(right), len(base.labels)))
-    folds = _folds(targets, groups)
     for fitted, measured in folds:
         made = _fit(matrix[fitted], targets[fitted], base)
         after[measured] = made.predict(matrix[measured])
@@ -90,34 +91,46 @@ def _fit(scores: DoubleArray, targets: IntArray, base: Policy) -> Policy:
     """Maximises the likelihood of the nine labels; a convex problem in 1/temperature and biases."""
     minimize = import_extra("scipy.optimize").minimize
     logits = np.log(np.maximum(scores, LEAST))
-    present = np.unique(targets)
     hits = np.eye(len(NINE))[targets]
 
     def loss(parameters: DoubleArray) -> tuple[float, DoubleArray]:
-        sharpness, bias = parameters[0], np.zeros(len(NINE))
-        bias[present] = parameters[1:]
-        moved = sharpness * logits + bias
+        moved = parameters[0] * logits + parameters[1:]
         moved -= moved.max(axis=1, keepdims=True)
         powers = np.exp(moved)
         sums = powers.sum(axis=1, keepdims=True)
         wrong = powers / sums - hits
         likelihood = (moved[np.arange(len(targets)), targets] - np.log(sums[:, 0])).mean()
-        slope = np.concatenate([[(wrong * logits).sum(axis=1).mean()], wrong.mean(axis=0)[present]])
+        slope = np.concatenate([[(wrong * logits).sum(axis=1).mean()], wrong.mean(axis=0)])
         slope[1:] += 2 * STRENGTH * parameters[1:] / len(targets)
         return -likelihood + STRENGTH * float((parameters[1:] ** 2).sum()) / len(targets), slope
 
-    start = np.concatenate([[1.0], np.zeros(len(present))])
-    limits = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0])] + [(None, None)] * len(present)
+    start = np.concatenate([[1.0], np.zeros(len(NINE))])
+    limits = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0])] + [(None, None)] * len(NINE)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits)
     bias = found.x[1:] - found.x[1:].mean()
     return replace(
         base,
         temperature=round(float(1 / found.x[0]), 6),
-        bias={NINE[place]: round(float(value), 6) for place, value in zip(present, bias)},
+        bias={name: round(float(value), 6) for name, value in zip(NINE, bias)},
     )
 
 
-def _folds(targets: IntArray, groups: Sequence[str] | None) -> list[tuple[IntArray, IntArray]]:
+def split(truth: Sequence[str], groups: Sequence[str] | None) -> list[tuple[IntArray, IntArray]]:
+    """The recordings to fit on and those to measure on, for each fold.
+
+    Args:
+        truth: The right label of each recording.
+        groups: Speaker or group of each recording; no group is in both.
+
+    Raises:
+        AnalysisError: There are too few recordings, labels or groups.
+    """
+    present, targets = np.unique(np.array(truth, dtype=np.str_), return_inverse=True)
+    if len(present) < 2:
+        raise AnalysisError(
+            f"calibration needs recordings of two labels or more, but got {len(truth)} with the "
+            f"labels {', '.join(present) or 'none'}"
+        )
     selection = import_extra("sklearn.model_selection")
     if groups is not None:
         count = min(FOLDS, len(set(groups)))

@@ -121,7 +121,7 @@ def _read_manifest(source: Path) -> list[LabelledFile]:
     rows: list[LabelledFile] = []
     lines: list[int] = []
     roots = [source.parent, *source.absolute().parents, Path()]
-    for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{source}, line {number}"
@@ -139,7 +139,8 @@ def _read_manifest(source: Path) -> list[LabelledFile]:
             )
         # EmoBox's paths are relative to the folder from which its scripts run.
         path = next((root / wav for root in roots if (root / wav).is_file()), roots[0] / wav)
-        group = entry.get("speaker") or _speaker(path.stem)
+        group = entry.get("speaker")
+        group = _speaker(path.stem) if group in (None, "") else group
         rows.append(LabelledFile(path, label, None if group is None else str(group)))
         lines.append(number)
     if not rows:
@@ -149,15 +150,17 @@ def _read_manifest(source: Path) -> list[LabelledFile]:
 
 
 def _read_folder(source: Path) -> list[LabelledFile]:
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    # macOS leaves files such as ._happy.wav on other systems' disks.
+    paths = sorted(path for path in found if not path.name.startswith("."))
     if not paths:
         raise AnalysisError(f"{source} has no recording ({', '.join(sorted(SUFFIXES))})")
     for pattern, labels in ((EMODB, EMODB_LABELS), (RAVDESS, RAVDESS_LABELS)):
-        found = [pattern.fullmatch(path.stem) for path in paths]
-        if all(found):
+        matches = [pattern.fullmatch(path.stem) for path in paths]
+        if all(matches):
             return [
                 LabelledFile(path, labels[match["emotion"]], match["speaker"])
-                for path, match in zip(paths, found)
+                for path, match in zip(paths, matches)
                 if match
             ]
     loose = [path for path in paths if path.parent == source]

@@ -171,7 +171,7 @@ def evaluate(
             f"{len(right)} recordings and {len(labels)} labels need probabilities of that shape, "
             f"but these have {list(matrix.shape)}"
         )
-    answered, confidence = _decide(matrix, labels, floor, uncertain)
+    answered, strongest, confidence = _decide(matrix, labels, floor, uncertain)
     truths = tuple(sorted(set(right.tolist())))
     columns = (*truths, *sorted(set(answered.tolist()) - set(truths)))
     metrics = import_extra("sklearn.metrics")
@@ -185,8 +185,13 @@ def evaluate(
         **_figures(right, answered, seed),
         recalls={name: recalls[name] for name in truths},
         confusion=table,
-        calibration=calibration(confidence, answered == right),
-        evasive={name: float((answered == name).mean()) for name in EVASIVE if name in labels},
+        # A floor withholds answers; it does not make confidences wrong.
+        calibration=calibration(confidence, strongest == right),
+        evasive={
+            name: float((answered == name).mean())
+            for name in (*EVASIVE, uncertain)
+            if name in labels or (name == uncertain and floor)
+        },
         without=_without(right, matrix, labels, floor, uncertain),
         by_group=() if groups is None else _by_group(right, answered, groups),
         by_length=() if seconds is None else _by_length(right, answered, seconds),
@@ -250,12 +255,13 @@ def _figures(truth: Names, answered: Names, seed: int) -> dict[str, Figure]:
 
 def _decide(
     matrix: DoubleArray, labels: Sequence[str], floor: float, uncertain: str
-) -> tuple[Names, DoubleArray]:
+) -> tuple[Names, Names, DoubleArray]:
+    """The answers, the strongest labels whatever the floor, and their probabilities."""
     confidence = matrix.max(axis=1)
-    answered = np.array(labels, dtype=np.str_)[matrix.argmax(axis=1)]
-    wide = np.array([*answered, uncertain], dtype=np.str_)[:-1]
+    strongest = np.array(labels, dtype=np.str_)[matrix.argmax(axis=1)]
+    wide = np.array([*strongest, uncertain], dtype=np.str_)[:-1]
     wide[confidence < floor] = uncertain
-    return wide, confidence
+    return wide, strongest, confidence
 
 
 def _without(
@@ -267,7 +273,7 @@ def _without(
         return None
     left = matrix[rows][:, kept]
     left = left / np.maximum(left.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    answered, _ = _decide(left, [labels[place] for place in kept], floor, uncertain)
+    answered, _, _ = _decide(left, [labels[place] for place in kept], floor, uncertain)
     return _part("", truth[rows], answered)
 
 

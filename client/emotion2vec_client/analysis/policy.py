@@ -78,6 +78,8 @@ class Policy:
                 "decide on one"
             )
         for name, parts in self.merge.items():
+            if not parts:
+                raise AnalysisError(f"the policy merges nothing into {name!r}: name its labels")
             if name == UNCERTAIN or (name in NINE and name not in parts):
                 raise AnalysisError(
                     f"the policy merges {', '.join(parts)} into {name!r}, which has a meaning of "
@@ -89,6 +91,12 @@ class Policy:
                 f"the policy leaves the labels {', '.join(labels) or 'none'}: it needs two or more"
             )
         for language, names in self.names.items():
+            wrong = [name for name, new in names.items() if not isinstance(new, str)]
+            if wrong:
+                raise AnalysisError(
+                    f"the policy's name of {wrong[0]!r} in {language!r} is {names[wrong[0]]!r}: "
+                    "give a text"
+                )
             unknown = [name for name in names if name not in (*labels, UNCERTAIN)]
             if unknown:
                 raise AnalysisError(

@@ -31,6 +31,13 @@ LIMITS = (
 )
 """What the figures do not say."""
 
+OF_JUDGES = (
+    "A policy or head does better on the recordings that it was fitted to. If some of them are "
+    "among these, only the figures of its own cross-validation count, in its file under "
+    "`validation`."
+)
+"""The same, if a policy or a head was evaluated."""
+
 
 @dataclass(frozen=True)
 class About:
@@ -122,14 +129,14 @@ def markdown(found: Evaluation, about: About) -> str:
         parts.append(f"Of the answers, {shares}.")
     if found.without is not None:
         parts.append(
-            f"Without these two labels (ban them in a policy), {found.without.files:,} recordings "
-            f"have a UAR of {found.without.uar:.3f} and an accuracy of "
-            f"{found.without.accuracy:.3f}."
+            f"Without *other* and *unknown*, {found.without.files:,} recordings have a UAR of "
+            f"{found.without.uar:.3f} and an accuracy of {found.without.accuracy:.3f}; a policy "
+            "can ban these labels."
         )
     parts += [
         "## Confidence",
-        f"The expected calibration error is {found.calibration.error:.3f}: so far, on average, is "
-        "the confidence of answers from the share of them that is right.",
+        f"The expected calibration error is {found.calibration.error:.3f}: on average, the "
+        "confidence of an answer differs by this much from the share of answers that are right.",
         "![Confidence against the share of right answers](reliability.png)",
     ]
     for title, kind, rows in (
@@ -141,7 +148,8 @@ def markdown(found: Evaluation, about: About) -> str:
     if about.failures:
         parts.append(f"## Failures\n\n{len(about.failures):,} recordings are in no figure:")
         parts.append("\n".join(f"- `{file}`: {why}" for file, why in about.failures.items()))
-    parts += ["## What the figures do not say", "\n".join(f"- {limit}" for limit in LIMITS)]
+    limits = LIMITS if about.judged is None else (OF_JUDGES, *LIMITS)
+    parts += ["## What the figures do not say", "\n".join(f"- {limit}" for limit in limits)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -24,6 +24,7 @@ from emotion2vec_client.cli.predict import PredictionWork
 from emotion2vec_client.cli.rows import PredictionShape
 
 ANSWERS = "answers.jsonl"
+MODEL = "model.json"
 
 
 @connects
@@ -91,6 +92,8 @@ def evaluate(
             check_replaced(answers, Format.jsonl, overwrite)
     with connection.open(judges) as client:
         info = client.model_info()
+        if output is not None:
+            labelled.check_same(output / MODEL, info, head, resume)
         work = PredictionWork(client, PredictionShape(judged=judges.labels), concurrency)
         answered = labelled.answer(work, rows, answers, resume)
     truth = [meanings[row.label] for row in answered.rows]
@@ -110,9 +113,8 @@ def evaluate(
         groups=answered.groups,
         seconds=[entry["duration"] for entry in answered.answers],
     )
-    console = Console()
-    _show(found, info, console)
     judged = f"head {head}" if head else f"policy {policy}" if policy else None
+    _show(found, info, Console(), report.OF_JUDGES if judged else report.LIMITS[0])
     renamed = {label: new for label, new in meanings.items() if label != new}
     if output is not None:
         about = report.About(str(corpus), info, judged, renamed, answered.failures)
@@ -151,7 +153,7 @@ def _thresholds(texts: list[str]) -> dict[str, float]:
     return least
 
 
-def _show(found: Evaluation, info: ModelInfo, console: Console) -> None:
+def _show(found: Evaluation, info: ModelInfo, console: Console, limit: str) -> None:
     table = Table(title=f"{found.files:,} recordings, {info.checkpoint}")
     table.add_column("truth \\ answer")
     for name in found.answers:
@@ -171,7 +173,7 @@ def _show(found: Evaluation, info: ModelInfo, console: Console) -> None:
     )
     for name, share in found.evasive.items():
         console.print(f"{'answered ' + name:<33} {100 * share:.1f} %", highlight=False)
-    console.print(f"\n{report.LIMITS[0]}", style="dim", highlight=False)
+    console.print(f"\n{limit}", style="dim", highlight=False)
 
 
 def _judge(found: Evaluation, least: dict[str, float], failures: int) -> int:

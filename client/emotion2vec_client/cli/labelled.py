@@ -1,5 +1,6 @@
 """Labelled recordings through the service, for ``evaluate`` and ``calibrate``."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
+from emotion2vec_client._result import ModelInfo
 from emotion2vec_client.analysis.arrays import DoubleArray
 from emotion2vec_client.analysis.corpora import read_corpus, read_label_map
 from emotion2vec_client.analysis.label_file import LabelledFile
@@ -108,6 +110,36 @@ def answer(
         reason = next(iter(failures.values()), "the server gave no answer")
         raise Emotion2VecError(f"none of the {len(rows):,} recordings can be used: {reason}")
     return Answered([row for row, _ in good], [entry for _, entry in good], failures)
+
+
+def check_same(path: Path, info: ModelInfo, head: Optional[Path], resume: bool) -> None:
+    """Refuses to continue answers of another model or head, and notes which these are of.
+
+    Args:
+        path: Notes the model and the head.
+        info: The model that answers.
+        head: File of the head that answers as well.
+        resume: Whether answers are continued.
+
+    Raises:
+        typer.BadParameter: The file says that others have answered so far.
+    """
+    now = {
+        "checkpoint": info.checkpoint,
+        "sha256": info.card.get("sha256"),
+        "precision": info.precision,
+        "head": None if head is None else hashlib.sha256(head.read_bytes()).hexdigest(),
+    }
+    if resume and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name, value in now.items() if before.get(name) != value]
+        if other:
+            raise typer.BadParameter(
+                f"the answers in {path.parent} are of another model ({other[0]} was "
+                f"{before.get(other[0])} and is {now[other[0]]}): --overwrite them, or choose "
+                "another folder"
+            )
+    path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
 
 
 def _entries(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from emotion2vec_client.cli.rows import SCORES, PredictionShape, Row, Shape, short, text_of
+from emotion2vec_client.cli.rows import SCORES, Row, Shape, short, text_of
 from emotion2vec_client.errors import Emotion2VecError
 
 PARQUET_GROUP = 4096
@@ -185,8 +185,7 @@ class ParquetWriter:
         if name in ("time", "duration", "start", "end", "speech"):
             return self._arrow.float64()
         scores = {"confidence", *SCORES}
-        if isinstance(self._shape, PredictionShape):
-            scores |= {
-                f"{name}_{label}" for name, labels in self._shape.judged.items() for label in labels
-            }
+        scores |= {
+            f"{name}_{label}" for name, labels in self._shape.judged.items() for label in labels
+        }
         return self._arrow.float32() if name in scores else self._arrow.string()

@@ -5,6 +5,10 @@ import { NAMES, button, decisions, dropZone, label, node, parsed, percent, sente
 const API = "/api/predict/";
 const AT_ONCE = 4;
 const RETRY_SECONDS = 1;
+// Named as the command line names them, so that a head called "angry" hides no score.
+const judged = ({ policy, heads }) => Object.fromEntries(
+  Object.entries({ ...(policy && { policy }), ...heads }).map(([name, own]) => [`${name}_label`, own.label]));
+
 const COLUMNS = ["file", "emotion", "confidence", "duration", ...NAMES, "problem"];
 
 class EmotionBatch extends HTMLElement {
@@ -171,11 +175,10 @@ class EmotionBatch extends HTMLElement {
     const lines = this.entries.filter(({ state }) => state === "done" || state === "failed")
       .map(({ file, state, answer }) => {
         if (state === "failed") return { file: file.name, problem: sentences(this.words, answer)[0] };
-        const judged = decisions(answer, this.words).map(([name, own]) => [name, own]);
-        return { ...answer, ...answer.scores, ...Object.fromEntries(judged), file: file.name };
+        return { ...answer, ...answer.scores, ...judged(answer), file: file.name };
       });
     const judges = new Set(this.entries.flatMap(({ state, answer }) =>
-      state === "done" ? decisions(answer, this.words).map(([name]) => name) : []));
+      state === "done" ? Object.keys(judged(answer)) : []));
     const columns = [...COLUMNS, ...judges];
     const quoted = (value) => `"${String(value).replaceAll('"', '""')}"`;
     const rows = lines.map((line) => columns.map((column) =>
