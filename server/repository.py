@@ -39,12 +39,15 @@ def with_decoders(repository: Path, count: int, folder: Path) -> Path:
         folder: An empty folder, for links to the models if another configuration is needed.
 
     Returns:
-        ``repository`` itself if its preprocess already has ``count`` instances.
+        ``repository`` itself if its preprocess already has ``count`` instances, or is missing:
+        Triton then says so.
 
     Raises:
         ServerError: The configuration of preprocess does not say how many instances it has.
     """
     source = (repository / PREPROCESS).resolve()
+    if not (source / "config.pbtxt").is_file():
+        return repository
     config = (source / "config.pbtxt").read_text(encoding="utf-8")
     found = INSTANCES.search(config)
     if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -39,6 +40,11 @@ def test_the_repository_stays_if_its_number_is_right(repository: Path, tmp_path:
     folder.mkdir()
     assert with_decoders(repository, 2, folder) == repository
     assert list(folder.iterdir()) == []
+
+
+def test_a_missing_model_is_left_to_triton(repository: Path, tmp_path: Path) -> None:
+    rmtree(repository / "preprocess")
+    assert with_decoders(repository, 14, tmp_path / "folder") == repository
 
 
 def test_another_number_changes_nothing_else(repository: Path, tmp_path: Path) -> None:
