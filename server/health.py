@@ -121,24 +121,26 @@ def _stubs_of(pid: int) -> dict[int, str]:
     """The models' names, by the id of the process in which each runs."""
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            try:
-                line = Path(f"/proc/{child}/cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if STUB in line:
+        # Threads and processes may end meanwhile.
+        for child in (_read(task / "children") or b"").decode().split():
+            line = _read(Path(f"/proc/{child}/cmdline"))
+            if line is not None and STUB in line:
                 # Its first argument is the model's file: model_repository/NAME/1/FILE.
                 found[int(child)] = Path(line.split(b"\0")[1].decode()).parts[-3]
     return found
 
 
-def _stat(pid: int) -> list[str] | None:
+def _read(path: Path) -> bytes | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def _stat(pid: int) -> list[str] | None:
+    content = _read(Path(f"/proc/{pid}/stat"))
     # The name before the last parenthesis may contain any characters.
-    return text.rpartition(")")[2].split()
+    return None if content is None else content.decode(errors="replace").rpartition(")")[2].split()
 
 
 def _state(pid: int) -> str | None:

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,3 +45,15 @@ def test_a_busy_model_does_not_hang(waiting: Health, monkeypatch: pytest.MonkeyP
     used = itertools.count(1)
     monkeypatch.setattr(health, "_cpu_seconds", lambda pid: float(next(used)))
     assert [waiting.trouble() for _ in range(3)] == [None] * 3
+
+
+def test_a_thread_that_ends_meanwhile_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the listing of a process's threads and a look at one, it may be gone."""
+    listed = Path.iterdir
+
+    def with_one_that_has_ended(folder: Path) -> Iterator[Path]:
+        yield folder / "4194304"
+        yield from listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", with_one_that_has_ended)
+    assert health._stubs_of(os.getpid()) == {}
