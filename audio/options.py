@@ -26,7 +26,7 @@ class Options:
 
     Attributes:
         segmentation: ``vad`` cuts speech at pauses, ``fixed`` cuts windows of equal length.
-        min_segment: For ``vad``: a segment shorter than this, in seconds, joins its neighbour.
+        min_segment: For ``vad``: a segment shorter than this, in seconds, joins the next.
         max_segment: For ``vad``: longest segment, in seconds.
         window: For ``fixed``: length of a window, in seconds.
         hop: For ``fixed``: seconds from one window's start to the next one's.

@@ -15,8 +15,8 @@ import numpy as np
 from audio.decoding import Decoded
 from audio.layout import SAMPLE_RATE
 from audio.options import Options
-from audio.segmentation import Chunk, Piece, cut_at_pauses, cut_in_windows, mark_speech
-from audio.speech import Tape
+from audio.segmentation import PauseCutter, Piece, WindowCutter
+from audio.speech import Segmenter
 
 CHECK_SECONDS = 0.1
 """Seconds between two checks whether a waiting recording was cancelled."""
@@ -128,8 +128,7 @@ class Recording:
         self._embedding = embedding
         self._is_cancelled = is_cancelled
         self._pending: deque[tuple[Piece, Future[Answer]]] = deque()
-        self._tape = Tape()
-        self._speech = 0
+        self._segmenter = Segmenter(cutter(options))
         self._decoded = 0
         self._position = 0.0
 
@@ -145,8 +144,8 @@ class Recording:
             Cancelled: The work was stopped.
         """
         try:
-            for piece in self._cut(self._marked(blocks)):
-                samples = self._tape.cut(piece.start, piece.end)
+            for piece in self._pieces(blocks):
+                samples = self._segmenter.tape.cut(piece.start, piece.end)
                 future = encoder.submit(samples, self._embedding, self._check)
                 self._pending.append((piece, future))
                 self._collect(AHEAD)
@@ -159,42 +158,38 @@ class Recording:
     @property
     def duration(self) -> float:
         """Seconds of audio processed so far."""
-        return self._tape.total / SAMPLE_RATE
+        return self._total / SAMPLE_RATE
 
     @property
     def peaks(self) -> np.ndarray:
         """The largest magnitude in each 96 ms of that audio, float32 [n]."""
-        return self._tape.peaks
+        return self._segmenter.tape.peaks
 
     @property
     def speech_ratio(self) -> float:
         """Share of that audio that is speech."""
-        return self._speech / self._tape.total if self._tape.total else 0.0
+        return self._segmenter.speech / self._total if self._total else 0.0
+
+    @property
+    def _total(self) -> int:
+        return self._segmenter.tape.total
 
     @property
     def progress(self) -> float:
         """Estimated share of the recording that is answered, 0 to 1."""
         pending = list(self._pending)
-        answered = pending[0][0].start if pending else self._tape.total
+        answered = pending[0][0].start if pending else self._total
         return self._position * answered / self._decoded if self._decoded else 0.0
 
-    def _marked(self, blocks: Iterator[Decoded]) -> Iterator[tuple[Chunk, bool]]:
-        for chunk, is_speech in mark_speech(self._tape.chunks(self._listen(blocks))):
-            self._speech += chunk.samples if is_speech else 0
-            yield chunk, is_speech
-
-    def _listen(self, blocks: Iterator[Decoded]) -> Iterator[np.ndarray]:
+    def _pieces(self, blocks: Iterator[Decoded]) -> Iterator[Piece]:
         for block in blocks:
             self._check()
             self._decoded += len(block.samples)
             self._position = block.position
-            yield block.samples
-
-    def _cut(self, marked: Iterator[tuple[Chunk, bool]]) -> Iterator[Piece]:
-        options = self._options
-        if options.segmentation == "fixed":
-            return cut_in_windows(marked, options.window, options.hop)
-        return cut_at_pauses(marked, options.min_segment, options.max_segment)
+            for pieces in self._segmenter.push(block.samples):
+                yield from pieces
+        for pieces in self._segmenter.finish():
+            yield from pieces
 
     def _check(self) -> None:
         if self.cancelled.is_set() or self._is_cancelled():
@@ -212,3 +207,10 @@ class Recording:
             # In this order, so that a progress request in between sees no gap.
             self.segments.append(Segment(piece, future.result()))
             self._pending.popleft()
+
+
+def cutter(options: Options) -> PauseCutter | WindowCutter:
+    """Cuts as the options say."""
+    if options.segmentation == "fixed":
+        return WindowCutter(options.window, options.hop)
+    return PauseCutter(options.min_segment, options.max_segment)

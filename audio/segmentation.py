@@ -1,13 +1,13 @@
-"""Decides where to cut a long recording: at its pauses, or into windows of equal length.
+"""Decides where to cut a recording: at its pauses, or into windows of equal length.
 
-Pure functions over a stream of 32 ms chunks. Each reads only as far as it needs to decide, and
-keeps only the piece that it is working on.
+Each class takes chunks of 32 ms one by one, and returns what they decide. So a file and the same
+audio that arrives while one speaks are cut in the same places. Each keeps only the piece that it
+is working on.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from audio.layout import SAMPLE_RATE
@@ -28,7 +28,7 @@ PAUSE = 0.4
 """Seconds without speech that end a piece."""
 
 NEAR = 1.0
-"""A fragment joins its neighbour only across a pause shorter than this, in seconds."""
+"""A fragment joins what follows only across a pause shorter than this, in seconds."""
 
 PAD = 0.064
 """Seconds added before and after speech, because its first and last sounds are soft."""
@@ -49,6 +49,10 @@ class Chunk:
     power: float
 
 
+Marked = tuple[Chunk, bool]
+"""A chunk, and whether it is speech."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """A stretch of the recording that the encoder hears as one clip.
@@ -64,67 +68,150 @@ class Piece:
     speech: int
 
 
-def mark_speech(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bool]]:
-    """Marks each chunk as speech or not, in order, as soon as that is decided.
+class SpeechMarker:
+    """Marks each chunk as speech or not, in order, as soon as that is decided."""
 
-    Args:
-        chunks: All chunks of one recording, in order.
-    """
-    least_speech, least_silence = _chunks(LEAST_SPEECH), _chunks(LEAST_SILENCE)
-    undecided: list[Chunk] = []
-    speaking = False  # Whether speech has lasted long enough to count.
-    run = silence = 0  # Chunks since speech may have begun, and since it may have ended.
-    for chunk in chunks:
-        if not run and chunk.probability < SPEECH:
-            yield chunk, False
-            continue
-        undecided.append(chunk)
-        run += 1
+    def __init__(self) -> None:
+        self._undecided: list[Chunk] = []
+        self._speaking = False  # Whether speech has lasted long enough to count.
+        self._run = 0  # Chunks since speech may have begun.
+        self._silence = 0  # Chunks since it may have ended.
+
+    def push(self, chunk: Chunk) -> list[Marked]:
+        """Takes the next chunk; returns the chunks that it decides: none, one or several."""
+        if not self._run and chunk.probability < SPEECH:
+            return [(chunk, False)]
+        self._undecided.append(chunk)
+        self._run += 1
         if chunk.probability >= SPEECH:
-            silence = 0
-        elif silence or chunk.probability < NO_SPEECH:
-            silence += 1
-        speaking = speaking or run - silence >= least_speech
-        if silence >= least_silence:
-            yield from ((each, False) for each in undecided)
-            undecided.clear()
-            speaking, run, silence = False, 0, 0
-        elif speaking and not silence:
-            yield from ((each, True) for each in undecided)
-            undecided.clear()
-    # The recording ends in speech too short to count, or in a silence that no speech follows.
-    yield from ((each, False) for each in undecided)
+            self._silence = 0
+        elif self._silence or chunk.probability < NO_SPEECH:
+            self._silence += 1
+        self._speaking = self._speaking or self._run - self._silence >= _chunks(LEAST_SPEECH)
+        if self._silence >= _chunks(LEAST_SILENCE):
+            decided = self.finish()
+            self._speaking, self._run, self._silence = False, 0, 0
+            return decided
+        if self._speaking and not self._silence:
+            return self._decide(True)
+        return []
+
+    def finish(self) -> list[Marked]:
+        """The last chunks: speech too short to count, or a silence that no speech follows."""
+        return self._decide(False)
+
+    def _decide(self, is_speech: bool) -> list[Marked]:
+        decided = [(each, is_speech) for each in self._undecided]
+        self._undecided.clear()
+        return decided
 
 
-def cut_at_pauses(
-    marked: Iterable[tuple[Chunk, bool]], shortest: float, longest: float
-) -> Iterator[Piece]:
+class PauseCutter:
     """Cuts speech into pieces that end at pauses, and drops the rest.
 
     Speech longer than the longest piece is cut where it is quietest. A fragment shorter than the
-    shortest piece joins a neighbour if one is near. Otherwise it stays alone, because a single
-    word may be an answer.
+    shortest piece joins the speech that follows, if that is near. Otherwise it stays alone,
+    because a single word may be an answer. (It never joins the speech before it: that piece may
+    have been answered already, while its speaker is still speaking.)
 
     Args:
-        marked: What `mark_speech` yields.
         shortest: A piece shorter than this, in seconds, is a fragment.
         longest: Longest piece, in seconds; at least twice ``shortest``.
     """
-    held: Piece | None = None
-    for piece in _spans(marked, _chunks(shortest), int(longest * SAMPLE_RATE) // CHUNK):
-        if held is not None and piece is not None and _join(held, piece, shortest, longest):
-            held = Piece(held.start, piece.end, held.speech + piece.speech)
-            continue
-        if held is not None:
-            yield held
-        held = piece
-    if held is not None:
-        yield held
+
+    def __init__(self, shortest: float, longest: float) -> None:
+        self._shortest, self._longest = shortest * SAMPLE_RATE, longest * SAMPLE_RATE
+        self._least, self._most = _chunks(shortest), int(self._longest) // CHUNK
+        self._span: list[Marked] = []  # Padding, then everything since the first speech.
+        self._voiced = False  # Whether the span contains speech.
+        self._total = 0  # Samples so far.
+        self._silence = 0  # Chunks since the last speech.
+        self._fragment: Piece | None = None  # It waits for speech to join.
+
+    def push(self, chunk: Chunk, is_speech: bool) -> list[Piece]:
+        """Takes the next marked chunk; returns the pieces that it completes."""
+        self._total += chunk.samples
+        self._span.append((chunk, is_speech))
+        self._silence = 0 if is_speech else self._silence + 1
+        self._voiced = self._voiced or is_speech
+        if not self._voiced:
+            del self._span[: -_chunks(PAD)]
+            # Hold no fragment through an hour of music.
+            return self._release() if self._silence == _chunks(NEAR) else []
+        if self._silence > _chunks(PAUSE):
+            return self._end()
+        if len(self._span) - self._silence >= self._most + self._least:
+            cut = _quietest(self._span, self._most // 2, self._most)
+            piece = _piece(self._span[:cut], self._start)
+            del self._span[:cut]
+            return self._join([piece])
+        return []
+
+    def finish(self) -> list[Piece]:
+        """The last pieces, at the end of the recording."""
+        return (self._end() if self._voiced else []) + self._release()
+
+    @property
+    def open(self) -> Piece | None:
+        """The speech that has not ended: from its start to here; None in a pause."""
+        return _piece(self._span, self._start) if self._voiced else None
+
+    @property
+    def ending(self) -> Piece | None:
+        """The piece that ends here if a pause follows; None while that cannot be known."""
+        if not self._voiced or self._silence < _chunks(PAD):
+            return None
+        last, fragment = self._pieces()[-1], self._fragment
+        return last if fragment is None else self._joined(fragment, last) or last
+
+    def _end(self) -> list[Piece]:
+        pieces = self._join(self._pieces())
+        del self._span[: -_chunks(PAD)]
+        self._voiced = False
+        return pieces
+
+    def _pieces(self) -> list[Piece]:
+        """The span without its silence, in two pieces if it is too long."""
+        span, start = self._span, self._start
+        span = span[: len(span) - max(0, self._silence - _chunks(PAD))]
+        if len(span) <= self._most:
+            return [_piece(span, start)]
+        low = max(self._most // 2, len(span) - self._most)
+        cut = _quietest(span, low, min(self._most, len(span) - self._least))
+        return [_piece(span[:cut], start), _piece(span[cut:], start + cut * CHUNK)]
+
+    def _join(self, pieces: list[Piece]) -> list[Piece]:
+        """Joins the waiting fragment to the first piece, and keeps the last if it is one."""
+        complete = []
+        for piece in pieces:
+            if self._fragment is not None:
+                joined = self._joined(self._fragment, piece)
+                if joined is None:
+                    complete.append(self._fragment)
+                piece, self._fragment = joined or piece, None
+            if piece.end - piece.start < self._shortest:
+                self._fragment = piece
+            else:
+                complete.append(piece)
+        return complete
+
+    def _joined(self, fragment: Piece, piece: Piece) -> Piece | None:
+        """Both as one piece, unless that is too long."""
+        if piece.end - fragment.start > self._longest:
+            return None
+        return Piece(fragment.start, piece.end, fragment.speech + piece.speech)
+
+    def _release(self) -> list[Piece]:
+        fragment, self._fragment = self._fragment, None
+        return [] if fragment is None else [fragment]
+
+    @property
+    def _start(self) -> int:
+        """The first sample of the span."""
+        return self._total - sum(chunk.samples for chunk, _ in self._span)
 
 
-def cut_in_windows(
-    marked: Iterable[tuple[Chunk, bool]], window: float, hop: float
-) -> Iterator[Piece]:
+class WindowCutter:
     """Cuts windows of equal length, whatever they contain.
 
     The last window ends with the recording. It is at least half a window long, because a shorter
@@ -132,106 +219,65 @@ def cut_in_windows(
     before it then ends where it begins.
 
     Args:
-        marked: What `mark_speech` yields.
         window: Length of a window, in seconds.
         hop: Seconds from one window's start to the next one's; at most ``window``.
     """
-    length = round(window * SAMPLE_RATE)
-    half = length // 2
-    voiced: deque[tuple[int, int]] = deque()  # Start and end of the speech that is still needed.
-    number = total = 0
-    start, following = 0, round(hop * SAMPLE_RATE)
-    for chunk, is_speech in marked:
+
+    def __init__(self, window: float, hop: float) -> None:
+        self._length = round(window * SAMPLE_RATE)
+        self._hop = hop
+        self._voiced: deque[tuple[int, int]] = deque()  # Start and end of speech still needed.
+        self._number = 0
+        self._total = 0
+
+    def push(self, chunk: Chunk, is_speech: bool) -> list[Piece]:
+        """Takes the next marked chunk; returns the windows whose ends can no longer move."""
         if is_speech:
-            voiced.append((total, total + chunk.samples))
-        total += chunk.samples
-        # Yield a window once its end can no longer move.
-        while total >= max(start + length, following + half):
-            yield _window(start, start + length, voiced)
-            number += 1
-            start, following = following, round((number + 1) * hop * SAMPLE_RATE)
-            while voiced and voiced[0][1] <= start:
-                voiced.popleft()
-    end = start + length
-    if total <= end:
-        if not number or total > round((number - 1) * hop * SAMPLE_RATE) + length:
-            yield _window(start, total, voiced)
-        return
-    last = min(following, total - half)
-    yield _window(start, min(end, last) if following == end else end, voiced)
-    yield _window(last, total, voiced)
+            self._voiced.append((self._total, self._total + chunk.samples))
+        self._total += chunk.samples
+        complete = []
+        while self._total >= max(
+            self._at(self._number) + self._length, self._at(self._number + 1) + self._length // 2
+        ):
+            start = self._at(self._number)
+            complete.append(self._window(start, start + self._length))
+            self._number += 1
+            while self._voiced and self._voiced[0][1] <= self._at(self._number):
+                self._voiced.popleft()
+        return complete
+
+    def finish(self) -> list[Piece]:
+        """The last windows, at the end of the recording."""
+        start, following = self._at(self._number), self._at(self._number + 1)
+        end = start + self._length
+        if self._total <= end:
+            before = self._at(self._number - 1) + self._length
+            if not self._number or self._total > before:
+                return [self._window(start, self._total)]
+            return []
+        last = min(following, self._total - self._length // 2)
+        return [
+            self._window(start, min(end, last) if following == end else end),
+            self._window(last, self._total),
+        ]
+
+    def _at(self, number: int) -> int:
+        """The first sample of a window."""
+        return round(number * self._hop * SAMPLE_RATE)
+
+    def _window(self, start: int, end: int) -> Piece:
+        speech = sum(max(0, min(end, high) - max(start, low)) for low, high in self._voiced)
+        return Piece(start, end, speech)
 
 
-def _window(start: int, end: int, voiced: Iterable[tuple[int, int]]) -> Piece:
-    speech = sum(max(0, min(end, high) - max(start, low)) for low, high in voiced)
-    return Piece(start, end, speech)
-
-
-def _join(held: Piece, piece: Piece, shortest: float, longest: float) -> bool:
-    fragment = min(held.end - held.start, piece.end - piece.start) < shortest * SAMPLE_RATE
-    return fragment and piece.end - held.start <= longest * SAMPLE_RATE
-
-
-def _spans(
-    marked: Iterable[tuple[Chunk, bool]], shortest: int, longest: int
-) -> Iterator[Piece | None]:
-    """Yields speech between pauses, in pieces of at most ``longest`` chunks.
-
-    None means that no speech follows nearby, so that the caller need not hold the last piece
-    through an hour of music.
-    """
-    pause, near, pad = _chunks(PAUSE), _chunks(NEAR), _chunks(PAD)
-    span: list[tuple[Chunk, bool]] = []  # Padding, then everything since the first speech.
-    voiced = False  # Whether the span contains speech.
-    total = silence = 0  # Samples so far, and chunks since the last speech.
-    for chunk, is_speech in marked:
-        total += chunk.samples
-        span.append((chunk, is_speech))
-        silence = 0 if is_speech else silence + 1
-        voiced = voiced or is_speech
-        if not voiced:
-            del span[:-pad]
-            if silence == near:
-                yield None
-        elif silence > pause:
-            start = _start(span, total)
-            yield from _pieces(span[: pad - silence], start, shortest, longest)
-            del span[:-pad]
-            voiced = False
-        elif len(span) - silence >= longest + shortest:
-            cut = _quietest(span, longest // 2, longest)
-            yield _piece(span[:cut], _start(span, total))
-            del span[:cut]
-    if voiced:
-        start = _start(span, total)
-        yield from _pieces(span[: len(span) - max(0, silence - pad)], start, shortest, longest)
-
-
-def _pieces(
-    span: list[tuple[Chunk, bool]], start: int, shortest: int, longest: int
-) -> Iterator[Piece]:
-    """Yields a span that has ended, in two pieces if it is too long."""
-    if len(span) > longest:
-        low, high = max(longest // 2, len(span) - longest), min(longest, len(span) - shortest)
-        cut = _quietest(span, low, high)
-        yield _piece(span[:cut], start)
-        span, start = span[cut:], start + cut * CHUNK
-    yield _piece(span, start)
-
-
-def _start(span: list[tuple[Chunk, bool]], total: int) -> int:
-    """The first sample of a span that ends at sample ``total``."""
-    return total - sum(chunk.samples for chunk, _ in span)
-
-
-def _quietest(span: list[tuple[Chunk, bool]], low: int, high: int) -> int:
+def _quietest(span: list[Marked], low: int, high: int) -> int:
     """Where to cut, between ``low`` and ``high`` chunks: in the quietest eighth of a second."""
     power = [chunk.power for chunk, _ in span]
     # If several are equally quiet, take the latest, because short pieces are recognised less well.
     return min(range(high, low - 1, -1), key=lambda cut: sum(power[max(0, cut - 2) : cut + 2]))
 
 
-def _piece(span: list[tuple[Chunk, bool]], start: int) -> Piece:
+def _piece(span: list[Marked], start: int) -> Piece:
     end = start + sum(chunk.samples for chunk, _ in span)
     return Piece(start, end, sum(chunk.samples for chunk, voiced in span if voiced))
 

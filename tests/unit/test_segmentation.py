@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +11,15 @@ import pytest
 from audio.layout import SAMPLE_RATE
 from audio.limits import AudioError
 from audio.options import Options
-from audio.segmentation import CHUNK, Chunk, cut_at_pauses, cut_in_windows, mark_speech
+from audio.segmentation import (
+    CHUNK,
+    Chunk,
+    Marked,
+    PauseCutter,
+    Piece,
+    SpeechMarker,
+    WindowCutter,
+)
 
 LOUD, SOFT = 1e-2, 1e-6
 
@@ -20,9 +29,24 @@ def chunks(*runs: tuple[int, float]) -> list[Chunk]:
     return [Chunk(CHUNK, probability, LOUD) for count, probability in runs for _ in range(count)]
 
 
+def mark(stream: Iterable[Chunk]) -> Iterator[Marked]:
+    """Each chunk with its mark, as soon as that is decided."""
+    marker = SpeechMarker()
+    for chunk in stream:
+        yield from marker.push(chunk)
+    yield from marker.finish()
+
+
+def cut_with(cutter: PauseCutter | WindowCutter, marked: Iterable[Marked]) -> Iterator[Piece]:
+    """Each piece, as soon as it is complete."""
+    for chunk, is_speech in marked:
+        yield from cutter.push(chunk, is_speech)
+    yield from cutter.finish()
+
+
 def marks(*runs: tuple[int, float]) -> str:
     """The marks of these chunks: ``#`` is speech."""
-    return "".join(".#"[is_speech] for _, is_speech in mark_speech(chunks(*runs)))
+    return "".join(".#"[is_speech] for _, is_speech in mark(chunks(*runs)))
 
 
 def test_speech_begins_at_one_threshold_and_ends_below_another() -> None:
@@ -39,7 +63,7 @@ def test_a_click_is_no_speech_and_a_stop_within_a_word_is() -> None:
 def test_a_mark_comes_as_soon_as_it_is_decided() -> None:
     """Otherwise an hour of music or speech would stay in memory."""
     source = itertools.chain(chunks((3, 0.1), (20, 0.9)), iter(pytest.fail, None))
-    assert [is_speech for _, is_speech in itertools.islice(mark_speech(source), 23)] == (
+    assert [is_speech for _, is_speech in itertools.islice(mark(source), 23)] == (
         [False] * 3 + [True] * 20
     )
 
@@ -51,7 +75,7 @@ def cut(
     stream = chunks(*runs)
     if quiet >= 0:
         stream[quiet - 2 : quiet + 2] = [Chunk(CHUNK, 0.9, SOFT)] * 4
-    found = cut_at_pauses(mark_speech(stream), shortest, longest)
+    found = cut_with(PauseCutter(shortest, longest), mark(stream))
     return [(p.start // CHUNK, p.end // CHUNK, p.speech // CHUNK) for p in found]
 
 
@@ -68,19 +92,22 @@ def test_a_pause_of_400_ms_ends_a_piece_and_a_shorter_one_does_not() -> None:
     assert cut((40, SPEECH)) == [(0, 40, 40)]
 
 
-def test_a_fragment_joins_what_is_within_a_second() -> None:
+def test_a_fragment_joins_what_follows_within_a_second() -> None:
     # 20 chunks (0.64 s) are a fragment; 40 (1.28 s) are not.
     near, far = (26, SILENCE), (31, SILENCE)
     assert cut((20, SPEECH), near, (40, SPEECH)) == [(0, 86, 60)]
-    assert cut((40, SPEECH), near, (20, SPEECH)) == [(0, 86, 60)]
+    pause = (14, SILENCE)
+    assert cut((6, SPEECH), pause, (6, SPEECH), pause, (40, SPEECH)) == [(0, 80, 52)]
+    # What is before it may have been answered already.
+    assert cut((40, SPEECH), near, (20, SPEECH)) == [(0, 42, 40), (64, 86, 20)]
     assert cut((40, SPEECH), near, (40, SPEECH)) == [(0, 42, 40), (64, 106, 40)]
     assert cut((20, SPEECH), far, (40, SPEECH)) == [(0, 22, 20), (49, 91, 40)]
 
 
 def test_a_fragment_does_not_join_what_would_be_too_long_then() -> None:
-    assert cut((40, SPEECH), (26, SILENCE), (20, SPEECH), longest=2.5) == [
-        (0, 42, 40),
-        (64, 86, 20),
+    assert cut((20, SPEECH), (26, SILENCE), (40, SPEECH), longest=2.5) == [
+        (0, 22, 20),
+        (44, 86, 40),
     ]
 
 
@@ -104,8 +131,8 @@ def test_what_is_cut_is_never_too_long_nor_lost() -> None:
             Chunk(CHUNK, chunk.probability, float(random.uniform())) for chunk in chunks(*runs)
         ]
         stream[-1] = Chunk(100, stream[-1].probability, 0.5)
-        marked = list(mark_speech(stream))
-        pieces = list(cut_at_pauses(marked, 1.0, 10.0))
+        marked = list(mark(stream))
+        pieces = list(cut_with(PauseCutter(1.0, 10.0), marked))
         assert all(piece.end - piece.start <= 10 * SAMPLE_RATE for piece in pieces)
         assert all(one.end <= other.start for one, other in itertools.pairwise(pieces))
         speech = sum(chunk.samples for chunk, is_speech in marked if is_speech)
@@ -114,8 +141,31 @@ def test_what_is_cut_is_never_too_long_nor_lost() -> None:
 
 def test_a_piece_comes_before_the_hour_of_music_that_follows_it() -> None:
     source = itertools.chain(chunks((60, SPEECH), (40, SILENCE)), iter(pytest.fail, None))
-    [piece] = itertools.islice(cut_at_pauses(mark_speech(source), 1.0, 10.0), 1)
+    [piece] = itertools.islice(cut_with(PauseCutter(1.0, 10.0), mark(source)), 1)
     assert piece.end == 62 * CHUNK
+
+
+def test_a_piece_is_complete_at_its_pause_and_known_before() -> None:
+    """A stream asks for the scores when it is known, and has them when it is complete."""
+    marker, cutter = SpeechMarker(), PauseCutter(1.0, 10.0)
+    known: dict[int, Piece | None] = {}
+    for number, chunk in enumerate(chunks((60, SPEECH), (40, SILENCE))):
+        for decided, is_speech in marker.push(chunk):
+            if pieces := cutter.push(decided, is_speech):
+                assert number - 60 == 12  # 13 chunks, 416 ms.
+                assert pieces == [known[number - 1]]
+        known[number] = cutter.ending
+    assert [number for number, piece in known.items() if piece] == list(range(64, 72))
+
+
+def test_speech_that_has_not_ended_grows() -> None:
+    marker, cutter = SpeechMarker(), PauseCutter(1.0, 10.0)
+    ends = []
+    for chunk in chunks((10, SILENCE), (20, SPEECH)):
+        for decided, is_speech in marker.push(chunk):
+            cutter.push(decided, is_speech)
+        ends.append(cutter.open and (cutter.open.start // CHUNK, cutter.open.end // CHUNK))
+    assert ends == [None] * 14 + [(8, end) for end in range(15, 31)]
 
 
 def windows(seconds: float, window: float, hop: float) -> list[tuple[float, float]]:
@@ -123,7 +173,7 @@ def windows(seconds: float, window: float, hop: float) -> list[tuple[float, floa
     samples = round(seconds * SAMPLE_RATE)
     sizes = [CHUNK] * (samples // CHUNK) + ([samples % CHUNK] if samples % CHUNK else [])
     stream = [(Chunk(size, 0.0, 0.0), False) for size in sizes]
-    found = cut_in_windows(stream, window, hop)
+    found = cut_with(WindowCutter(window, hop), stream)
     return [(piece.start / SAMPLE_RATE, piece.end / SAMPLE_RATE) for piece in found]
 
 
@@ -154,7 +204,8 @@ def test_no_window_is_shorter_than_half_of_one(
 
 def test_a_window_knows_how_much_of_it_is_speech() -> None:
     stream = [(Chunk(CHUNK, 0, 0), index < 100) for index in range(200)]  # 3.2 s of 6.4 s
-    shares = [piece.speech / (piece.end - piece.start) for piece in cut_in_windows(stream, 2, 1)]
+    found = cut_with(WindowCutter(2, 1), stream)
+    shares = [piece.speech / (piece.end - piece.start) for piece in found]
     assert shares == pytest.approx([1, 1, 0.6, 0.1, 0, 0])
 
 
