@@ -13,10 +13,10 @@ from typing import NoReturn
 
 import av
 import numpy as np
-import soxr
 
 from audio.layout import SAMPLE_RATE
 from audio.limits import AudioError, Limits
+from audio.resampling import NO_SAMPLES, Resampler
 
 CODECS = {
     *("aac", "alac", "flac", "mp1float", "mp2float", "mp3float", "opus", "vorbis"),
@@ -131,9 +131,6 @@ def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
     yield Decoded(samples, clip.rate)
 
 
-NO_SAMPLES = np.zeros(0, np.float32)
-
-
 class _Clip:
     """Checks, mixes down and resamples decoded frames as they arrive."""
 
@@ -152,7 +149,7 @@ class _Clip:
         if not self.rate:
             self.rate = rate
             self._limits.check_rate(rate)
-            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            self._resampler = Resampler(rate)
         if rate != self.rate:
             raise AudioError(
                 "unsupported",
@@ -179,7 +176,7 @@ class _Clip:
                 "damaged", "the file has a header but no samples: send the complete file"
             )
         ready = self._mix_waiting()
-        return np.concatenate([ready, self._resampled(NO_SAMPLES, last=True)])
+        return np.concatenate([ready, self._resampler.finish()])
 
     def _mix_waiting(self) -> np.ndarray:
         if not self._waiting:
@@ -188,21 +185,12 @@ class _Clip:
         self._waiting.clear()
         self._waiting_samples = 0
         mono = channels[0]
-        # Absurd samples overflow here; `_resampled` refuses the result.
+        # Absurd samples overflow here; `Resampler` refuses the result.
         with np.errstate(over="ignore", invalid="ignore"):
             for channel in channels[1:]:
                 mono += channel
             mono /= len(channels)
-        return self._resampled(mono)
-
-    def _resampled(self, mono: np.ndarray, last: bool = False) -> np.ndarray:
-        samples = self._resampler.resample_chunk(mono, last=last)
-        if not np.isfinite(samples).all():
-            raise AudioError(
-                "damaged",
-                "the file holds samples that are not numbers (NaN or infinite): write it again",
-            )
-        return samples
+        return self._resampler.push(mono)
 
 
 def _scaled(frame: av.AudioFrame) -> list[np.ndarray]:
@@ -220,7 +208,7 @@ def _scaled(frame: av.AudioFrame) -> list[np.ndarray]:
         return channels
     if kind == "u8":
         channels = [samples.astype(np.int16) - 128 for samples in channels]
-    # Absurd doubles overflow here; `_resampled` refuses the result.
+    # Absurd doubles overflow here; `Resampler` refuses the result.
     with np.errstate(over="ignore"):
         return [(samples / full_scale).astype(np.float32) for samples in channels]
 

@@ -117,23 +117,30 @@ class PauseCutter:
     Args:
         shortest: A piece shorter than this, in seconds, is a fragment.
         longest: Longest piece, in seconds; at least twice ``shortest``.
+
+    Attributes:
+        total: Samples so far.
+        spoken: The sample after the last speech so far.
     """
 
     def __init__(self, shortest: float, longest: float) -> None:
+        self.total = 0
+        self.spoken = 0
         self._shortest, self._longest = shortest * SAMPLE_RATE, longest * SAMPLE_RATE
         self._least, self._most = _chunks(shortest), int(self._longest) // CHUNK
         self._span: list[Marked] = []  # Padding, then everything since the first speech.
         self._voiced = False  # Whether the span contains speech.
-        self._total = 0  # Samples so far.
         self._silence = 0  # Chunks since the last speech.
         self._fragment: Piece | None = None  # It waits for speech to join.
 
     def push(self, chunk: Chunk, is_speech: bool) -> list[Piece]:
         """Takes the next marked chunk; returns the pieces that it completes."""
-        self._total += chunk.samples
+        self.total += chunk.samples
         self._span.append((chunk, is_speech))
-        self._silence = 0 if is_speech else self._silence + 1
-        self._voiced = self._voiced or is_speech
+        if is_speech:
+            self.spoken, self._silence, self._voiced = self.total, 0, True
+        else:
+            self._silence += 1
         if not self._voiced:
             del self._span[: -_chunks(PAD)]
             # Hold no fragment through an hour of music.
@@ -163,6 +170,11 @@ class PauseCutter:
             return None
         last, fragment = self._pieces()[-1], self._fragment
         return last if fragment is None else self._joined(fragment, last) or last
+
+    @property
+    def padded(self) -> int:
+        """The sample after the last of a piece that ends with the last speech."""
+        return min(self.spoken + _chunks(PAD) * CHUNK, self.total)
 
     def _end(self) -> list[Piece]:
         pieces = self._join(self._pieces())
@@ -208,7 +220,7 @@ class PauseCutter:
     @property
     def _start(self) -> int:
         """The first sample of the span."""
-        return self._total - sum(chunk.samples for chunk, _ in self._span)
+        return self.total - sum(chunk.samples for chunk, _ in self._span)
 
 
 class WindowCutter:

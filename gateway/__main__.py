@@ -57,7 +57,12 @@ async def _serve(settings: Settings, listener: socket.socket, restarts: int | No
     from gateway.serving import Server
 
     app = create_app(settings, restarts)
-    server = Server(app, settings.grace, on_stop=lambda: end_streams(app))
+
+    async def on_stop() -> None:
+        end_streams(app)
+        await app.state.streams.close(settings.grace)
+
+    server = Server(app, settings.grace, on_stop)
     announcing = asyncio.create_task(
         _announce(app.state.recogniser.client, settings.triton_url, listener)
     )

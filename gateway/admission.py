@@ -44,8 +44,11 @@ class Admission:
         """Place and seconds, the latest first."""
 
     @contextmanager
-    def admit(self) -> Iterator[Callable[[], None]]:
+    def admit(self, always: bool = False) -> Iterator[Callable[[], None]]:
         """Holds a place for the length of a ``with`` block.
+
+        Args:
+            always: Whether to hold one in any case, for what must be answered.
 
         Yields:
             A function to call when there is an answer. Refused input does not count, because it
@@ -54,7 +57,7 @@ class Admission:
         Raises:
             Problem: Too many requests are in flight.
         """
-        if refusal := self._refusal():
+        if not always and (refusal := self._refusal()):
             raise refusal
         self._in_flight += 1
         place, since = self._in_flight, time.monotonic()

@@ -18,9 +18,10 @@ from gateway.handlers import add_handlers
 from gateway.metrics import Metrics
 from gateway.outputs import Store
 from gateway.recognition import Recogniser, connect
-from gateway.routes import operations, outputs, predict, timeline
+from gateway.routes import operations, outputs, predict, stream, timeline
 from gateway.serving import CutOff
 from gateway.settings import Settings
+from gateway.stream import Sessions
 from gateway.timelines import Timelines
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
     recogniser = Recogniser(client, store, settings)
     metrics = Metrics(restarts)
     timelines = Timelines(client, store, settings)
+    streams = Sessions(client, metrics, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +74,8 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
     app.state.recogniser = recogniser
     app.state.metrics = metrics
     app.state.timelines = timelines
-    routers = [topic.router for topic in (predict, timeline, outputs, operations)]
+    app.state.streams = streams
+    routers = [topic.router for topic in (predict, timeline, stream, outputs, operations)]
     for router in routers:
         app.include_router(router)
     add_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)])

@@ -32,6 +32,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
+LAG_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+
 RESTARTS_BYTES = 4096
 """More than the supervisor ever writes."""
 
@@ -107,6 +109,23 @@ class Metrics:
             ["checkpoint", "revision", "precision", "weights"],
             registry=self._registry,
         )
+        self._sessions = Gauge(
+            "emotion2vec_streams", "Streams that are open", registry=self._registry
+        )
+        self._measurements = Counter(
+            "emotion2vec_stream_measurements",
+            "Measurements of streams: final, interim, skipped (no time for an interim one), failed",
+            ["kind"],
+            registry=self._registry,
+        )
+        self._lags = Histogram(
+            "emotion2vec_stream_lag_seconds",
+            "Time from the end of speech to its final measurement, and from the last sample of an "
+            "interim measurement to that",
+            ["kind"],
+            buckets=LAG_BUCKETS,
+            registry=self._registry,
+        )
         if restarts is not None:
             self._registry.register(_Restarts(restarts))
 
@@ -134,6 +153,23 @@ class Metrics:
                     self._seconds.labels(source).observe(seconds)
                 self._audio.labels(source).inc(observed.seconds)
                 _log(source, observed, seconds)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Counts a stream while it is open."""
+        with self._sessions.track_inprogress():
+            yield
+
+    def measured(self, kind: str, lag: float | None = None) -> None:
+        """Counts a measurement of a stream.
+
+        Args:
+            kind: ``final``, ``interim``, ``skipped`` or ``failed``.
+            lag: Seconds since the audio that decided it arrived, if it was sent.
+        """
+        self._measurements.labels(kind).inc()
+        if lag is not None:
+            self._lags.labels(kind).observe(lag)
 
     def render(self, model: ModelInfo | None) -> bytes:
         """Returns the metrics in Prometheus's text format.

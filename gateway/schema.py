@@ -87,9 +87,8 @@ Heads = Annotated[
 ]
 
 
-@with_config(ConfigDict(json_schema_extra={"example": EXAMPLE}))
-class Result(TypedDict):
-    """A recognition."""
+class Recognition(TypedDict):
+    """The emotion of a clip."""
 
     emotion: Strongest
     confidence: Score
@@ -100,13 +99,8 @@ class Result(TypedDict):
     weights: Weights
     model: Checkpoint
     precision: Precision
-    filename: Upload
-    sample_rate: Annotated[int, Field(description="of the upload, in Hz; the model hears 16000 Hz")]
-    milliseconds: Stages
     policy: NotRequired[Policy]
     heads: NotRequired[Heads]
-    output_dir: NotRequired[OutputDir]
-    files: NotRequired[Files]
     frame_hop: NotRequired[
         Annotated[float, Field(description="seconds between frames; frame only")]
     ]
@@ -116,6 +110,17 @@ class Result(TypedDict):
             Field(description="for each emotion one score per frame; frame only"),
         ]
     ]
+
+
+@with_config(ConfigDict(json_schema_extra={"example": EXAMPLE}))
+class Result(Recognition):
+    """A recognition."""
+
+    filename: Upload
+    sample_rate: Annotated[int, Field(description="of the upload, in Hz; the model hears 16000 Hz")]
+    milliseconds: Stages
+    output_dir: NotRequired[OutputDir]
+    files: NotRequired[Files]
     embedding: NotRequired[
         Annotated[
             # In Python a NumPy array, which orjson writes.

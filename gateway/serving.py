@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from socket import socket
 
 import uvicorn
@@ -18,6 +18,9 @@ from server import log
 FLUSH_SECONDS = 2
 """Time for the last responses to reach slow clients."""
 
+LARGEST_MESSAGE = 4 * 2**20
+"""Bytes. A stream refuses smaller messages in a way that its client can read."""
+
 CUT_OFF = "ASGI callable returned without completing response."
 """Uvicorn logs this for each response that was cut off; our own line counts them."""
 
@@ -28,10 +31,10 @@ class Server(uvicorn.Server):
     Args:
         app: An application with the middleware `CutOff`.
         grace: Seconds that answers may take after the gateway is told to stop.
-        on_stop: Called when the gateway is told to stop.
+        on_stop: Called when the gateway is told to stop, and awaited.
     """
 
-    def __init__(self, app: ASGIApp, grace: float, on_stop: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, grace: float, on_stop: Callable[[], Awaitable[None]]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -40,6 +43,9 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ws_max_size=LARGEST_MESSAGE,
+                # Audio does not get smaller, and each connection would hold its buffers.
+                ws_per_message_deflate=False,
                 # Only for clients that do not read their responses: `_cut_off` comes first.
                 timeout_graceful_shutdown=int(grace) + 1 + FLUSH_SECONDS,
             )
@@ -49,7 +55,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Stops listening, waits for the responses, and ends."""
-        self._on_stop()
+        await self._on_stop()
         cutting = asyncio.create_task(self._cut_off())
         await super().shutdown(sockets)
         cutting.cancel()

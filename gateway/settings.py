@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     recording_timeout: float = Field(
         default=3600.0, gt=0, description="seconds that a timeline may take"
     )
+    max_streams: int = Field(default=512, ge=1, description="streams at once; more get 429")
+    stream_idle: float = Field(
+        default=60.0, gt=0, description="seconds without a message that end a stream"
+    )
+    stream_seconds: float = Field(
+        default=7200.0, gt=0, description="seconds that a stream may take"
+    )
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="log format of the gateway, the server and Triton: text, or json with one "

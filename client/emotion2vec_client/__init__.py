@@ -15,6 +15,14 @@ from emotion2vec_client._result import (
     Outcome,
     Prediction,
 )
+from emotion2vec_client._stream import (
+    AsyncStream,
+    Measurement,
+    SpeechEnded,
+    SpeechStarted,
+    Stream,
+    StreamTotals,
+)
 from emotion2vec_client._summary import Segment, Stretch, Summary, TurningPoint
 from emotion2vec_client._timeline import PEAK_HOP, SEGMENTATION_OPTIONS, Segmentation, Timeline
 from emotion2vec_client.errors import (
@@ -42,12 +50,14 @@ __all__ = [
     "TLS",
     "AccessDeniedError",
     "AsyncClient",
+    "AsyncStream",
     "Client",
     "Emotion2VecError",
     "Frames",
     "Granularity",
     "InvalidAudioError",
     "Label",
+    "Measurement",
     "ModelInfo",
     "Outcome",
     "OverloadedError",
@@ -56,6 +66,10 @@ __all__ = [
     "Segment",
     "Segmentation",
     "ServerUnavailableError",
+    "SpeechEnded",
+    "SpeechStarted",
+    "Stream",
+    "StreamTotals",
     "Stretch",
     "Summary",
     "Timeline",

@@ -12,6 +12,7 @@ from emotion2vec_client._base import OUTAGE_SECONDS, POLL_SECONDS, TIMELINE_SECO
 from emotion2vec_client._result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client._retry import Outage
 from emotion2vec_client._session import AsyncSession
+from emotion2vec_client._stream import AsyncStream, Encoding
 from emotion2vec_client._timeline import Segmentation, Timeline
 from emotion2vec_client._waiting import Progress
 from emotion2vec_client.errors import Emotion2VecError
@@ -124,6 +125,36 @@ class AsyncClient(AsyncSession):
                 return Outcome(item, None, error)
 
         return _many.stream_async(items, attempt, concurrency, ordered)
+
+    def stream(
+        self,
+        *,
+        rate: int | None = None,
+        encoding: Encoding = "s16le",
+        channels: int = 1,
+        interval: float = 1.5,
+        granularity: Granularity = "utterance",
+        gateway: str | None = None,
+    ) -> AsyncStream:
+        """Streams audio while one speaks; arguments and errors as for `Client.stream`.
+
+        Example:
+            >>> async def listen(frames: AsyncIterable[bytes]) -> None:
+            ...     async with AsyncClient("localhost:8001") as client, client.stream() as stream:
+            ...
+            ...         async def send() -> None:
+            ...             async for frame in frames:
+            ...                 await stream.send(frame)
+            ...             await stream.finish()
+            ...
+            ...         sending = asyncio.create_task(send())
+            ...         async for measurement in stream:
+            ...             print(measurement.kind, measurement.unwrap().emotion)
+            ...         await sending
+        """
+        return AsyncStream(
+            *self._stream_parts(rate, encoding, channels, interval, granularity, gateway)
+        )
 
     async def model_info(self) -> ModelInfo:
         """Describes the model that the server runs; cached for half a minute."""

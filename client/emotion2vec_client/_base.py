@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emotion2vec_client import _protocol
 from emotion2vec_client._audio import Waveform
-from emotion2vec_client._endpoint import TLS, parse
+from emotion2vec_client._endpoint import TLS, Endpoint, parse
 from emotion2vec_client._judges import Judges
 from emotion2vec_client._protocol import Call
 from emotion2vec_client._result import Granularity, ModelInfo
+from emotion2vec_client._stream import GATEWAY_PORT, Encoding
 from emotion2vec_client._timeline import Segmentation, check_options
 from emotion2vec_client.errors import ServerUnavailableError
 
@@ -125,6 +127,35 @@ class BaseClient:
             parameters={"segmentation": str(segmentation), **given},
             embedding=embedding,
         )
+
+    def _stream_parts(
+        self,
+        rate: int | None,
+        encoding: Encoding,
+        channels: int,
+        interval: float,
+        granularity: Granularity,
+        gateway: str | None,
+    ) -> tuple[Endpoint, dict[str, Any]]:
+        """The gateway's address, and what to send first."""
+        own = self._endpoint
+        address = gateway or f"http{'s' if own.is_secure else ''}://{own.host}:{GATEWAY_PORT}"
+        endpoint = parse(address, headers=own.headers)
+        if endpoint.is_grpc:
+            raise ValueError(f"gateway is {gateway!r}: give an address with http:// or https://")
+        form: dict[str, Any] = {
+            "encoding": encoding,
+            "channels": channels,
+            "interval": interval,
+            "granularity": granularity,
+        }
+        if rate is not None:
+            form["rate"] = rate
+        if self.judges.policy is not None:
+            form["policy"] = self.judges.policy.content()
+        if self.judges.heads:
+            raise ValueError("heads cannot be sent to a stream: start the gateway with E2V_HEADS")
+        return dataclasses.replace(endpoint, tls=own.tls), form
 
     def _seconds(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else _protocol.check_timeout(timeout)

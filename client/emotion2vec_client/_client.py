@@ -11,6 +11,7 @@ from emotion2vec_client._base import OUTAGE_SECONDS, POLL_SECONDS, TIMELINE_SECO
 from emotion2vec_client._result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client._retry import Outage
 from emotion2vec_client._session import Session
+from emotion2vec_client._stream import Encoding, Stream
 from emotion2vec_client._timeline import Segmentation, Timeline
 from emotion2vec_client._waiting import Progress
 from emotion2vec_client.errors import Emotion2VecError
@@ -223,6 +224,42 @@ class Client(Session):
                 return Outcome(item, None, error)
 
         return _many.stream(items, attempt, concurrency, ordered)
+
+    def stream(
+        self,
+        *,
+        rate: int | None = None,
+        encoding: Encoding = "s16le",
+        channels: int = 1,
+        interval: float = 1.5,
+        granularity: Granularity = "utterance",
+        gateway: str | None = None,
+    ) -> Stream:
+        """Streams audio while one speaks; needs the extra `stream`.
+
+        Args:
+            rate: Samples per second, 8000 to 48000; by default 16000, and 8000 for mu-law and
+                A-law.
+            encoding: Of the bytes that are sent: ``s16le``, ``mulaw`` or ``alaw``.
+            channels: 1, or 2 interleaved ones; each is a speaker.
+            interval: Seconds of speech between interim measurements; 0 for none.
+            granularity: As for `predict`.
+            gateway: Its address; by default port 7860 of the machine with Triton.
+
+        Returns:
+            A context manager. In its block, send audio, and iterate over the measurements.
+
+        Raises:
+            ValueError: The address is not one of a gateway, or the client has heads.
+
+        Example:
+            >>> with Client("localhost:8001") as client, client.stream(rate=16000) as stream:
+            ...     stream.send(bytes(32000))  # a second of silence
+            ...     stream.finish()
+            ...     for measurement in stream:
+            ...         print(measurement.start, measurement.unwrap().emotion)
+        """
+        return Stream(*self._stream_parts(rate, encoding, channels, interval, granularity, gateway))
 
     def model_info(self) -> ModelInfo:
         """Describes the model that the server runs; cached for half a minute.

@@ -163,8 +163,7 @@ class Policy:
         Raises:
             OSError: The file cannot be written.
         """
-        content = {"format": FORMAT, "version": VERSION, **self.to_dict()}
-        text = json.dumps(content, ensure_ascii=False, indent=2)
+        text = json.dumps(self.content(), ensure_ascii=False, indent=2)
         Path(path).write_text(text + "\n", encoding="utf-8")
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,6 +178,10 @@ class Policy:
             "validation": dict(self.validation),
         }
 
+    def content(self) -> dict[str, Any]:
+        """The JSON of a policy's file, which ``read`` reads."""
+        return {"format": FORMAT, "version": VERSION, **self.to_dict()}
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
         """Reads a policy that ``save`` or a person wrote; what is missing has no effect.
@@ -191,33 +194,46 @@ class Policy:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise AnalysisError(f"{path} is not JSON: {error}") from error
+        return cls.read(content, str(path))
+
+    @classmethod
+    def read(cls, content: object, source: str) -> Policy:
+        """Reads the JSON of a policy; what is missing has no effect.
+
+        Args:
+            content: What JSON decodes to.
+            source: Where it comes from, for errors.
+
+        Raises:
+            AnalysisError: It is not a policy; the message says what is wrong in it.
+        """
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise AnalysisError(
-                f"{path} is not a policy: begin it with "
+                f"{source} is not a policy: begin it with "
                 f'{{"format": "{FORMAT}", "version": {VERSION}'
             )
         if content.get("version") != VERSION:
             raise AnalysisError(
-                f"{path} has version {content.get('version')!r} of the format, but this program "
+                f"{source} has version {content.get('version')!r} of the format, but this program "
                 f"reads {VERSION}"
             )
         known = cls().to_dict()
         given = {key: content[key] for key in content if key not in ("format", "version")}
         for key, value in given.items():
             if key not in known:
-                raise AnalysisError(f"{path} has {key!r}: a policy knows {', '.join(known)}")
+                raise AnalysisError(f"{source} has {key!r}: a policy knows {', '.join(known)}")
             # A number may be written without a decimal point.
             kinds = (int, float) if isinstance(known[key], float) else type(known[key])
             if not isinstance(value, kinds):
                 raise AnalysisError(
-                    f"{path}: {key} is {value!r}, but has the form {known[key]!r} by default"
+                    f"{source}: {key} is {value!r}, but has the form {known[key]!r} by default"
                 )
         try:
             given["ban"] = tuple(given.get("ban", ()))
             given["merge"] = {name: tuple(parts) for name, parts in given.get("merge", {}).items()}
             return cls(**given)
         except (AnalysisError, TypeError, AttributeError) as error:
-            raise AnalysisError(f"{path}: {error}") from error
+            raise AnalysisError(f"{source}: {error}") from error
 
 
 def _is_number(value: object) -> bool:

@@ -1,0 +1,5 @@
+"""Emotion while one speaks: a WebSocket that takes audio and sends measurements."""
+
+from gateway.stream.sessions import Sessions
+
+__all__ = ["Sessions"]
