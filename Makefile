@@ -62,8 +62,9 @@ format: $(VENV)/.dev ## Format the code
 audit: $(VENV)/.dev ## Report known holes in the pinned packages (asks PyPI)
 	@$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
-openapi: $(VENV)/.dev ## Write gateway/openapi.json from the code
+openapi: $(VENV)/.dev ## Write gateway/openapi.json and gateway/asyncapi.json from the code
 	@$(BIN)/python -m gateway --openapi > openapi.new && mv openapi.new gateway/openapi.json
+	@$(BIN)/python -m gateway --asyncapi > asyncapi.new && mv asyncapi.new gateway/asyncapi.json
 
 clean: ## Remove the virtual environment, caches and the exported model
 	rm -rf $(VENV) $(UNFINISHED) .pytest_cache .mypy_cache .ruff_cache .model_repository-export benchmarks/.corpus

@@ -28,6 +28,9 @@ def main() -> int:
         "--openapi", action="store_true", help="print the OpenAPI description and end"
     )
     parser.add_argument(
+        "--asyncapi", action="store_true", help="print the AsyncAPI description and end"
+    )
+    parser.add_argument(
         "--restarts", type=int, metavar="FD", help="open file of the supervisor's restart counts"
     )
     options = parser.parse_args()
@@ -40,6 +43,11 @@ def main() -> int:
         settings = read_settings()
         if options.openapi:
             print(json.dumps(create_app(settings).openapi(), ensure_ascii=False, indent=2))
+            return 0
+        if options.asyncapi:
+            from gateway.stream.description import asyncapi
+
+            print(json.dumps(asyncapi(), ensure_ascii=False, indent=2))
             return 0
         check_outputs(settings)
         listener = listen(settings)

@@ -134,7 +134,7 @@ class Client(Session):
             audio: As for `predict`.
             segmentation: ``vad`` cuts speech at pauses and omits the rest; ``fixed`` cuts windows
                 of equal length.
-            min_segment: For ``vad``: shorter segments join a neighbour; in seconds, 1 by default.
+            min_segment: For ``vad``: shorter segments join the next; in seconds, 1 by default.
             max_segment: For ``vad``: longest segment in seconds; 10 by default, at most 30.
             window: For ``fixed``: length of a window in seconds; 3 by default, at most 30.
             hop: For ``fixed``: seconds between the starts of two windows; the window by default.

@@ -10,15 +10,19 @@ import sys
 COMMAND = [sys.executable, "-m", "emotion2vec_client"]
 
 
-def on_a_terminal(*arguments: str, command: str = "predict") -> str:
+def on_a_terminal(*arguments: str, command: str = "predict", stdin: str = os.devnull) -> str:
     """What the command prints if stdout is a terminal and stderr is not."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, command, *arguments],
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "COLUMNS": "120", "PYTHONUTF8": "1", "TERM": "xterm-256color"},
-    ) as process:
+    with (
+        open(stdin, "rb") as given,
+        subprocess.Popen(
+            [*COMMAND, command, *arguments],
+            stdin=given,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "COLUMNS": "120", "PYTHONUTF8": "1", "TERM": "xterm-256color"},
+        ) as process,
+    ):
         os.close(theirs)
         text = b""
         while block := read_block(ours):

@@ -24,6 +24,7 @@ from gateway.page.render import RECORDING_HOURS
 from gateway.problems import STATUS_OF_REASON
 from gateway.routes.operations import CLIP_SECONDS, RECORDING_SECONDS
 from gateway.settings import Settings
+from gateway.stream.description import asyncapi
 from tests.conftest import ROOT, free_ports
 
 DOCS = ROOT / "docs" / "gateway.md"
@@ -145,6 +146,11 @@ def test_every_answer_carries_the_security_headers(app: FastAPI) -> None:
 def test_the_committed_description_is_what_the_app_says(app: FastAPI) -> None:
     committed = json.loads((ROOT / "gateway" / "openapi.json").read_text(encoding="utf-8"))
     assert committed == app.openapi(), "run `make openapi`"
+
+
+def test_the_committed_description_of_streams_is_what_the_code_says() -> None:
+    committed = json.loads((ROOT / "gateway" / "asyncapi.json").read_text(encoding="utf-8"))
+    assert committed == asyncapi(), "run `make openapi`"
 
 
 def test_the_documented_settings_are_all_there_are() -> None:

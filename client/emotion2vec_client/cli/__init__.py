@@ -46,6 +46,7 @@ def _command() -> Any:
     from emotion2vec_client.cli.cluster import cluster
     from emotion2vec_client.cli.evaluate import evaluate
     from emotion2vec_client.cli.info import info
+    from emotion2vec_client.cli.listen import listen
     from emotion2vec_client.cli.map import map_
     from emotion2vec_client.cli.predict import predict
     from emotion2vec_client.cli.similarity import similarity
@@ -76,6 +77,7 @@ def _command() -> Any:
     app.callback()(options)
     app.command()(predict)
     app.command()(timeline)
+    app.command()(listen)
     app.command()(info)
     app.command()(similarity)
     app.command("map")(map_)

@@ -66,7 +66,7 @@ def timeline(
     min_segment: Annotated[
         Optional[float],
         typer.Option(
-            help="Shorter pieces of speech, in seconds, join a neighbour; 1 by default.",
+            help="Shorter pieces of speech, in seconds, join the next; 1 by default.",
             show_default=False,
         ),
     ] = None,
