@@ -112,6 +112,8 @@ def build(
                     chosen = gr.Radio([], label=text.history, info=text.history_empty, visible=kept)
             with gr.Tab(text.timeline_tab, elem_id="e2v-timeline"):
                 gr.HTML(render.timeline(text, settings))
+            with gr.Tab(text.live_tab):
+                gr.HTML(render.live(text, settings))
             with gr.Tab(text.batch_tab):
                 gr.HTML(render.batch(text, settings))
         foot = gr.HTML()

@@ -143,6 +143,23 @@ CHINESE = Text(
             "bad_option": "切分设置无效：请按下方说明修改。",
         },
     },
+    live_tab="实时",
+    live={
+        "start": "🎙 开始聆听",
+        "stop": "停止",
+        "limits": "麦克风的声音会发送到此服务器；服务器不保存录音。",
+        "listening": "正在聆听……",
+        "speaking": "正在说话……",
+        "finishing": "正在识别最后一段……",
+        "description": "最近半分钟的波形，下方为对应的情感",
+        "files": {"result.json": "识别结果（JSON）", "recording.wav": "录音（WAV）"},
+        "problems": {
+            "no_microphone": "无法使用麦克风：请允许此页面使用，并检查是否已连接。",
+            "idle": "麦克风长时间没有发送声音，连接已结束。",
+            "too_long": "已达到最长时间：请再次点击 🎙 开始。",
+            "stopping": "服务器正在停止；以下是目前为止的结果。",
+        },
+    },
     batch_tab="批量识别",
     batch={
         "choose": "将多个短语音拖到此处，或点击选择多个文件",

@@ -152,6 +152,24 @@ ENGLISH = Text(
             "bad_option": "These settings cannot be used. Change them as described below.",
         },
     },
+    live_tab="Live",
+    live={
+        "start": "🎙 Listen",
+        "stop": "Stop",
+        "limits": "What the microphone hears is sent to this server, which does not keep it.",
+        "listening": "listening …",
+        "speaking": "speaking …",
+        "finishing": "the last words …",
+        "description": "The waveform of the last half minute, and its emotions below",
+        "files": {"result.json": "Result (JSON)", "recording.wav": "Recording (WAV)"},
+        "problems": {
+            "no_microphone": "The microphone cannot be used. Allow it for this page, and check "
+            "that one is connected.",
+            "idle": "The microphone has sent nothing for a while, so the stream was ended.",
+            "too_long": "The stream has reached its longest time. Press 🎙 to begin another one.",
+            "stopping": "The server is stopping. What was heard until now is below.",
+        },
+    },
     batch_tab="Several files",
     batch={
         "choose": "Drop clips here, or click to choose several",

@@ -23,7 +23,8 @@ Object.defineProperty(navigator, "languages", {{ get: () => ["{language}"] }});
 <script src="/page/clip.js" defer></script>
 <script src="/page/frames.js" type="module"></script>
 <script src="/page/timeline.js" type="module"></script>
-<script src="/page/batch.js" type="module"></script>"""
+<script src="/page/batch.js" type="module"></script>
+<script src="/page/live.js" type="module"></script>"""
 
 
 class Localised:

@@ -200,6 +200,12 @@ def timeline(text: Text, settings: Settings) -> str:
     return _element("emotion-timeline", text, words, settings.max_recording_bytes)
 
 
+def live(text: Text, settings: Settings) -> str:
+    """The element that listens to the microphone."""
+    words = {**text.timeline, **text.live}
+    return _element("emotion-live", text, words, settings.max_recording_bytes)
+
+
 def batch(text: Text, settings: Settings) -> str:
     """The element that sends many clips and shows a table."""
     return _element("emotion-batch", text, text.batch, settings.max_upload_bytes)

@@ -54,5 +54,8 @@ class Text:
     clip_tab: str
     timeline_tab: str
     timeline: dict[str, Any]
+    live_tab: str
+    live: dict[str, Any]
+    """Beside the words of a timeline, which is what it ends as."""
     batch_tab: str
     batch: dict[str, Any]

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import cast
 
 import numpy as np
 
 from audio.layout import SAMPLE_RATE, lay_out
-from emotion2vec_client import AsyncClient, Emotion2VecError, InvalidAudioError, Waveform
-from emotion2vec_client.analysis import Policy
+from emotion2vec_client import (
+    AsyncClient,
+    Emotion2VecError,
+    InvalidAudioError,
+    ModelInfo,
+    Prediction,
+    Segment,
+    Timeline,
+    Waveform,
+)
 from gateway.admission import Admission
 from gateway.problems import Problem, problem_of
-from gateway.schema import Recognition
+from gateway.schema import Recognition, Summary
 from gateway.settings import Settings
 from gateway.stream.messages import Format
 
@@ -25,6 +36,19 @@ FINAL_SECONDS = 120.0
 """How long a final measurement is asked for again, while Triton restarts."""
 
 RETRY_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Found:
+    """A prediction and the model that made it."""
+
+    prediction: Prediction
+    info: ModelInfo
+
+    def to_dict(self) -> Recognition:
+        """What the REST endpoint answers for it, without what belongs to a file."""
+        own = {"model": self.info.checkpoint, "precision": self.info.precision}
+        return cast("Recognition", {**self.prediction.to_dict(), **own})
 
 
 class Asker:
@@ -40,14 +64,14 @@ class Asker:
         self._timeout = settings.timeout
         self._admission = Admission(settings.max_in_flight, PATIENCE_SECONDS)
 
-    async def try_once(self, samples: np.ndarray, form: Format) -> Recognition | None:
+    async def try_once(self, samples: np.ndarray, form: Format) -> Found | None:
         """Recognises float32 [n] at 16 kHz; returns None if that might take too long, or fails."""
         try:
             return await self._ask(samples, form, always=False)
         except (Problem, Emotion2VecError):
             return None
 
-    async def insist(self, samples: np.ndarray, form: Format) -> Recognition:
+    async def insist(self, samples: np.ndarray, form: Format) -> Found:
         """Recognises float32 [n] at 16 kHz, and asks again for two minutes if Triton fails.
 
         Raises:
@@ -62,7 +86,7 @@ class Asker:
                     raise problem_of(error) from error
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _ask(self, samples: np.ndarray, form: Format, always: bool) -> Recognition:
+    async def _ask(self, samples: np.ndarray, form: Format, always: bool) -> Found:
         waveform, frames = lay_out(samples)
         inputs = {"waveform": waveform[np.newaxis], "frames": frames[np.newaxis]}
         with self._admission.admit(always) as answered:
@@ -72,14 +96,21 @@ class Asker:
                 timeout=self._timeout,
             )
             answered()
-        if form.policy is not None:
-            policy = cast(Policy, form.loaded_policy)
-            decisions = dataclasses.replace(
-                prediction.decisions, policy=policy.decide(prediction.scores)
-            )
-            prediction = dataclasses.replace(prediction, decisions=decisions)
         info = await self._client.model_info()
-        return cast(
-            "Recognition",
-            {**prediction.to_dict(), "model": info.checkpoint, "precision": info.precision},
+        if form.loaded_policy is not None:
+            policy = form.loaded_policy.decide(prediction.scores)
+            decisions = dataclasses.replace(prediction.decisions, policy=policy)
+            prediction = dataclasses.replace(prediction, decisions=decisions)
+        return Found(prediction, info)
+
+    def sum_up(self, segments: Sequence[Segment], form: Format) -> Summary | None:
+        """What a timeline of these segments says about the whole; None without speech."""
+        judges = self._client.judges
+        if form.loaded_policy is not None:
+            judges = dataclasses.replace(judges, policy=form.loaded_policy)
+        nothing = np.zeros(0, np.float32)
+        timeline = Timeline(
+            tuple(segments), 0.0, 0.0, "vad", "", datetime.now(UTC), nothing, judges
         )
+        summary = timeline.summary
+        return None if summary is None else cast("Summary", summary.to_dict())

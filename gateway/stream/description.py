@@ -66,9 +66,7 @@ def asyncapi() -> dict[str, Any]:
         "channels": {
             "stream": {
                 "address": ADDRESS,
-                "messages": {
-                    name: {"$ref": f"#/components/messages/{name}"} for name in messages
-                },
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
             }
         },
         "operations": {

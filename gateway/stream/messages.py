@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from functools import cached_property
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
@@ -19,7 +20,7 @@ from typing_extensions import TypedDict
 
 from emotion2vec_client.analysis import AnalysisError, Policy
 from gateway.problems import Problem
-from gateway.schema import Recognition
+from gateway.schema import Recognition, Summary
 
 MIN_RATE, MAX_RATE = 8_000, 48_000
 
@@ -70,7 +71,7 @@ class Format(BaseModel):
         given = dict(given)
         name = given.pop("input_audio_format", None)
         if name is not None:
-            if name not in OPENAI_FORMATS:
+            if not isinstance(name, str) or name not in OPENAI_FORMATS:
                 raise ValueError(f"input_audio_format is {name!r}: use {', '.join(OPENAI_FORMATS)}")
             given["encoding"], given["rate"] = OPENAI_FORMATS[name]
         if given.get("encoding") in ("mulaw", "alaw"):
@@ -84,7 +85,7 @@ class Format(BaseModel):
         _ = self.loaded_policy
         return self
 
-    @property
+    @cached_property
     def loaded_policy(self) -> Policy | None:
         """The session's own policy."""
         if self.policy is None:
@@ -217,10 +218,11 @@ class Closed(TypedDict):
     reason: Literal["closed", "idle", "too_long", "too_many_errors", "stopping"]
     duration: Annotated[float, Field(description="seconds of audio received")]
     speech: Annotated[list[float], Field(description="seconds of speech, by channel")]
+    summaries: Annotated[
+        list[Summary | None],
+        Field(description="of a timeline of the final measurements, by channel; null if none"),
+    ]
     final: Annotated[int, Field(description="final measurements sent")]
     interim: Annotated[int, Field(description="interim measurements sent")]
     skipped: Annotated[int, Field(description="interim measurements left out: there was no time")]
     failed: Annotated[int, Field(description="final measurements that an error was sent for")]
-
-
-Outgoing = Created | Updated | Started | Ended | Measurement | Error | Closed

@@ -173,6 +173,6 @@ def test_the_last_label_of_the_axis_is_whole(timeline: Visit) -> None:
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 def test_all_tabs_are_seen_on_a_phone(browsing: Browsing, gateway: Gateway, locale: str) -> None:
     with browsing.visit(gateway, locale, PHONE) as visit:
-        expect(visit.page.get_by_role("tab")).to_have_count(3)
+        expect(visit.page.get_by_role("tab")).to_have_count(4)
         for tab in visit.page.get_by_role("tab").all():
             expect(tab).to_be_visible()
