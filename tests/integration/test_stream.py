@@ -7,8 +7,9 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from livekit import rtc
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -34,6 +36,7 @@ from emotion2vec_client import (
     Timeline,
 )
 from emotion2vec_client.analysis import Policy
+from tests.conftest import ROOT
 from tests.fuzz.limits import LIMITS
 from tests.integration.gateways import Gateway
 
@@ -172,6 +175,40 @@ def test_speech_starts_and_ends_around_its_measurement(
     assert starts[0] == finals[0].start
     assert ends[-1] == finals[-1].end
     assert "bad" in finals[0].unwrap().policy.scores
+
+
+def test_the_recipe_for_livekit(
+    story: np.ndarray,
+    client: Client,
+    url: str,
+    gateway: Gateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With LiveKit's own frames, which hold what its audio streams yield."""
+    path = tmp_path / "story.wav"
+    data = encoded(path, story, SAMPLE_RATE, "s16le")
+    text = (ROOT / "docs" / "stream.md").read_text("utf-8")
+    [recipe] = [
+        block
+        for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        if "livekit" in block
+    ]
+    names: dict[str, Any] = {}
+    exec(recipe, names)
+
+    async def track() -> AsyncIterator[rtc.AudioFrameEvent]:
+        for start in range(0, len(data), 640):
+            part = data[start : start + 640]
+            yield rtc.AudioFrameEvent(rtc.AudioFrame(part, SAMPLE_RATE, 1, len(part) // 2))
+
+    async def run() -> list[Measurement]:
+        async with AsyncClient(url) as own:
+            gated = partial(own.stream, gateway=gateway.url)
+            monkeypatch.setattr(own, "stream", gated)
+            return [measurement async for measurement in names["emotions"](track(), own)]
+
+    assert_same(asyncio.run(run()), client.timeline(path))
 
 
 @contextmanager
