@@ -54,7 +54,9 @@ def test_a_pipe_gives_a_line_of_json_for_each_measurement(
 
 
 def test_a_terminal_keeps_each_segment(wav: Path, client: Client, gateway: Gateway) -> None:
-    shown = on_a_terminal("-", "--gateway", gateway.url, command="listen", stdin=str(wav))
+    shown = on_a_terminal(
+        "-", "--interval", "0", "--gateway", gateway.url, command="listen", stdin=str(wav)
+    )
     lines = [line.rpartition("\033[K")[2] for line in shown.strip("\n").split("\n")]
     segments = client.timeline(wav).segments
     assert len(lines) == len(segments) + 1
