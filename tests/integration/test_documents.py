@@ -179,6 +179,7 @@ def test_a_block_runs(
         service.here(commands(language, text)),
         str(folder / ".venv" / "bin"),
         E2V_TRITON_URL=service.here("localhost:8001"),
+        E2V_GATEWAY_URL=service.here("http://localhost:7860"),
         # Without these, Locust asks for them on its web page and does not end.
         LOCUST_HEADLESS="true", LOCUST_USERS="1", LOCUST_RUN_TIME="1s",
     )  # fmt: skip

@@ -191,7 +191,7 @@ def test_the_recipe_for_livekit(
     text = (ROOT / "docs" / "stream.md").read_text("utf-8")
     [recipe] = [
         block
-        for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for block in re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         if "livekit" in block
     ]
     names: dict[str, Any] = {}
