@@ -21,8 +21,13 @@ FLUSH_SECONDS = 2
 LARGEST_MESSAGE = 4 * 2**20
 """Bytes. A stream refuses smaller messages in a way that its client can read."""
 
-CUT_OFF = "ASGI callable returned without completing response."
-"""Uvicorn logs this for each response that was cut off; our own line counts them."""
+SAID_ELSEWHERE = (
+    # For each response that was cut off; our own line counts them.
+    "ASGI callable returned without completing response.",
+    # For each stream that was refused, although the client gets our response.
+    "ASGI callable returned without completing handshake.",
+)
+"""Errors of Uvicorn's that are none."""
 
 
 class Server(uvicorn.Server):
@@ -105,5 +110,5 @@ class CutOff:
 
 
 def configure_log(kind: str) -> None:
-    """Logs without Uvicorn's line about each answer that was cut off."""
-    log.configure(kind, lambda record: record.getMessage() != CUT_OFF)
+    """Logs without Uvicorn's lines about what is no error."""
+    log.configure(kind, lambda record: record.getMessage() not in SAID_ELSEWHERE)

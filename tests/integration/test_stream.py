@@ -325,6 +325,7 @@ def test_limits_of_streams(url: str, tmp_path: Path) -> None:
                     pass
                 assert list(stream) == []
             assert stream.totals.reason == "idle"
+        assert "ERROR" not in limited.said
 
 
 def test_pages_of_others_may_not_open_a_stream(gateway: Gateway) -> None:
