@@ -31,7 +31,7 @@ class Started:
     """Speech has begun.
 
     Attributes:
-        at: The first sample of the piece that it will be in.
+        at: Its first sample, with the padding of a piece.
     """
 
     at: int

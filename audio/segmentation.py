@@ -1,8 +1,7 @@
 """Decides where to cut a recording: at its pauses, or into windows of equal length.
 
-Each class takes chunks of 32 ms one by one, and returns what they decide. So a file and the same
-audio that arrives while one speaks are cut in the same places. Each keeps only the piece that it
-is working on.
+Each class takes chunks of 32 ms one by one, and returns what they decide. So a file is cut in the
+same places as the same audio in a stream. Each class keeps only the piece that it is working on.
 """
 
 from __future__ import annotations

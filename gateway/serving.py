@@ -18,6 +18,8 @@ from server import log
 FLUSH_SECONDS = 2
 """Time for the last responses to reach slow clients."""
 
+CHECK_SECONDS = 0.1
+
 LARGEST_MESSAGE = 4 * 2**20
 """Bytes. A stream refuses smaller messages in a way that its client can read."""
 
@@ -49,6 +51,9 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 ws_max_size=LARGEST_MESSAGE,
+                # A client that has to wait cannot answer pings behind its own audio; a stream has
+                # limits of its own for clients that are gone.
+                ws_ping_timeout=None,
                 # Audio does not get smaller, and each connection would hold its buffers.
                 ws_per_message_deflate=False,
                 # Only for clients that do not read their responses: `_cut_off` comes first.
@@ -60,8 +65,13 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Stops listening, waits for the responses, and ends."""
-        await self._on_stop()
+        for server in self.servers:
+            server.close()
         cutting = asyncio.create_task(self._cut_off())
+        stopping = asyncio.ensure_future(self._on_stop())
+        # A second Ctrl-C ends it at once.
+        while not stopping.done() and not self.force_exit:
+            await asyncio.wait([stopping], timeout=CHECK_SECONDS)
         await super().shutdown(sockets)
         cutting.cancel()
 

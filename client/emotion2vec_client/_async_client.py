@@ -136,7 +136,7 @@ class AsyncClient(AsyncSession):
         granularity: Granularity = "utterance",
         gateway: str | None = None,
     ) -> AsyncStream:
-        """Streams audio while one speaks; arguments and errors as for `Client.stream`.
+        """Streams audio while someone speaks; arguments and errors as for `Client.stream`.
 
         Example:
             >>> async def listen(frames: AsyncIterable[bytes]) -> None:

@@ -235,7 +235,7 @@ class Client(Session):
         granularity: Granularity = "utterance",
         gateway: str | None = None,
     ) -> Stream:
-        """Streams audio while one speaks; needs the extra `stream`.
+        """Streams audio while someone speaks; needs the extra `stream`.
 
         Args:
             rate: Samples per second, 8000 to 48000; by default 16000, and 8000 for mu-law and

@@ -1,4 +1,4 @@
-"""Emotion while one speaks, over the gateway's WebSocket (docs/stream.md)."""
+"""Emotion while someone speaks, over the gateway's WebSocket (docs/stream.md)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ PATH = "/api/stream/"
 
 LARGEST_MESSAGE = 2**24
 """Bytes: a final measurement in frame granularity has up to 500 rows of nine numbers."""
+
+MOST_SENT = 2**19
+"""Bytes in a message; the gateway takes up to 1 MiB."""
 
 OPEN_SECONDS = 10.0
 
@@ -134,11 +137,17 @@ class _Protocol:
             "max_size": LARGEST_MESSAGE,
             "open_timeout": OPEN_SECONDS,
             "compression": None,
+            # A gateway that makes us wait answers pings only behind our audio.
+            "ping_timeout": None,
         }
 
     @property
     def _update(self) -> str:
         return json.dumps({"type": "session.update", "session": self._form})
+
+    def _messages(self, audio: Audio) -> Iterator[bytes]:
+        data = self._encode(audio)
+        return (data[at : at + MOST_SENT] for at in range(0, len(data), MOST_SENT))
 
     def _encode(self, audio: Audio) -> bytes:
         if isinstance(audio, (bytes, bytearray, memoryview)):
@@ -212,10 +221,14 @@ class AsyncStream(_Protocol):
         self._connecting = _websockets("asyncio").connect(**self._options)
         try:
             self._connection = await self._connecting.__aenter__()
+        except Exception as error:
+            raise _translated(self, error) from error
+        try:
             await self._connection.send(self._update)
             await self._connection.recv()
             self._read(await self._connection.recv())
-        except Exception as error:
+        except BaseException as error:
+            await self._connecting.__aexit__(type(error), error, None)
             raise _translated(self, error) from error
         return self
 
@@ -233,7 +246,8 @@ class AsyncStream(_Protocol):
         Raises:
             ServerUnavailableError: The connection is lost.
         """
-        await self._send(self._encode(audio))
+        for message in self._messages(audio):
+            await self._send(message)
 
     async def finish(self) -> None:
         """Says that no more audio follows; the iteration ends after the last measurements."""
@@ -277,10 +291,14 @@ class Stream(_Protocol):
         try:
             self._connecting = _websockets("sync").connect(**self._options)
             self._connection = self._connecting.__enter__()
+        except Exception as error:
+            raise _translated(self, error) from error
+        try:
             self._connection.send(self._update)
             self._connection.recv()
             self._read(self._connection.recv())
-        except Exception as error:
+        except BaseException as error:
+            self._connecting.__exit__(type(error), error, None)
             raise _translated(self, error) from error
         return self
 
@@ -294,7 +312,8 @@ class Stream(_Protocol):
 
     def send(self, audio: Audio) -> None:
         """Sends the next audio; as `AsyncStream.send`."""
-        self._send(self._encode(audio))
+        for message in self._messages(audio):
+            self._send(message)
 
     def finish(self) -> None:
         """Says that no more audio follows; the iteration ends after the last measurements."""
@@ -336,7 +355,7 @@ def _websockets(form: str) -> Any:
         ) from error
 
 
-def _translated(stream: _Protocol, error: Exception) -> Exception:
+def _translated(stream: _Protocol, error: BaseException) -> BaseException:
     """The library's error for one of the connection; other errors as they are."""
     from websockets.exceptions import WebSocketException
 

@@ -16,5 +16,5 @@ router = APIRouter()
 @router.websocket(PATH[:-1])
 @router.websocket(PATH)
 async def stream(socket: WebSocket) -> None:
-    """Emotion while one speaks (docs/stream.md)."""
+    """Emotion while someone speaks (docs/stream.md)."""
     await cast(Sessions, socket.app.state.streams).serve(socket)

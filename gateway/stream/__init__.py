@@ -1,4 +1,4 @@
-"""Emotion while one speaks: a WebSocket that takes audio and sends measurements."""
+"""Emotion while someone speaks: a WebSocket that takes audio and sends measurements."""
 
 from gateway.stream.sessions import Sessions
 

@@ -59,7 +59,7 @@ def asyncapi() -> dict[str, Any]:
         "info": {
             "title": "emotion2vec-triton: streams",
             "version": version("emotion2vec-client"),
-            "description": "Emotion while one speaks; docs/stream.md.",
+            "description": "Emotion while someone speaks; docs/stream.md.",
         },
         "defaultContentType": "application/json",
         "servers": {"gateway": {"host": "localhost:7860", "protocol": "ws"}},

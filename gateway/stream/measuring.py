@@ -151,11 +151,9 @@ class Measurer:
         known = None
         if channel.early is not None:
             piece, asked = channel.early
+            # Else it may be the next piece, if speech ends in two.
             if piece == heard.piece:
-                known = asked
-            else:
-                asked.cancel()
-            channel.early = None
+                known, channel.early = asked, None
         channel.measured = heard.piece.end
         seconds = len(heard.samples) / SAMPLE_RATE
         self._waiting += seconds

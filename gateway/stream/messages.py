@@ -1,12 +1,12 @@
-"""The messages of a stream: what clients send and what they receive (docs/asyncapi.json)."""
+"""The messages of a stream: what clients send and what they receive (gateway/asyncapi.json)."""
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from functools import cached_property
 from typing import Annotated, Any, Literal, NotRequired
 
+import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -83,6 +83,11 @@ class Format(BaseModel):
         if 0 < self.interval < 0.5:
             raise ValueError(f"interval is {self.interval:g} s: use 0, or 0.5 to 30")
         _ = self.loaded_policy
+        try:
+            # The answer repeats it.
+            orjson.dumps(self.policy)
+        except TypeError as error:
+            raise ValueError(f"policy cannot be used: {error}") from error
         return self
 
     @cached_property
@@ -119,7 +124,7 @@ class Append(_Message):
         """The bytes; raises Problem if they are not base64."""
         try:
             return b64decode(self.audio, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise Problem(
                 422, "bad_request", f"audio is not base64 ({error}): encode the bytes"
             ) from error
@@ -224,5 +229,5 @@ class Closed(TypedDict):
     ]
     final: Annotated[int, Field(description="final measurements sent")]
     interim: Annotated[int, Field(description="interim measurements sent")]
-    skipped: Annotated[int, Field(description="interim measurements left out: there was no time")]
+    skipped: Annotated[int, Field(description="interim measurements left out")]
     failed: Annotated[int, Field(description="final measurements that an error was sent for")]

@@ -59,12 +59,17 @@ class Session:
         self._measurer: Measurer | None = None
         self._errors = 0
         self._sending = asyncio.Lock()
-        self._stopping = asyncio.Event()
+        self._ending: Reason | None = None
+        self._is_idle = False
+        self._reading: asyncio.Task[Reason]
         self._tasks: asyncio.TaskGroup
 
-    def stop(self) -> None:
-        """Ends the session after the measurements of what has arrived."""
-        self._stopping.set()
+    def end(self, reason: Reason) -> None:
+        """Ends the session after the measurements of what has been read."""
+        self._ending = self._ending or reason
+        if self._is_idle:
+            # Not within a message, whose audio would be lost.
+            self._reading.cancel()
 
     async def run(self) -> None:
         """Serves until the client or a limit ends the session."""
@@ -79,27 +84,27 @@ class Session:
 
     async def _reason(self) -> Reason:
         """Reads until there is a reason to end."""
-        stopping = self._tasks.create_task(self._stopping.wait())
-        reading = self._tasks.create_task(self._read())
+        self._reading = self._tasks.create_task(self._read())
+        limit = self._settings.stream_seconds
+        timer = asyncio.get_running_loop().call_later(limit, self.end, "too_long")
         try:
-            done, _ = await asyncio.wait(
-                [reading, stopping],
-                timeout=self._settings.stream_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if reading in done:
-                return reading.result()
-            return "stopping" if stopping in done else "too_long"
+            await asyncio.wait([self._reading])
         finally:
-            reading.cancel()
-            stopping.cancel()
+            timer.cancel()
+        if self._reading.cancelled() and self._ending is not None:
+            return self._ending
+        return self._reading.result()
 
     async def _read(self) -> Reason:
-        while True:
+        while self._ending is None:
             try:
-                message = await asyncio.wait_for(self._socket.receive(), self._settings.stream_idle)
+                self._is_idle = True
+                async with asyncio.timeout(self._settings.stream_idle):
+                    message = await self._socket.receive()
             except TimeoutError:
                 return "idle"
+            finally:
+                self._is_idle = False
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1005))
             try:
@@ -110,6 +115,7 @@ class Session:
                 await self._send({"type": "error", **problem.body()})
                 if self._errors >= MOST_ERRORS:
                     return "too_many_errors"
+        return self._ending
 
     async def _take(self, message: Mapping[str, Any]) -> bool:
         """Processes a message; returns whether it asks for the end."""
@@ -140,7 +146,8 @@ class Session:
                 "bad_option",
                 "session.update came after audio: open another stream for another format",
             )
-        self._format = form
+        given = self._format.model_dump(exclude_unset=True) | form.model_dump(exclude_unset=True)
+        self._format = Format.model_validate(given)
         await self._send({"type": "session.updated", **self._state})
 
     def _measuring(self) -> Measurer:

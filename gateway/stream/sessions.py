@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
 
 from fastapi import WebSocket
 
@@ -51,7 +50,7 @@ class Sessions:
         """Lets all sessions send their last measurements, for at most so many seconds."""
         self._stopping = True
         for session in self._open:
-            session.stop()
+            session.end("stopping")
         if ending := [task for task in self._open.values() if task is not None]:
             await asyncio.wait(ending, timeout=seconds)
 
@@ -62,7 +61,7 @@ class Sessions:
         # Browsers let any page open a connection to any address, so we must look ourselves.
         if (
             origin is not None
-            and urlsplit(origin).netloc != socket.headers.get("host")
+            and origin.partition("://")[2] != socket.headers.get("host")
             and origin not in allowed
             and "*" not in allowed
         ):

@@ -24,11 +24,21 @@ from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.display import bar, percent, replace_unprintable
 from emotion2vec_client.cli.judging import PolicyOption, load
 from emotion2vec_client.cli.strip import clock
-from emotion2vec_client.errors import Emotion2VecError
+from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
+
+ENDS = {
+    "idle": "no audio came for too long",
+    "too_long": "it has reached its longest time (E2V_STREAM_SECONDS)",
+    "too_many_errors": "it had too many errors",
+}
+"""What to say about each reason of `StreamTotals`."""
 
 FRAME_SECONDS = 0.02
 HEADER_BYTES = 2**16
 """Longest header of a WAV stream: programs put a title in front of the samples at most."""
+
+BLOCK = 2**14
+ENDLESS = 2**62
 
 WAVE_ENCODINGS: dict[tuple[int, int], Encoding] = {
     (1, 16): "s16le",
@@ -102,10 +112,10 @@ def listen(
     *,
     connection: Connection,
 ) -> None:
-    """Show emotion while one speaks, from the microphone or a pipe.
+    """Show emotion while someone speaks, from the microphone or a pipe.
 
-    On a terminal the line at the bottom changes while one speaks, and each segment is printed when
-    it is over. In a pipe every measurement is a line of JSON. Ctrl-C ends it after the last one.
+    On a terminal the last line changes while someone speaks, and each segment stays when it is
+    over. In a pipe every measurement is a line of JSON. Ctrl-C ends it after the last one.
 
     ffmpeg -i call.mp3 -f wav - | emotion2vec listen -
     """
@@ -136,18 +146,22 @@ def listen(
             raise typer.BadParameter(str(error)) from error
         stack.enter_context(stream)
         stack.enter_context(sending(stream, audio))
-        events = stream.events()
-        while True:
-            try:
-                show(next(events))
-            except StopIteration:
-                break
-            except KeyboardInterrupt:
-                audio.stop()
-                # The generator ended with the interruption; the stream goes on.
-                events = stream.events()
+        try:
+            for event in stream.events():
+                show(event)
+        except KeyboardInterrupt:
+            # A second one ends it at once.
+            audio.stop()
+            stream.finish()
+            for event in stream.events():
+                show(event)
     totals = stream.totals
-    if totals is not None and sys.stdout.isatty():
+    assert totals is not None
+    if totals.reason not in ("closed", "stopping"):
+        raise Emotion2VecError(f"the gateway has ended the stream: {ENDS[totals.reason]}")
+    if totals.reason == "stopping":
+        raise ServerUnavailableError("the gateway is stopping: what was heard until now is above")
+    if sys.stdout.isatty():
         print(
             f"\r\033[K{clock(totals.duration)} heard, {totals.final} segments"
             + (f", {totals.skipped} interim measurements left out" if totals.skipped else "")
@@ -225,24 +239,30 @@ def read_stream(file: BinaryIO, rate: int, channels: int, encoding: Encoding) ->
     Raises:
         Emotion2VecError: The WAV stream has an encoding or a number of channels that no stream has.
     """
+    left = ENDLESS
     start = file.read(12)
     if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
-        rate, channels, encoding = read_header(file)
+        rate, channels, encoding, left = read_header(file)
         start = b""
     stopped = threading.Event()
 
     def frames() -> Iterator[bytes]:
         if start:
             yield start
-        # What is there, so that no sample waits for a full buffer.
-        while not stopped.is_set() and (data := file.read1(2**14)):  # type: ignore[attr-defined]
+        read = 0
+        while not stopped.is_set() and read < left:
+            # What is there, so that no sample waits for a full buffer.
+            data = file.read1(min(BLOCK, left - read))  # type: ignore[attr-defined]
+            if not data:
+                return
+            read += len(data)
             yield data
 
     return Source(rate, channels, encoding, frames(), stopped.set)
 
 
-def read_header(file: BinaryIO) -> tuple[int, int, Encoding]:
-    """Rate, channels and encoding of a WAV stream; reads up to its samples."""
+def read_header(file: BinaryIO) -> tuple[int, int, Encoding, int]:
+    """Rate, channels, encoding and bytes of a WAV stream; reads up to its samples."""
     form, left = b"", HEADER_BYTES
     while left > 0:
         name, size = struct.unpack("<4sI", _exactly(file, 8))
@@ -264,7 +284,8 @@ def read_header(file: BinaryIO) -> tuple[int, int, Encoding]:
             "16-bit PCM, mu-law or A-law in one or two channels, such as "
             "'ffmpeg … -c:a pcm_s16le -ac 1 -f wav -'"
         )
-    return rate, channels, encoding
+    # A program that writes to a pipe does not know the size.
+    return rate, channels, encoding, ENDLESS if size in (0, 2**32 - 1) else size
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:

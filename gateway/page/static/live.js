@@ -49,7 +49,8 @@ class EmotionLive extends HTMLElement {
     }
     const address = new URL(API, window.location);
     address.protocol = address.protocol.replace("http", "ws");
-    this.socket = new WebSocket(address);
+    const socket = new WebSocket(address);
+    this.socket = socket;
     this.socket.addEventListener("open", () => {
       const session = { encoding: "s16le", rate: this.context.sampleRate, interval: 1 };
       this.socket.send(JSON.stringify({ type: "session.update", session }));
@@ -61,7 +62,7 @@ class EmotionLive extends HTMLElement {
       this.show(null, this.words.listening);
     });
     this.socket.addEventListener("message", ({ data }) => this.received(JSON.parse(data)));
-    this.socket.addEventListener("close", () => this.lost());
+    this.socket.addEventListener("close", () => { if (socket === this.socket) this.lost(); });
   }
 
   // The microphone's own rate, where a stream takes it: one resampling less.
@@ -108,10 +109,10 @@ class EmotionLive extends HTMLElement {
 
   received(message) {
     if (message.type === "measurement") this.measured(message);
-    else if (message.type === "speech.started") this.show(this.latest, this.words.speaking);
-    else if (message.type === "speech.ended") this.show(this.latest, this.words.listening);
+    else if (message.type === "speech.started") this.turn(true);
+    else if (message.type === "speech.ended") this.turn(false);
     else if (message.type === "session.closed") this.closed(message);
-    else if (message.type === "error") this.fail(message);
+    else if (message.type === "error") this.tell(message);
   }
 
   measured({ kind, start, end, speech, result }) {
@@ -119,7 +120,12 @@ class EmotionLive extends HTMLElement {
     const part = { ...result, start: start / 1000, end: end / 1000, speech };
     this.interim = kind === "interim" ? part : null;
     if (kind === "final") this.segments.push(part);
-    this.show(result, kind === "final" ? this.words.listening : this.words.speaking);
+    this.turn(this.speaking);
+  }
+
+  turn(speaking) {
+    this.speaking = speaking;
+    this.show(this.latest, speaking ? this.words.speaking : this.words.listening);
   }
 
   show(result, state) {
@@ -160,11 +166,13 @@ class EmotionLive extends HTMLElement {
       weights: this.latest?.weights ?? "pretrained", summary: summaries[0], segments,
     };
     if (!duration) return;
+    for (const address of this.addresses ?? []) URL.revokeObjectURL(address);
     const sound = URL.createObjectURL(wav(this.blocks, this.context.sampleRate));
     const files = {
       "result.json": link(JSON.stringify(result, null, 2), "application/json"),
       "recording.wav": sound,
     };
+    this.addresses = Object.values(files);
     this.drawn = drawResult(this.result, { ...result, peaks, files }, words, sound);
   }
 
@@ -189,6 +197,10 @@ class EmotionLive extends HTMLElement {
 
   fail(problem) {
     this.start.disabled = false;
+    this.tell(problem);
+  }
+
+  tell(problem) {
     const box = node("div", { class: "e2v-error", role: "alert" });
     node("h2", {}, box).textContent = `⚠ ${this.words.error}`;
     const [own, detail] = sentences(this.words, problem);

@@ -13,8 +13,8 @@ export function drawing(canvas, stream) {
 
   function draw() {
     const scale = window.devicePixelRatio || 1;
-    const width = canvas.clientWidth * scale;
-    const height = canvas.clientHeight * scale;
+    const width = Math.round(canvas.clientWidth * scale);
+    const height = Math.round(canvas.clientHeight * scale);
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
     context.clearRect(0, 0, width, height);
