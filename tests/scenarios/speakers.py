@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +58,7 @@ class Speaker:
         lags: Seconds from the end of speech to its final measurement.
         interim_lags: Seconds from the last sample of an interim measurement to that.
         totals: Of the stream.
+        heard: Called with each measurement.
     """
 
     samples: np.ndarray
@@ -66,6 +67,7 @@ class Speaker:
     lags: list[float] = field(default_factory=list)
     interim_lags: list[float] = field(default_factory=list)
     totals: StreamTotals | None = None
+    heard: Callable[[Measurement], None] = lambda measurement: None
 
     async def speak(self, client: AsyncClient, gateway: str, interval: float = 1.5) -> None:
         """Speaks to the end."""
@@ -90,6 +92,7 @@ class Speaker:
             async for measurement in stream:
                 now = time.monotonic()
                 self.measurements.append(measurement)
+                self.heard(measurement)
                 final = measurement.kind == "final"
                 spoken = measurement.end - (PAD if final else 0)
                 index = min(bisect_left(ends, spoken * SAMPLE_RATE), len(times) - 1)
