@@ -132,6 +132,7 @@ class AsyncClient(AsyncSession):
         rate: int | None = None,
         encoding: Encoding = "s16le",
         channels: int = 1,
+        mixed: bool = False,
         interval: float = 1.5,
         granularity: Granularity = "utterance",
         gateway: str | None = None,
@@ -153,7 +154,7 @@ class AsyncClient(AsyncSession):
             ...         await sending
         """
         return AsyncStream(
-            *self._stream_parts(rate, encoding, channels, interval, granularity, gateway)
+            *self._stream_parts(rate, encoding, channels, mixed, interval, granularity, gateway)
         )
 
     async def model_info(self) -> ModelInfo:

@@ -133,6 +133,7 @@ class BaseClient:
         rate: int | None,
         encoding: Encoding,
         channels: int,
+        mixed: bool,
         interval: float,
         granularity: Granularity,
         gateway: str | None,
@@ -146,6 +147,7 @@ class BaseClient:
         form: dict[str, Any] = {
             "encoding": encoding,
             "channels": channels,
+            "mixed": mixed,
             "interval": interval,
             "granularity": granularity,
         }

@@ -231,6 +231,7 @@ class Client(Session):
         rate: int | None = None,
         encoding: Encoding = "s16le",
         channels: int = 1,
+        mixed: bool = False,
         interval: float = 1.5,
         granularity: Granularity = "utterance",
         gateway: str | None = None,
@@ -242,6 +243,7 @@ class Client(Session):
                 A-law.
             encoding: Of the bytes that are sent: ``s16le``, ``mulaw`` or ``alaw``.
             channels: 1, or 2 interleaved ones; each is a speaker.
+            mixed: Whether the channels are one speaker: their mean is heard, as in a file.
             interval: Seconds of speech between interim measurements; 0 for none.
             granularity: As for `predict`.
             gateway: Its address; by default port 7860 of the machine with Triton.
@@ -259,7 +261,9 @@ class Client(Session):
             ...     for measurement in stream:
             ...         print(measurement.start, measurement.unwrap().emotion)
         """
-        return Stream(*self._stream_parts(rate, encoding, channels, interval, granularity, gateway))
+        return Stream(
+            *self._stream_parts(rate, encoding, channels, mixed, interval, granularity, gateway)
+        )
 
     def model_info(self) -> ModelInfo:
         """Describes the model that the server runs; cached for half a minute.

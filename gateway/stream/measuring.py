@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from audio.encodings import Unpacker
+from audio.encodings import Unpacker, mean
 from audio.layout import SAMPLE_RATE
 from audio.live import Ended, Event, Heard, Speaker, Started
 from audio.segmentation import Piece
@@ -79,7 +79,10 @@ class Measurer:
         self._tasks = tasks
         self._send = send
         self._unpacker = Unpacker(form.encoding, form.channels)
-        self._channels = [_Channel(Speaker(form.rate, form.interval)) for _ in range(form.channels)]
+        self._channels = [
+            _Channel(Speaker(form.rate, form.interval))
+            for _ in range(1 if form.mixed else form.channels)
+        ]
         self._arrivals = Arrivals()
         self._frames = 0
         self._counts = _Counts()
@@ -90,6 +93,8 @@ class Measurer:
     async def hear(self, data: bytes) -> None:
         """Takes the next audio; waits while too much of it has no final measurement yet."""
         samples = self._unpacker.push(data)
+        if self._format.mixed:
+            samples = [mean(samples)]
         self._frames += len(samples[0])
         self._arrivals.add(self._frames / self._format.rate)
         step = int(SLICE_SECONDS * self._format.rate)

@@ -50,6 +50,9 @@ class Format(BaseModel):
         description="samples per second and channel; 8000 by default for mulaw and alaw",
     )
     channels: Literal[1, 2] = Field(default=1, description="interleaved; each is a speaker")
+    mixed: bool = Field(
+        default=False, description="the channels are one speaker: their mean is heard, as in a file"
+    )
     interval: float = Field(
         default=1.5,
         ge=0,

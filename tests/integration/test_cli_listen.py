@@ -84,6 +84,7 @@ def test_a_wav_stream_says_what_it_is() -> None:
     [
         (streaming_header(8000, 3, 32), "32 bits .format 3.: send 16-bit PCM"),
         (streaming_header(8000, 1, 16, channels=6), "6 channels"),
+        (b"OggS" + bytes(60), "a compressed file: decode it first"),
         (b"RIFF\0\0\0\0WAVEfmt ", "ends within its header"),
         (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "without a format"),
     ],

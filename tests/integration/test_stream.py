@@ -149,6 +149,17 @@ def test_every_measurement_is_what_predict_gives_for_its_samples(
         assert prediction.duration == pytest.approx(each.end - each.start)
 
 
+def test_mixed_channels_are_heard_as_those_of_a_file(
+    story: np.ndarray, client: Client, gateway: Gateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "stereo.wav"
+    both = np.stack([story, 0.3 * np.roll(story, 800)], axis=1)
+    data = encoded(path, both, SAMPLE_RATE, "s16le")
+    found = streamed(client, gateway, data, 4001, channels=2, mixed=True)
+    assert {each.channel for each in found} == {0}
+    assert_same(found, client.timeline(path))
+
+
 def test_each_channel_is_a_speaker(
     story: np.ndarray, client: Client, gateway: Gateway, tmp_path: Path
 ) -> None:

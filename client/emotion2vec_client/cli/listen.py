@@ -20,6 +20,7 @@ from emotion2vec_client._stream import (
     Stream,
     StreamEvent,
 )
+from emotion2vec_client.cli.common import flag
 from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.display import bar, percent, replace_unprintable
 from emotion2vec_client.cli.judging import PolicyOption, load
@@ -36,6 +37,9 @@ ENDS = {
 FRAME_SECONDS = 0.02
 HEADER_BYTES = 2**16
 """Longest header of a WAV stream: programs put a title in front of the samples at most."""
+
+FILES = (b"OggS", b"ID3", b"fLaC", b"\xff\xfb", b"\x1a\x45\xdf\xa3", b"#!AMR")
+"""First bytes of files that are no samples."""
 
 BLOCK = 2**14
 ENDLESS = 2**62
@@ -88,9 +92,10 @@ def listen(
         int,
         typer.Option(min=8000, max=48000, help="Samples per second; a WAV stream says its own."),
     ] = 16000,
-    channels: Annotated[
-        int, typer.Option(min=1, max=2, help="Channels; each is a speaker. As for --rate.")
-    ] = 1,
+    channels: Annotated[int, typer.Option(min=1, max=2, help="Channels. As for --rate.")] = 1,
+    separate: Annotated[
+        bool, flag("--separate", help="Each channel is a speaker; otherwise they are mixed.")
+    ] = False,
     encoding: Annotated[
         str, typer.Option(help="Of raw samples on stdin: s16le, mulaw or alaw.")
     ] = "s16le",
@@ -139,6 +144,7 @@ def listen(
                 rate=audio.rate,
                 encoding=audio.encoding,
                 channels=audio.channels,
+                mixed=not separate,
                 interval=interval,
                 gateway=gateway,
             )
@@ -237,13 +243,19 @@ def read_stream(file: BinaryIO, rate: int, channels: int, encoding: Encoding) ->
     """Reads raw samples, or a WAV stream, whose header says what it is.
 
     Raises:
-        Emotion2VecError: The WAV stream has an encoding or a number of channels that no stream has.
+        Emotion2VecError: It is a compressed file, or a WAV stream with an encoding or a number of
+            channels that no stream has.
     """
     left = ENDLESS
     start = file.read(12)
     if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
         rate, channels, encoding, left = read_header(file)
         start = b""
+    elif start.startswith(FILES) or start[4:8] == b"ftyp":
+        raise Emotion2VecError(
+            "stdin is a compressed file: decode it first, such as with 'ffmpeg -i FILE -f wav -', "
+            "or use 'emotion2vec timeline FILE'"
+        )
     stopped = threading.Event()
 
     def frames() -> Iterator[bytes]:
