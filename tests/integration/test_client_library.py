@@ -26,6 +26,7 @@ from emotion2vec_client import (
 )
 from server.triton import Triton
 from tests.conftest import READY_SECONDS, SAMPLES, recordings, settings_for, speech_like
+from tests.integration.gateways import Gateway
 
 HAPPY = SAMPLES / "happy.wav"
 
@@ -297,10 +298,11 @@ def test_keys_are_sent_and_never_shown() -> None:
 
 @pytest.mark.parametrize("module", ["_client", "_async_client"])
 def test_the_examples_of_the_docstrings_run(
-    url: str, module: str, monkeypatch: pytest.MonkeyPatch
+    url: str, gateway: Gateway, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They run unchanged, except for the port."""
+    """They run unchanged, except for the ports."""
     monkeypatch.chdir(SAMPLES)
+    monkeypatch.setattr("emotion2vec_client._base.GATEWAY_PORT", gateway.port)
     here = {
         "Client": lambda _: Client(url),
         "AsyncClient": lambda _: AsyncClient(url),
