@@ -16,7 +16,7 @@ import numpy as np
 
 from audio.layout import SAMPLE_RATE
 from audio.limits import AudioError, Limits
-from audio.resampling import NO_SAMPLES, Resampler
+from audio.resampling import NO_SAMPLES, Resampler, mix
 
 CODECS = {
     *("aac", "alac", "flac", "mp1float", "mp2float", "mp3float", "opus", "vorbis"),
@@ -184,13 +184,7 @@ class _Clip:
         channels = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
         self._waiting.clear()
         self._waiting_samples = 0
-        mono = channels[0]
-        # Absurd samples overflow here; `Resampler` refuses the result.
-        with np.errstate(over="ignore", invalid="ignore"):
-            for channel in channels[1:]:
-                mono += channel
-            mono /= len(channels)
-        return self._resampler.push(mono)
+        return self._resampler.push(mix(channels))
 
 
 def _scaled(frame: av.AudioFrame) -> list[np.ndarray]:

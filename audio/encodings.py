@@ -27,15 +27,6 @@ TABLES = {"mulaw": _mu_law(), "alaw": _a_law()}
 ENCODINGS = ("s16le", *TABLES)
 
 
-def mean(channels: list[np.ndarray]) -> np.ndarray:
-    """The channels, float32 [n] each, mixed as those of a decoded file."""
-    mixed = channels[0].copy()
-    for channel in channels[1:]:
-        mixed += channel
-    mixed /= len(channels)
-    return mixed
-
-
 class Unpacker:
     """Turns bytes into channels; a cut may be anywhere, also within a sample.
 

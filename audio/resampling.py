@@ -1,4 +1,4 @@
-"""Resamples to the encoder's rate, block by block; no other module resamples what it hears."""
+"""Mixes channels and resamples to the encoder's rate, block by block, for files and streams."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from audio.layout import SAMPLE_RATE
 from audio.limits import AudioError
 
 NO_SAMPLES = np.zeros(0, np.float32)
+
+
+def mix(channels: list[np.ndarray]) -> np.ndarray:
+    """The mean of channels, float32 [n] each; it takes the place of the first one."""
+    mono = channels[0]
+    # Absurd samples overflow here; `Resampler` refuses the result.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for channel in channels[1:]:
+            mono += channel
+        mono /= len(channels)
+    return mono
 
 
 class Resampler:

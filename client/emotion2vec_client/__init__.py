@@ -15,12 +15,11 @@ from emotion2vec_client._result import (
     Outcome,
     Prediction,
 )
-from emotion2vec_client._stream import (
-    AsyncStream,
+from emotion2vec_client._stream import AsyncStream, Stream
+from emotion2vec_client._stream_events import (
     Measurement,
     SpeechEnded,
     SpeechStarted,
-    Stream,
     StreamTotals,
 )
 from emotion2vec_client._summary import Segment, Stretch, Summary, TurningPoint

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from audio.encodings import Unpacker, mean
+from audio.encodings import Unpacker
 from audio.layout import SAMPLE_RATE
 from audio.live import Ended, Event, Heard, Speaker, Started
+from audio.resampling import mix
 from audio.segmentation import Piece
 from emotion2vec_client import Segment
 from gateway.metrics import Metrics
@@ -94,7 +95,7 @@ class Measurer:
         """Takes the next audio; waits while too much of it has no final measurement yet."""
         samples = self._unpacker.push(data)
         if self._format.mixed:
-            samples = [mean(samples)]
+            samples = [mix(samples)]
         self._frames += len(samples[0])
         self._arrivals.add(self._frames / self._format.rate)
         step = int(SLICE_SECONDS * self._format.rate)

@@ -24,6 +24,9 @@ from gateway.schema import Recognition, Summary
 
 MIN_RATE, MAX_RATE = 8_000, 48_000
 
+Reason = Literal["closed", "idle", "too_long", "too_many_errors", "stopping"]
+"""Why a session ended."""
+
 Encoding = Literal["s16le", "mulaw", "alaw"]
 
 TELEPHONE_RATE = 8_000
@@ -223,7 +226,7 @@ class Closed(TypedDict):
     """The last message."""
 
     type: Literal["session.closed"]
-    reason: Literal["closed", "idle", "too_long", "too_many_errors", "stopping"]
+    reason: Reason
     duration: Annotated[float, Field(description="seconds of audio received")]
     speech: Annotated[list[float], Field(description="seconds of speech, by channel")]
     summaries: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from fastapi import WebSocket, WebSocketDisconnect
@@ -15,7 +15,7 @@ from gateway.problems import Problem
 from gateway.settings import Settings
 from gateway.stream.asking import Asker
 from gateway.stream.measuring import Measurer
-from gateway.stream.messages import Append, Close, Format, Update, read
+from gateway.stream.messages import Append, Close, Format, Reason, Update, read
 
 MESSAGE_BYTES = 2**20
 """Largest message: 5 s of 16-bit stereo at 48 kHz, or more in other formats."""
@@ -24,8 +24,6 @@ SEND_SECONDS = 30.0
 """A client that does not read for so long is gone."""
 
 MOST_ERRORS = 100
-
-Reason = Literal["closed", "idle", "too_long", "too_many_errors", "stopping"]
 
 CODES: dict[Reason, int] = {
     "closed": 1000,
@@ -65,7 +63,7 @@ class Session:
         self._tasks: asyncio.TaskGroup
 
     def end(self, reason: Reason) -> None:
-        """Ends the session after the measurements of what has been read."""
+        """Ends the session once everything that was read has been measured."""
         self._ending = self._ending or reason
         if self._is_idle:
             # Not within a message, whose audio would be lost.

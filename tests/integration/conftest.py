@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
 
+import numpy as np
 import psutil
 import pytest
 
+from audio.decoding import decode
 from benchmarks.launch import SAMPLES
 from benchmarks.service import part_name
 from emotion2vec_client import Client
 from export import contract
 from server.triton import Triton
 from tests.conftest import serving, settings_for
+from tests.fuzz.limits import LIMITS
 from tests.integration.gateways import Gateway
 
 HoldTimelines = Callable[[], AbstractContextManager[list[psutil.Process]]]
@@ -131,3 +134,9 @@ def hold_timelines(triton: Triton, client: Client) -> HoldTimelines:
         return held(sandboxes(triton, "emotion2vec_timeline"))
 
     return hold
+
+
+@pytest.fixture(scope="session")
+def story() -> np.ndarray:
+    """A recording with pauses, float32 [n] at 16 kHz."""
+    return decode((SAMPLES / "story.ogg").read_bytes(), LIMITS).samples

@@ -16,7 +16,7 @@ from audio.decoding import decode
 from audio.layout import SAMPLE_RATE
 from benchmarks.launch import SAMPLES
 from emotion2vec_client import Client, Emotion2VecError
-from emotion2vec_client.cli.listen import read_stream
+from emotion2vec_client.cli.sources import read_stream
 from tests.fuzz.limits import LIMITS
 from tests.integration.gateways import Gateway
 from tests.integration.terminal import on_a_terminal

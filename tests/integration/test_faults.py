@@ -13,13 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
-from audio.decoding import decode
 from audio.layout import SAMPLE_RATE
 from benchmarks.launch import below, own_disk, wait_until
 from benchmarks.service import Service
 from emotion2vec_client import Client, Emotion2VecError
 from tests.conftest import SAMPLES
-from tests.fuzz.limits import LIMITS
 from tests.integration.test_process import MODELS, leftovers
 from tests.scenarios.busy import BUSY_ANSWERS, CONCURRENCY
 from tests.scenarios.faults import FAULTS, IN_FLIGHT, OTHERS, results_without_room, ride_over
@@ -125,21 +123,22 @@ def ask_until_it_fails(url: str) -> Emotion2VecError:
                 return error
 
 
-def test_a_stream_loses_no_final_measurement_while_triton_is_killed(service: Service) -> None:
-    heard = decode((SAMPLES / "story.ogg").read_bytes(), LIMITS).samples
-    half = len(heard) // 2
+def test_a_stream_loses_no_final_measurement_while_triton_is_killed(
+    service: Service, story: np.ndarray
+) -> None:
+    half = len(story) // 2
     with (
         Client(service.grpc_url) as client,
         client.stream(gateway=service.rest_url, interval=0) as stream,
     ):
-        stream.send(heard[:half])
+        stream.send(story[:half])
         service.part("tritonserver").kill()
-        stream.send(heard[half:])
+        stream.send(story[half:])
         stream.finish()
         finals = [(each.start, each.end, each.unwrap().emotion) for each in stream]
         assert stream.totals.failed == 0
         # What the stream heard: 16 bits.
-        pcm = np.rint(heard * 2.0**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
+        pcm = np.rint(story * 2.0**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
         timeline = client.timeline((pcm, SAMPLE_RATE))
     assert finals == [(each.start, each.end, each.emotion) for each in timeline.segments]
 

@@ -19,10 +19,11 @@ from websockets.exceptions import ConnectionClosed
 
 from audio.layout import SAMPLE_RATE
 from benchmarks.service import TRITON, Service
+from benchmarks.summary import percentile
 from benchmarks.tables import table
 from emotion2vec_client import Client, Measurement
 from tests.fuzz.limits import LIMITS
-from tests.scenarios.speakers import Speaker, conversation, percentile, sentences, speak_all
+from tests.scenarios.speakers import Speaker, conversation, sentences, speak_all
 
 MINUTES = float(os.environ.get("MINUTES", "2"))
 HOUR_MINUTES = float(os.environ.get("MINUTES", "60"))

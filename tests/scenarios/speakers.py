@@ -101,11 +101,6 @@ class Speaker:
         self.totals = stream.totals
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The value below which a share of the values lies."""
-    return float(np.percentile(values, 100 * share)) if values else float("nan")
-
-
 async def speak_all(url: str, gateway: str, speakers: list[Speaker], interval: float = 1.5) -> None:
     """Lets all of them speak at once."""
     async with AsyncClient(url) as client, asyncio.TaskGroup() as group:

@@ -84,6 +84,16 @@ export function sentences(words, { code, detail }) {
   return words.detailed.includes(code) ? [own, detail] : [own];
 }
 
+// A box that says what is wrong.
+export function alert(words, problem) {
+  const box = node("div", { class: "e2v-error", role: "alert" });
+  node("h2", {}, box).textContent = `⚠ ${words.error}`;
+  const [own, detail] = sentences(words, problem);
+  node("p", {}, box).textContent = own;
+  if (detail) node("p", { class: "e2v-detail", lang: "en" }, box).textContent = detail;
+  return box;
+}
+
 // What the server answered; a proxy before it may answer something else than JSON.
 export function parsed(text) {
   try {

@@ -1,12 +1,11 @@
 // <emotion-live words=JSON>: the microphone goes to /api/stream/, and measurements come back while
 // one speaks. When it stops, they are shown as a timeline, with the sound that was recorded here.
-import { button, decisions, node, percent, sentences } from "./common.js";
+import { alert, button, decisions, node, percent } from "./common.js";
 import { drawResult } from "./timeline_result.js";
-import { drawing } from "./live_drawing.js";
+import { drawing, PEAK_SECONDS } from "./live_drawing.js";
 
 const API = "/api/stream/";
 const MOST_RATE = 48000;
-const PEAK_SECONDS = 0.096;
 
 class EmotionLive extends HTMLElement {
   connectedCallback() {
@@ -201,12 +200,7 @@ class EmotionLive extends HTMLElement {
   }
 
   tell(problem) {
-    const box = node("div", { class: "e2v-error", role: "alert" });
-    node("h2", {}, box).textContent = `⚠ ${this.words.error}`;
-    const [own, detail] = sentences(this.words, problem);
-    node("p", {}, box).textContent = own;
-    if (detail) node("p", { class: "e2v-detail", lang: "en" }, box).textContent = detail;
-    this.trouble.replaceChildren(box);
+    this.trouble.replaceChildren(alert(this.words, problem));
   }
 }
 

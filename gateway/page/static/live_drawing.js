@@ -2,7 +2,7 @@
 import { NAMES } from "./common.js";
 
 const SHOWN_SECONDS = 30;
-const PEAK_SECONDS = 0.096;
+export const PEAK_SECONDS = 0.096;
 
 // Draws until it is stopped. The stream has seconds, peaks, segments and an interim one.
 export function drawing(canvas, stream) {

@@ -1,6 +1,6 @@
 // <emotion-timeline words=JSON>: a long recording goes to /api/timeline/, and its timeline comes
 // back. The sound is played from the visitor's own file, which the server need not keep.
-import { button, dropZone, labelled, node, parsed, percent, sentences } from "./common.js";
+import { alert, button, dropZone, labelled, node, parsed, percent } from "./common.js";
 import { drawResult } from "./timeline_result.js";
 
 const API = "/api/timeline/";
@@ -167,12 +167,7 @@ class EmotionTimeline extends HTMLElement {
 
   fail(problem) {
     this.rest();
-    const box = node("div", { class: "e2v-error", role: "alert" });
-    node("h2", {}, box).textContent = `⚠ ${this.words.error}`;
-    const [own, detail] = sentences(this.words, problem);
-    node("p", {}, box).textContent = own;
-    if (detail) node("p", { class: "e2v-detail", lang: "en" }, box).textContent = detail;
-    this.trouble.replaceChildren(box);
+    this.trouble.replaceChildren(alert(this.words, problem));
   }
 }
 
