@@ -9,10 +9,12 @@ from __future__ import annotations
 import atexit
 import os
 import random
+import signal
 import sys
 import time
 from typing import Any
 
+import gevent
 import grpc.experimental.gevent
 import requests
 from gevent import Greenlet
@@ -209,6 +211,15 @@ def add_options(parser: Any) -> None:
     parser.add_argument(
         "--api-key", is_secret=True, default="", help="for servers that require one"
     )
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def end_in_order(**_: object) -> None:
+    """Makes Ctrl-C end Locust as SIGTERM does, when no task is running.
+
+    As an exception it may strike while gRPC holds a lock, and then Locust never ends.
+    """
+    gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
 
 
 exit_codes: list[int] = []

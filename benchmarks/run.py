@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import gevent
+
 # Import it first: it patches the blocking calls of the standard library before anyone uses them.
 import locust  # noqa: F401
 
@@ -34,8 +36,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main(options: argparse.Namespace) -> int:
     """Measures; returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Exit in order, so that the service ends too. gevent would print any other exception.
-        signal.signal(number, lambda *_: sys.exit())
+        # Exit in order, so that the service ends too. As an exception, the signal may strike while
+        # gRPC holds a lock, and then this program never ends.
+        gevent.signal_handler(number, gevent.kill, gevent.getcurrent(), SystemExit)
     now = datetime.now()
     folder = options.results / f"{now:%Y-%m-%d_%H%M%S}"
     folder.mkdir(parents=True)
