@@ -18,6 +18,10 @@ from server import log
 FLUSH_SECONDS = 2
 """Time for the last responses to reach slow clients."""
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep an idle connection (nginx and cloud load balancers: 60 s).
+Otherwise a request on it would now and then meet its end, and fail."""
+
 CHECK_SECONDS = 0.1
 
 LARGEST_MESSAGE = 4 * 2**20
@@ -56,6 +60,7 @@ class Server(uvicorn.Server):
                 ws_ping_timeout=None,
                 # Audio does not get smaller, and each connection would hold its buffers.
                 ws_per_message_deflate=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 # Only for clients that do not read their responses: `_cut_off` comes first.
                 timeout_graceful_shutdown=int(grace) + 1 + FLUSH_SECONDS,
             )
