@@ -14,9 +14,9 @@ from typing import NoReturn
 import av
 import numpy as np
 
+from audio.frames import Frames
 from audio.layout import SAMPLE_RATE
 from audio.limits import AudioError, Limits
-from audio.resampling import NO_SAMPLES, Resampler, mix
 
 CODECS = {
     *("aac", "alac", "flac", "mp1float", "mp2float", "mp3float", "opus", "vorbis"),
@@ -45,18 +45,6 @@ MAGIC = re.compile(
 """First bytes of the supported formats. An unreadable file that starts so is damaged; any other
 is not audio."""
 
-SAMPLE_FORMATS = {
-    "u8": (np.uint8, 2.0**7),
-    "s16": (np.int16, 2.0**15),
-    "s32": (np.int32, 2.0**31),
-    "s64": (np.int64, 2.0**63),
-    "flt": (np.float32, 1.0),
-    "dbl": (np.float64, 1.0),
-}
-"""FFmpeg's sample formats, each with its type and the value that means 1.0."""
-
-BLOCK_SAMPLES = 2**16
-
 STATES_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2"}
 """Formats whose header states a length that is correct unless the file is damaged."""
 
@@ -69,8 +57,8 @@ class Decoded:
     """A clip, or a block of a recording, before it is normalised for the encoder.
 
     Attributes:
-        samples: float32 [n] at 16 kHz, in -1..1 unless the source or the resampling exceeds full
-            scale.
+        samples: float32 [n] at 16 kHz, or [channels, n] if they are kept apart; in -1..1 unless the
+            source or the resampling exceeds full scale.
         source_rate: Samples per second in the file.
         position: Share of the file that has been read so far, 0 to 1.
     """
@@ -96,11 +84,12 @@ def decode(data: bytes, limits: Limits) -> Decoded:
 def join(blocks: Iterable[Decoded]) -> Decoded:
     """Joins the blocks that `stream` yields into one clip."""
     blocks = list(blocks)
-    return Decoded(np.concatenate([block.samples for block in blocks]), blocks[-1].source_rate)
+    samples = np.concatenate([block.samples for block in blocks], axis=-1)
+    return Decoded(samples, blocks[-1].source_rate)
 
 
-def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
-    """Decodes an audio file to 16 kHz mono, block by block.
+def stream(data: bytes, limits: Limits, separate: bool = False) -> Iterator[Decoded]:
+    """Decodes an audio file to 16 kHz, block by block.
 
     Checks, mixes down and resamples each frame as it is decoded. So it keeps only a few frames in
     memory, whatever length the file claims or decompresses to.
@@ -108,6 +97,7 @@ def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
     Args:
         data: The whole file.
         limits: The limits of a request.
+        separate: Whether to keep the channels apart, instead of mixing them.
 
     Yields:
         At least one block.
@@ -117,94 +107,18 @@ def stream(data: bytes, limits: Limits) -> Iterator[Decoded]:
             after many good blocks.
     """
     limits.check_bytes(len(data))
-    clip = _Clip(limits)
+    clip = Frames(limits, separate)
     count = 0
     position = 0.0
     for frame, byte in _frames(data, limits):
         position = max(position, byte / len(data))
         samples = clip.add(frame)
-        if len(samples):
-            count += len(samples)
-            yield Decoded(samples, clip.rate, position)
+        if samples.size:
+            count += samples.shape[1]
+            yield Decoded(samples if separate else samples[0], clip.rate, position)
     samples = clip.finish()
-    limits.check_shortest((count + len(samples)) / SAMPLE_RATE)
-    yield Decoded(samples, clip.rate)
-
-
-class _Clip:
-    """Checks, mixes down and resamples decoded frames as they arrive."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.rate = 0
-        self._limits = limits
-        self._count = 0
-        self._channels = 0
-        self._waiting: list[list[np.ndarray]] = []
-        self._waiting_samples = 0
-
-    def add(self, frame: av.AudioFrame) -> np.ndarray:
-        """Adds a frame and returns the samples that are ready, float32 [n] at 16 kHz."""
-        ready = NO_SAMPLES
-        rate, channels = frame.sample_rate, frame.layout.nb_channels
-        if not self.rate:
-            self.rate = rate
-            self._limits.check_rate(rate)
-            self._resampler = Resampler(rate)
-        if rate != self.rate:
-            raise AudioError(
-                "unsupported",
-                f"the sample rate changes from {self.rate} to {rate} within the file: "
-                "send one recording per file",
-            )
-        if channels != self._channels:
-            self._limits.check_channels(channels)
-            ready = self._mix_waiting()
-            self._channels = channels
-        self._count += frame.samples
-        self._limits.check_longest(self._count / rate)
-        # Some codecs have short frames, and each call below has a fixed cost: fill a block first.
-        self._waiting.append(_scaled(frame))
-        self._waiting_samples += frame.samples * channels
-        if self._waiting_samples >= BLOCK_SAMPLES:
-            ready = np.concatenate([ready, self._mix_waiting()])
-        return ready
-
-    def finish(self) -> np.ndarray:
-        """Returns the last samples."""
-        if not self._count:
-            raise AudioError(
-                "damaged", "the file has a header but no samples: send the complete file"
-            )
-        ready = self._mix_waiting()
-        return np.concatenate([ready, self._resampler.finish()])
-
-    def _mix_waiting(self) -> np.ndarray:
-        if not self._waiting:
-            return NO_SAMPLES
-        channels = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
-        self._waiting.clear()
-        self._waiting_samples = 0
-        return self._resampler.push(mix(channels))
-
-
-def _scaled(frame: av.AudioFrame) -> list[np.ndarray]:
-    """Returns a frame's samples, float32 [n] in -1..1 for each channel."""
-    count = frame.layout.nb_channels
-    kind = frame.format.name.removesuffix("p")
-    dtype, full_scale = SAMPLE_FORMATS[kind]
-    if frame.format.is_planar:
-        # PyAV's own to_ndarray() reads beyond the eighth plane and crashes.
-        channels = [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes[:count]]
-    else:
-        samples = np.frombuffer(frame.planes[0], dtype, frame.samples * count)
-        channels = [samples[number::count] for number in range(count)]
-    if kind == "flt":
-        return channels
-    if kind == "u8":
-        channels = [samples.astype(np.int16) - 128 for samples in channels]
-    # Absurd doubles overflow here; `Resampler` refuses the result.
-    with np.errstate(over="ignore"):
-        return [(samples / full_scale).astype(np.float32) for samples in channels]
+    limits.check_shortest((count + samples.shape[1]) / SAMPLE_RATE)
+    yield Decoded(samples if separate else samples[0], clip.rate)
 
 
 def _frames(data: bytes, limits: Limits) -> Iterator[tuple[av.AudioFrame, int]]:

@@ -80,6 +80,7 @@ class Speaker:
     Attributes:
         speech: Samples of speech at 16 kHz so far.
         total: Samples at 16 kHz so far.
+        marks: A byte for each chunk of 32 ms so far, 1 if it is speech.
     """
 
     def __init__(self, rate: int, interval: float) -> None:
@@ -98,6 +99,10 @@ class Speaker:
     @property
     def total(self) -> int:
         return self._segmenter.tape.total
+
+    @property
+    def marks(self) -> bytearray:
+        return self._segmenter.marks
 
     def push(self, samples: np.ndarray) -> Iterator[Event]:
         """Takes the next samples of the channel, float32 [n] at its rate."""

@@ -16,8 +16,15 @@ MOST_OVERLAP = 10
 """Most windows that may contain the same second; more would only add load."""
 
 
+SECONDS = ("min_segment", "max_segment", "window", "hop")
+
 INAPPLICABLE = {"vad": ("window", "hop"), "fixed": ("min_segment", "max_segment")}
 """For each segmentation, the options that only the other one takes."""
+
+MOST_SPEAKERS = 8
+
+AUTO = 0
+"""Stands for a number of speakers that is found."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,8 @@ class Options:
         max_segment: For ``vad``: longest segment, in seconds.
         window: For ``fixed``: length of a window, in seconds.
         hop: For ``fixed``: seconds from one window's start to the next one's.
+        channels: ``mixed`` hears the mean of all channels, ``separate`` each as a speaker.
+        speakers: Speakers to tell apart by their voices; 1 for no difference, or `AUTO`.
     """
 
     segmentation: str = "vad"
@@ -37,6 +46,8 @@ class Options:
     max_segment: float = 10.0
     window: float = 3.0
     hop: float = 3.0
+    channels: str = "mixed"
+    speakers: int = 1
 
     @classmethod
     def read(cls, parameters: Mapping[str, Any]) -> Options:
@@ -54,9 +65,11 @@ class Options:
         if unknown:
             raise _refused(f"the parameter {unknown[0]!r} is unknown", f"use {', '.join(names)}")
         given = dict(parameters)
-        for name in names[1:]:
+        for name in SECONDS:
             if name in given:
                 given[name] = _number(name, given[name])
+        if "speakers" in given:
+            given["speakers"] = _speakers(given["speakers"])
         if "window" in given and "hop" not in given:
             given["hop"] = given["window"]
         options = cls(**given)
@@ -89,6 +102,18 @@ class Options:
                 f"use a tenth of the window, {self.window / MOST_OVERLAP:g}, to the whole of it, "
                 f"{self.window:g}",
             )
+        if self.channels not in ("mixed", "separate"):
+            raise _refused(f"channels is {self.channels!r}", "use 'mixed' or 'separate'")
+        if self.speakers != 1 and self.channels == "separate":
+            raise _refused(
+                "speakers is given with channels=separate, where each channel is one speaker",
+                "leave one of the two out",
+            )
+        if self.speakers != 1 and self.segmentation == "fixed":
+            raise _refused(
+                "speakers is given, which cuts where the speaker changes, with segmentation=fixed",
+                "leave one of the two out",
+            )
 
 
 def _number(name: str, value: Any) -> float:
@@ -99,6 +124,14 @@ def _number(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise _refused(f"{name} is {number}", "use a number of seconds")
     return number
+
+
+def _speakers(value: Any) -> int:
+    if value == "auto":
+        return AUTO
+    if str(value) not in map(str, range(1, MOST_SPEAKERS + 1)):
+        raise _refused(f"speakers is {value!r}", f"use 'auto', or 1 to {MOST_SPEAKERS}")
+    return int(value)
 
 
 def _refused(what: str, remedy: str) -> AudioError:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from audio.decoding import Decoded
 from audio.layout import SAMPLE_RATE
 from audio.options import Options
-from audio.segmentation import PauseCutter, Piece, WindowCutter
-from audio.speech import Segmenter
+from audio.segmentation import CHUNK, PauseCutter, Piece, WindowCutter
+from audio.speech import Segmenter, count_speaking
+from audio.voices import Listener, TurnCutter, VoiceModel
 
 CHECK_SECONDS = 0.1
 """Seconds between two checks whether a waiting recording was cancelled."""
@@ -24,6 +25,9 @@ CHECK_SECONDS = 0.1
 
 AHEAD = 8
 """Pieces that are cut in advance, so that the encoder does not wait for the decoder."""
+
+LISTENING = 0.4
+"""Share of the work that finding the speakers takes, roughly."""
 
 BUSY_SECONDS = 0.5
 """Seconds before a retry when the encoder is busy."""
@@ -117,20 +121,48 @@ class Recording:
         is_cancelled: Returns whether the client has cancelled or disconnected.
 
     Attributes:
-        segments: The answered segments, in order.
+        segments: The answered segments, in the order in which their ends were found.
         cancelled: Set it to stop the work.
     """
 
     def __init__(self, options: Options, embedding: bool, is_cancelled: Callable[[], bool]) -> None:
         self.segments: list[Segment] = []
         self.cancelled = threading.Event()
-        self._options = options
+        self.options = options
         self._embedding = embedding
         self._is_cancelled = is_cancelled
         self._pending: deque[tuple[Piece, Future[Answer]]] = deque()
-        self._segmenter = Segmenter(cutter(options))
+        self._segmenters: list[Segmenter] = []  # One per channel that is a speaker.
+        self._known: Sequence[float] | None = None
+        self._turns: TurnCutter | None = None
         self._decoded = 0
         self._position = 0.0
+        self._share = 0.0  # Of the progress, which listening before has taken.
+
+    def listen(self, blocks: Generator[Decoded, None, None], model: VoiceModel) -> None:
+        """Finds who speaks when, before the recording is cut.
+
+        Args:
+            blocks: The recording; closed at the end.
+            model: Tells voices apart.
+
+        Raises:
+            AudioError: The recording cannot be used.
+            Cancelled: The work was stopped.
+        """
+        listener = Listener(model)
+        try:
+            for block in blocks:
+                self._check()
+                listener.push(block.samples)
+                self._share = LISTENING * block.position
+            turns = listener.finish(self.options.speakers)
+        finally:
+            blocks.close()
+        self._known = turns.probabilities
+        self._turns = TurnCutter(
+            turns, lambda: PauseCutter(self.options.min_segment, self.options.max_segment)
+        )
 
     def run(self, blocks: Generator[Decoded, None, None], encoder: Encoder) -> None:
         """Works until all segments are answered.
@@ -144,8 +176,7 @@ class Recording:
             Cancelled: The work was stopped.
         """
         try:
-            for piece in self._pieces(blocks):
-                samples = self._segmenter.tape.cut(piece.start, piece.end)
+            for piece, samples in self._pieces(blocks):
                 future = encoder.submit(samples, self._embedding, self._check)
                 self._pending.append((piece, future))
                 self._collect(AHEAD)
@@ -163,33 +194,72 @@ class Recording:
     @property
     def peaks(self) -> np.ndarray:
         """The largest magnitude in each 96 ms of that audio, float32 [n]."""
-        return self._segmenter.tape.peaks
+        channels = [segmenter.tape.peaks for segmenter in self._segmenters]
+        if not channels:
+            return np.zeros(0, np.float32)
+        # Another thread may be between two channels.
+        length = min(map(len, channels))
+        return np.max([peaks[:length] for peaks in channels], axis=0)
+
+    @property
+    def speech(self) -> list[float]:
+        """Seconds of speech so far of each speaker."""
+        if self._turns is not None:
+            return [samples / SAMPLE_RATE for samples in self._turns.speech]
+        return [segmenter.speech / SAMPLE_RATE for segmenter in self._segmenters]
 
     @property
     def speech_ratio(self) -> float:
-        """Share of that audio that is speech."""
-        return self._segmenter.speech / self._total if self._total else 0.0
+        """Share of that audio in which someone speaks."""
+        if not self._total:
+            return 0.0
+        if len(self._segmenters) == 1:
+            return self._segmenters[0].speech / self._total
+        return min(1.0, float((self._speaking > 0).sum()) * CHUNK / self._total)
+
+    @property
+    def overlap(self) -> float:
+        """Seconds in which several channels have speech."""
+        return float((self._speaking > 1).sum()) * CHUNK / SAMPLE_RATE
+
+    @property
+    def _speaking(self) -> np.ndarray:
+        """The number of channels with speech in each chunk, int64 [n]."""
+        return count_speaking([segmenter.marks for segmenter in self._segmenters])
 
     @property
     def _total(self) -> int:
-        return self._segmenter.tape.total
+        return self._segmenters[-1].tape.total if self._segmenters else 0
 
     @property
     def progress(self) -> float:
         """Estimated share of the recording that is answered, 0 to 1."""
         pending = list(self._pending)
         answered = pending[0][0].start if pending else self._total
-        return self._position * answered / self._decoded if self._decoded else 0.0
+        done = self._position * answered / self._decoded if self._decoded else 0.0
+        return self._share + (1 - self._share) * done
 
-    def _pieces(self, blocks: Iterator[Decoded]) -> Iterator[Piece]:
+    def _pieces(self, blocks: Iterator[Decoded]) -> Iterator[tuple[Piece, np.ndarray]]:
         for block in blocks:
             self._check()
-            self._decoded += len(block.samples)
+            channels = np.atleast_2d(block.samples)
+            self._decoded += channels.shape[1]
             self._position = block.position
-            for pieces in self._segmenter.push(block.samples):
-                yield from pieces
-        for pieces in self._segmenter.finish():
-            yield from pieces
+            if not self._segmenters:
+                self._segmenters = [self._segmenter() for _ in channels]
+            for number, samples in enumerate(channels):
+                yield from self._of(number, self._segmenters[number].push(samples))
+        for number, segmenter in enumerate(self._segmenters):
+            yield from self._of(number, segmenter.finish())
+
+    def _segmenter(self) -> Segmenter:
+        return Segmenter(self._turns or cutter(self.options), known=self._known)
+
+    def _of(self, channel: int, steps: Iterable[list[Piece]]) -> Iterator[tuple[Piece, np.ndarray]]:
+        for pieces in steps:
+            for piece in pieces:
+                samples = self._segmenters[channel].tape.cut(piece.start, piece.end)
+                yield replace(piece, speaker=piece.speaker + channel), samples
 
     def _check(self) -> None:
         if self.cancelled.is_set() or self._is_cancelled():

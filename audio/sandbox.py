@@ -28,10 +28,13 @@ from audio.decoding import Decoded, decode, join, stream
 from audio.layout import SAMPLE_RATE
 from audio.limits import AudioError, Limits
 
-SIZE = struct.Struct("<q")
-REPLY = struct.Struct("<?idq")
-"""Whether this is a block or a refusal, the file's sample rate, the share of the file read so far,
-and the number of bytes that follow. A block of 0 bytes ends the file."""
+REQUEST = struct.Struct("<q?")
+"""The file's size in bytes, and whether to keep its channels apart."""
+
+REPLY = struct.Struct("<?iidq")
+"""Whether this is a block or a refusal, the file's sample rate, the number of channels if they are
+kept apart, the share of the file read so far, and the number of bytes that follow. A block of
+0 bytes ends the file."""
 
 ENVIRONMENT = {
     # Idle threads would only use memory. malloc returns freed memory to the kernel at once.
@@ -75,8 +78,8 @@ class Decoder:
         """
         return join(self.stream(data))
 
-    def stream(self, data: bytes) -> Generator[Decoded, None, None]:
-        """Decodes block by block, no faster than the caller takes the blocks.
+    def stream(self, data: bytes, separate: bool = False) -> Generator[Decoded, None, None]:
+        """Does what `decoding.stream` does, no faster than the caller takes the blocks.
 
         Closing the generator stops the decoding.
         """
@@ -87,16 +90,20 @@ class Decoder:
         self._files += 1
         answered = False
         try:
-            self._socket.sendall(SIZE.pack(len(data)))
+            self._socket.sendall(REQUEST.pack(len(data), separate))
             self._socket.sendall(data)
             del data
             while True:
-                is_block, rate, position, size = REPLY.unpack(_receive(self._socket, REPLY.size))
+                head = _receive(self._socket, REPLY.size)
+                is_block, rate, channels, position, size = REPLY.unpack(head)
                 payload = _receive(self._socket, size)
                 answered = not is_block or not size
                 if answered:
                     break
-                yield Decoded(np.frombuffer(payload, np.float32), rate, position)
+                samples = np.frombuffer(payload, np.float32)
+                yield Decoded(
+                    samples.reshape(channels, -1) if separate else samples, rate, position
+                )
         except OSError:
             raise AudioError(
                 "damaged",
@@ -166,7 +173,7 @@ def main() -> None:
     in_use = _confine()
     while True:
         try:
-            (size,) = SIZE.unpack(_receive(connection, SIZE.size))
+            size, separate = REQUEST.unpack(_receive(connection, REQUEST.size))
         except ConnectionResetError:
             return
         memory = in_use + size + limits.max_memory_bytes
@@ -177,15 +184,18 @@ def main() -> None:
             return
         signal.setitimer(signal.ITIMER_PROF, limits.max_cpu_seconds)
         try:
-            for block in stream(data, limits):
-                if len(block.samples):
+            for block in stream(data, limits, separate):
+                if block.samples.size:
                     payload = block.samples.tobytes()
-                    head = REPLY.pack(True, block.source_rate, block.position, len(payload))
+                    channels = len(block.samples) if separate else 1
+                    head = REPLY.pack(
+                        True, block.source_rate, channels, block.position, len(payload)
+                    )
                     connection.sendall(head + payload)
-            head, payload = REPLY.pack(True, 0, 1.0, 0), b""
+            head, payload = REPLY.pack(True, 0, 0, 1.0, 0), b""
         except AudioError as error:
             payload = json.dumps([error.reason, str(error)]).encode()
-            head = REPLY.pack(False, 0, 1.0, len(payload))
+            head = REPLY.pack(False, 0, 0, 1.0, len(payload))
         signal.setitimer(signal.ITIMER_PROF, 0)
         connection.sendall(head + payload)
         del data, payload

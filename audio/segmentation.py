@@ -60,11 +60,13 @@ class Piece:
         start: First sample.
         end: Sample after the last.
         speech: Number of its samples that are speech.
+        speaker: Number of the speaker, from 0.
     """
 
     start: int
     end: int
     speech: int
+    speaker: int = 0
 
 
 class SpeechMarker:

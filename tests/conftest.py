@@ -117,7 +117,9 @@ def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], P
     def copy() -> Path:
         target = tmp_path_factory.mktemp("served") / "model_repository"
         return copytree(
-            ROOT / "model_repository", target, ignore=ignore_patterns("encoder", "__pycache__")
+            ROOT / "model_repository",
+            target,
+            ignore=ignore_patterns("encoder", "voices.onnx", "__pycache__"),
         )
 
     return copy

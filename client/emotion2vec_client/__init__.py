@@ -15,6 +15,14 @@ from emotion2vec_client._result import (
     Outcome,
     Prediction,
 )
+from emotion2vec_client._speakers import (
+    SIDES,
+    Channels,
+    Conversation,
+    Speaker,
+    Speakers,
+    SpeakerTurn,
+)
 from emotion2vec_client._stream import AsyncStream, Stream
 from emotion2vec_client._stream_events import (
     Measurement,
@@ -23,7 +31,8 @@ from emotion2vec_client._stream_events import (
     StreamTotals,
 )
 from emotion2vec_client._summary import Segment, Stretch, Summary, TurningPoint
-from emotion2vec_client._timeline import PEAK_HOP, SEGMENTATION_OPTIONS, Segmentation, Timeline
+from emotion2vec_client._timeline import PEAK_HOP, Segmentation, Timeline
+from emotion2vec_client._timeline_call import check_timeline_options
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -44,13 +53,15 @@ __all__ = [
     "MODELS",
     "PEAK_HOP",
     "REASONS",
-    "SEGMENTATION_OPTIONS",
+    "SIDES",
     "TIMELINE_MODEL",
     "TLS",
     "AccessDeniedError",
     "AsyncClient",
     "AsyncStream",
+    "Channels",
     "Client",
+    "Conversation",
     "Emotion2VecError",
     "Frames",
     "Granularity",
@@ -65,6 +76,9 @@ __all__ = [
     "Segment",
     "Segmentation",
     "ServerUnavailableError",
+    "Speaker",
+    "SpeakerTurn",
+    "Speakers",
     "SpeechEnded",
     "SpeechStarted",
     "Stream",
@@ -75,5 +89,6 @@ __all__ = [
     "TurningPoint",
     "Waveform",
     "WrongAddressError",
+    "check_timeline_options",
     "check_url",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
 from emotion2vec_client import _many, _protocol, _waiting
 from emotion2vec_client._audio import Audio, Waveform, file_bytes
@@ -12,8 +12,10 @@ from emotion2vec_client._base import OUTAGE_SECONDS, POLL_SECONDS, TIMELINE_SECO
 from emotion2vec_client._result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client._retry import Outage
 from emotion2vec_client._session import AsyncSession
+from emotion2vec_client._speakers import Channels, Speakers
 from emotion2vec_client._stream import AsyncStream, Encoding
 from emotion2vec_client._timeline import Segmentation, Timeline
+from emotion2vec_client._timeline_call import read_timeline, timeline_call
 from emotion2vec_client._waiting import Progress
 from emotion2vec_client.errors import Emotion2VecError
 
@@ -74,6 +76,9 @@ class AsyncClient(AsyncSession):
         max_segment: float | None = None,
         window: float | None = None,
         hop: float | None = None,
+        channels: Channels = "mixed",
+        speakers: Speakers = 1,
+        names: Sequence[str] = (),
         embedding: bool = False,
         progress: Progress = None,
         timeout: float = TIMELINE_SECONDS,
@@ -83,10 +88,14 @@ class AsyncClient(AsyncSession):
         Cancelling the task cancels the work on the server.
         """
         data = await _read_file(audio)
-        call = self._timeline_call(
-            segmentation,
-            embedding,
+        call = timeline_call(
             timeout,
+            segmentation,
+            channels,
+            speakers,
+            names,
+            embedding,
+            self.judges,
             min_segment=min_segment,
             max_segment=max_segment,
             window=window,
@@ -96,7 +105,7 @@ class AsyncClient(AsyncSession):
         async def attempt() -> Timeline:
             info = await self._card(timeout)
             tensors = await _waiting.run_async(self._transport, call, progress)
-            return _protocol.read_timeline(tensors, segmentation, info, self.judges, call.embedding)
+            return read_timeline(tensors, call, info, self.judges)
 
         return await self._retried(attempt, Outage(self.retry_seconds))
 
@@ -133,6 +142,7 @@ class AsyncClient(AsyncSession):
         encoding: Encoding = "s16le",
         channels: int = 1,
         mixed: bool = False,
+        names: Sequence[str] = (),
         interval: float = 1.5,
         granularity: Granularity = "utterance",
         gateway: str | None = None,
@@ -154,7 +164,9 @@ class AsyncClient(AsyncSession):
             ...         await sending
         """
         return AsyncStream(
-            *self._stream_parts(rate, encoding, channels, mixed, interval, granularity, gateway)
+            *self._stream_parts(
+                rate, encoding, channels, mixed, names, interval, granularity, gateway
+            )
         )
 
     async def model_info(self) -> ModelInfo:

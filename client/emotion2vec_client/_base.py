@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emotion2vec_client import _protocol
@@ -16,7 +15,6 @@ from emotion2vec_client._judges import Judges
 from emotion2vec_client._protocol import Call
 from emotion2vec_client._result import Granularity, ModelInfo
 from emotion2vec_client._stream import GATEWAY_PORT, Encoding
-from emotion2vec_client._timeline import Segmentation, check_options
 from emotion2vec_client.errors import ServerUnavailableError
 
 if TYPE_CHECKING:
@@ -109,31 +107,13 @@ class BaseClient:
     def _waveform_call(self, timeout: float | None) -> Call:
         return Call(_protocol.PREPROCESS, _protocol.WAVEFORM_NAMES, self._seconds(timeout))
 
-    def _timeline_call(
-        self,
-        segmentation: Segmentation,
-        embedding: bool,
-        timeout: float,
-        **seconds: float | None,
-    ) -> Call:
-        check_options(segmentation, seconds)
-        # The server has its own defaults.
-        given = {name: str(value) for name, value in seconds.items() if value is not None}
-        return Call(
-            _protocol.TIMELINE_MODEL,
-            _protocol.timeline_names(embedding or bool(self.judges.heads)),
-            _protocol.check_timeout(timeout),
-            id=uuid.uuid4().hex,
-            parameters={"segmentation": str(segmentation), **given},
-            embedding=embedding,
-        )
-
     def _stream_parts(
         self,
         rate: int | None,
         encoding: Encoding,
         channels: int,
         mixed: bool,
+        names: Sequence[str],
         interval: float,
         granularity: Granularity,
         gateway: str | None,
@@ -153,6 +133,8 @@ class BaseClient:
         }
         if rate is not None:
             form["rate"] = rate
+        if names:
+            form["names"] = list(names)
         if self.judges.policy is not None:
             form["policy"] = self.judges.policy.content()
         if self.judges.heads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from emotion2vec_client import _many, _protocol, _waiting
 from emotion2vec_client._audio import Audio, Waveform, file_bytes
@@ -11,8 +11,10 @@ from emotion2vec_client._base import OUTAGE_SECONDS, POLL_SECONDS, TIMELINE_SECO
 from emotion2vec_client._result import Granularity, ModelInfo, Outcome, Prediction
 from emotion2vec_client._retry import Outage
 from emotion2vec_client._session import Session
+from emotion2vec_client._speakers import Channels, Speakers
 from emotion2vec_client._stream import Encoding, Stream
 from emotion2vec_client._timeline import Segmentation, Timeline
+from emotion2vec_client._timeline_call import read_timeline, timeline_call
 from emotion2vec_client._waiting import Progress
 from emotion2vec_client.errors import Emotion2VecError
 
@@ -124,6 +126,9 @@ class Client(Session):
         max_segment: float | None = None,
         window: float | None = None,
         hop: float | None = None,
+        channels: Channels = "mixed",
+        speakers: Speakers = 1,
+        names: Sequence[str] = (),
         embedding: bool = False,
         progress: Progress = None,
         timeout: float = TIMELINE_SECONDS,
@@ -138,6 +143,10 @@ class Client(Session):
             max_segment: For ``vad``: longest segment in seconds; 10 by default, at most 30.
             window: For ``fixed``: length of a window in seconds; 3 by default, at most 30.
             hop: For ``fixed``: seconds between the starts of two windows; the window by default.
+            channels: ``mixed`` hears the mean of all channels; ``separate`` hears each as a
+                speaker.
+            speakers: How many voices to tell apart, up to 8, or ``auto``; 1 tells none apart.
+            names: Of the speakers: by channel, or in the order of their first words.
             embedding: Whether to return the embedding of each segment too.
             progress: Called about twice a second, in this thread, with the finished share, from 0
                 to 1; an exception that it raises cancels the work and reaches the caller.
@@ -149,7 +158,7 @@ class Client(Session):
         Raises:
             InvalidAudioError: The server cannot use the audio, or the value of an option; the
                 reason is then ``bad_request``.
-            ValueError: An option belongs to the other segmentation.
+            ValueError: An option belongs to the other segmentation, or two exclude each other.
             Emotion2VecError: As for `predict`, like all other errors.
 
         Example:
@@ -159,10 +168,14 @@ class Client(Session):
             [True, True]
         """
         data = file_bytes(audio)
-        call = self._timeline_call(
-            segmentation,
-            embedding,
+        call = timeline_call(
             timeout,
+            segmentation,
+            channels,
+            speakers,
+            names,
+            embedding,
+            self.judges,
             min_segment=min_segment,
             max_segment=max_segment,
             window=window,
@@ -172,7 +185,7 @@ class Client(Session):
         def attempt() -> Timeline:
             info = self._card(timeout)
             tensors = _waiting.run(self._transport, call, progress)
-            return _protocol.read_timeline(tensors, segmentation, info, self.judges, call.embedding)
+            return read_timeline(tensors, call, info, self.judges)
 
         return self._retried(attempt, Outage(self.retry_seconds))
 
@@ -232,6 +245,7 @@ class Client(Session):
         encoding: Encoding = "s16le",
         channels: int = 1,
         mixed: bool = False,
+        names: Sequence[str] = (),
         interval: float = 1.5,
         granularity: Granularity = "utterance",
         gateway: str | None = None,
@@ -244,6 +258,7 @@ class Client(Session):
             encoding: Of the bytes that are sent: ``s16le``, ``mulaw`` or ``alaw``.
             channels: 1, or 2 interleaved ones; each is a speaker.
             mixed: Whether the channels are one speaker: their mean is heard, as in a file.
+            names: Of the two speakers, by channel; left and right by default.
             interval: Seconds of speech between interim measurements; 0 for none.
             granularity: As for `predict`.
             gateway: Its address; by default port 7860 of the machine with Triton.
@@ -262,7 +277,9 @@ class Client(Session):
             ...         print(measurement.start, measurement.unwrap().emotion)
         """
         return Stream(
-            *self._stream_parts(rate, encoding, channels, mixed, interval, granularity, gateway)
+            *self._stream_parts(
+                rate, encoding, channels, mixed, names, interval, granularity, gateway
+            )
         )
 
     def model_info(self) -> ModelInfo:

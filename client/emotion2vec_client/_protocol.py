@@ -24,8 +24,6 @@ from emotion2vec_client._result import (
     Prediction,
     read_only_scores,
 )
-from emotion2vec_client._summary import Segment
-from emotion2vec_client._timeline import Segmentation, Timeline
 from emotion2vec_client.errors import (
     REASONS,
     AccessDeniedError,
@@ -73,6 +71,7 @@ class Call:
         id: Lets `about` refer to this request.
         parameters: Further parameters of the request.
         embedding: Whether the result shall have the embedding; heads need it in any case.
+        speakers: Names of the speakers of a timeline.
     """
 
     model: str
@@ -83,6 +82,7 @@ class Call:
     id: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     embedding: bool = False
+    speakers: tuple[str, ...] = ()
 
     def of(self, audio: bytes | Waveform) -> Call:
         """The same call for this audio; a decoded clip goes straight to the encoder."""
@@ -152,7 +152,7 @@ def read_prediction(
                 "scores: is it emotion2vec-triton?"
             )
         rows[name] = tensor[0]
-    _check_finite(rows, info)
+    check_finite(rows, info)
     frames = None
     if "frame_scores" in rows:
         frames = Frames(
@@ -173,49 +173,8 @@ def read_prediction(
     )
 
 
-def timeline_names(embedding: bool) -> list[str]:
-    """The outputs of a timeline to request."""
-    names = ["segments", "scores", "speech", "speech_ratio", "duration", "peaks"]
-    return [*names, "embedding"] if embedding else names
-
-
-def read_timeline(
-    tensors: Tensors,
-    segmentation: Segmentation,
-    info: ModelInfo,
-    judges: Judges = NOBODY,
-    embedding: bool = True,
-) -> Timeline:
-    """Makes a timeline from the outputs of `timeline_names`, each with a batch dimension of 1.
-
-    Raises:
-        AnalysisError: A head cannot use the embeddings.
-        Emotion2VecError: An output is not finite.
-    """
-    rows = {name: tensor[0] for name, tensor in tensors.items()}
-    _check_finite(rows, info)
-    vectors = rows.get("embedding", [None] * len(rows["segments"]))
-    segments = []
-    for (start, end), row, speech, vector in zip(
-        rows["segments"], rows["scores"], rows["speech"], vectors
-    ):
-        scores = read_only_scores(row)
-        made = judges.decide(scores, vector)
-        kept = vector if embedding else None
-        segments.append(Segment(float(start), float(end), scores, float(speech), kept, made))
-    return Timeline(
-        segments=tuple(segments),
-        duration=float(rows["duration"][0]),
-        speech_ratio=float(rows["speech_ratio"][0]),
-        segmentation=segmentation,
-        weights=info.weights,
-        timestamp=datetime.now().astimezone(),
-        peaks=rows["peaks"],
-        judges=judges,
-    )
-
-
-def _check_finite(rows: Mapping[str, npt.NDArray[Any]], info: ModelInfo) -> None:
+def check_finite(rows: Mapping[str, npt.NDArray[Any]], info: ModelInfo) -> None:
+    """Raises Emotion2VecError if an output has a number that is not finite."""
     for name, row in rows.items():
         if not np.isfinite(row).all():
             advice = "" if info.precision == "fp32" else ": export it with --precision fp32"

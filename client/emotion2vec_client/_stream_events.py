@@ -12,6 +12,7 @@ import numpy as np
 
 from emotion2vec_client._decision import Decision, Decisions
 from emotion2vec_client._result import FRAME_HOP, Frames, Prediction
+from emotion2vec_client._speakers import Conversation
 from emotion2vec_client.errors import Emotion2VecError
 from emotion2vec_client.labels import LABELS
 
@@ -23,6 +24,7 @@ class Measurement:
     Attributes:
         kind: ``interim`` for the last seconds of speech that goes on, ``final`` for a segment.
         channel: 0 or 1.
+        speaker: Name of the channel, if there are two; else None.
         start: Seconds from the start of the stream.
         end: The same.
         speech: Share of it that is speech, 0 to 1; None for an interim one.
@@ -32,6 +34,7 @@ class Measurement:
 
     kind: Literal["interim", "final"]
     channel: int
+    speaker: str | None
     start: float
     end: float
     speech: float | None
@@ -51,6 +54,7 @@ class SpeechStarted:
 
     channel: int
     start: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class SpeechEnded:
 
     channel: int
     end: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class StreamTotals:
         interim: Interim measurements.
         skipped: Interim measurements that the server had no time for.
         failed: Final measurements that have an error.
+        conversation: What happened between the two channels; None if there is one.
     """
 
     reason: str
@@ -83,6 +89,7 @@ class StreamTotals:
     interim: int
     skipped: int
     failed: int
+    conversation: Conversation | None = None
 
 
 StreamEvent = Union[SpeechStarted, SpeechEnded, Measurement]
@@ -96,13 +103,14 @@ def read_message(message: Mapping[str, Any]) -> StreamEvent | StreamTotals | Non
     """
     kind = message["type"]
     if kind == "speech.started":
-        return SpeechStarted(message["channel"], message["start"] / 1000)
+        return SpeechStarted(message["channel"], message["start"] / 1000, message.get("speaker"))
     if kind == "speech.ended":
-        return SpeechEnded(message["channel"], message["end"] / 1000)
+        return SpeechEnded(message["channel"], message["end"] / 1000, message.get("speaker"))
     if kind == "measurement":
         return Measurement(
             message["kind"],
             message["channel"],
+            message.get("speaker"),
             message["start"] / 1000,
             message["end"] / 1000,
             message.get("speech"),
@@ -113,11 +121,16 @@ def read_message(message: Mapping[str, Any]) -> StreamEvent | StreamTotals | Non
         if "start" not in message:
             raise error
         start, end = message["start"] / 1000, message["end"] / 1000
-        return Measurement("final", message["channel"], start, end, None, None, error)
+        channel, speaker = message["channel"], message.get("speaker")
+        return Measurement("final", channel, speaker, start, end, None, None, error)
     if kind == "session.closed":
         names = ("reason", "duration", "speech", "final", "interim", "skipped", "failed")
         values = {name: message[name] for name in names}
-        return StreamTotals(**{**values, "speech": tuple(values["speech"])})
+        between = message.get("conversation")
+        conversation = None if between is None else Conversation.read(between)
+        return StreamTotals(
+            **{**values, "speech": tuple(values["speech"])}, conversation=conversation
+        )
     return None
 
 

@@ -34,6 +34,7 @@ class Segment(Scored):
         speech: Share of the segment that is speech, 0 to 1.
         embedding: float32 [D], read-only, or None if not requested.
         decisions: Of the client's policy and heads.
+        speaker: Who speaks; None if speakers were not told apart.
     """
 
     start: float
@@ -42,6 +43,7 @@ class Segment(Scored):
     speech: float
     embedding: FloatArray | None
     decisions: Decisions = UNDECIDED
+    speaker: str | None = None
 
     def __repr__(self) -> str:
         return (
@@ -54,6 +56,7 @@ class Segment(Scored):
         return {
             "start": self.start,
             "end": self.end,
+            **({} if self.speaker is None else {"speaker": self.speaker}),
             "speech": self.speech,
             "emotion": self.emotion,
             "confidence": self.confidence,

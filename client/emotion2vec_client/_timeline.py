@@ -17,13 +17,11 @@ import numpy as np
 
 from emotion2vec_client._judges import NOBODY, Judges, columns
 from emotion2vec_client._result import FloatArray
+from emotion2vec_client._speakers import Conversation, Speaker, converse, sum_up
 from emotion2vec_client._summary import Segment, Summary, summarise
 from emotion2vec_client.labels import LABELS
 
 Segmentation = Literal["vad", "fixed"]
-
-SEGMENTATION_OPTIONS = {"vad": ("min_segment", "max_segment"), "fixed": ("window", "hop")}
-"""The options of each segmentation."""
 
 FORMATS = (".json", ".csv", ".srt", ".vtt", ".png")
 """Extensions of the files that `Timeline.save` writes."""
@@ -46,6 +44,9 @@ class Timeline:
         peaks: Largest magnitude in each `PEAK_HOP` seconds, float32 [P], read-only, to draw the
             waveform.
         judges: The client's policy and heads, which have judged the segments.
+        speaker_seconds: Seconds of speech by the speaker's name; empty if speakers were not told
+            apart.
+        overlap: See `Conversation`.
     """
 
     segments: tuple[Segment, ...]
@@ -56,6 +57,8 @@ class Timeline:
     timestamp: datetime
     peaks: FloatArray = field(repr=False)
     judges: Judges = field(default=NOBODY, repr=False)
+    speaker_seconds: Mapping[str, float] = field(default_factory=dict)
+    overlap: float | None = None
 
     def __repr__(self) -> str:
         emotion = self.summary.emotion if self.summary else None
@@ -68,6 +71,16 @@ class Timeline:
     def summary(self) -> Summary | None:
         """The recording as a whole, or None if it has no speech."""
         return summarise(self.segments, self.judges)
+
+    @cached_property
+    def speakers(self) -> tuple[Speaker, ...]:
+        """Each speaker; empty if speakers were not told apart."""
+        return sum_up(self.segments, self.speaker_seconds, self.judges)
+
+    @cached_property
+    def conversation(self) -> Conversation | None:
+        """What happened between the speakers; None if they were not told apart."""
+        return converse(self.speakers, self.overlap) if self.speakers else None
 
     @property
     def embedding(self) -> FloatArray | None:
@@ -84,25 +97,36 @@ class Timeline:
             "weights": self.weights,
             "timestamp": self.timestamp.strftime("%Y-%m-%d %H:%M:%S"),
             "summary": self.summary.to_dict() if self.summary else None,
+            **self._speakers_dict(),
             "segments": [segment.to_dict() for segment in self.segments],
+        }
+
+    def _speakers_dict(self) -> dict[str, Any]:
+        if self.conversation is None:
+            return {}
+        return {
+            "speakers": [speaker.to_dict() for speaker in self.speakers],
+            "conversation": self.conversation.to_dict(),
         }
 
     def rows(self) -> list[dict[str, Any]]:
         """A flat row per segment: start, end, speech, emotion, confidence and the nine scores.
 
-        Then the label and scores of the policy and of each head, such as ``policy_label`` and
-        ``policy_negative``.
+        After the end comes the speaker, if speakers were told apart; last the label and scores of
+        the policy and of each head, such as ``policy_label`` and ``policy_negative``.
         """
+        own = own_columns(bool(self.speakers))
         rows = []
         for segment in self.segments:
-            row = {name: getattr(segment, name) for name in COLUMNS[:5]}
+            row = {name: getattr(segment, name) for name in own}
             rows.append({**row, **segment.scores, **segment.decisions.flat()})
         return rows
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns of `rows`."""
-        return [*COLUMNS, *columns(self.judges.labels)]
+        own = own_columns(bool(self.speakers))
+        return [*own, *SCORES, *columns(self.judges.labels)]
 
     def to_dataframe(self) -> Any:
         """The rows as a pandas DataFrame.
@@ -158,8 +182,7 @@ class Timeline:
         if suffix == ".png":
             from emotion2vec_client.analysis.timeline_plot import write_png
 
-            pieces = list(zip(self.segments, self.visible_ends()))
-            write_png(target, pieces, self.summary, self.duration, self.weights)
+            write_png(target, self)
             return
         if suffix == ".json":
             text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n"
@@ -168,12 +191,13 @@ class Timeline:
         target.write_text(text, encoding="utf-8")
 
     def visible_ends(self) -> list[float]:
-        """End of each segment, or the start of the next if the two overlap, as windows may."""
-        starts = [segment.start for segment in self.segments[1:]]
-        return [
-            min(segment.end, start)
-            for segment, start in zip(self.segments, [*starts, float("inf")])
-        ]
+        """End of each segment, or the start of the same speaker's next one: windows may overlap."""
+        ends = []
+        following: dict[str | None, float] = {}
+        for segment in reversed(self.segments):
+            ends.append(min(segment.end, following.get(segment.speaker, segment.end)))
+            following[segment.speaker] = segment.start
+        return ends[::-1]
 
     def _cues(self) -> list[tuple[float, float, str]]:
         return [
@@ -186,32 +210,20 @@ class Timeline:
         ]
 
 
-def check_options(segmentation: str, seconds: Mapping[str, float | None]) -> None:
-    """Refuses options of the other segmentation; the server checks the numbers.
-
-    Args:
-        segmentation: ``vad`` or ``fixed``.
-        seconds: ``min_segment``, ``max_segment``, ``window`` and ``hop``; None if not given.
-
-    Raises:
-        ValueError: The segmentation is unknown, or an option belongs to the other one.
-    """
-    if segmentation not in SEGMENTATION_OPTIONS:
-        raise ValueError(f"unknown segmentation {segmentation!r}: use 'vad' or 'fixed'")
-    for other, names in SEGMENTATION_OPTIONS.items():
-        for name in names:
-            if other != segmentation and seconds.get(name) is not None:
-                raise ValueError(f"{name} is an option of segmentation={other!r}: add that")
+SCORES = [label.name for label in LABELS]
 
 
-COLUMNS = ["start", "end", "speech", "emotion", "confidence", *(label.name for label in LABELS)]
+def own_columns(speakers: bool) -> list[str]:
+    """Names of a row's first columns, before the nine scores."""
+    return ["start", "end", *(["speaker"] if speakers else []), "speech", "emotion", "confidence"]
 
 
 def _caption(segment: Segment) -> str:
-    """The policy's answer if there is a policy, else the emotion."""
+    """The speaker if there are several, and the policy's answer if there is one, or the emotion."""
+    who = "" if segment.speaker is None else f"{segment.speaker}: "
     if segment.policy is not None:
-        return f"{segment.policy.label} {100 * segment.policy.confidence:.0f} %"
-    return f"{segment.label.emoji} {segment.emotion} {100 * segment.confidence:.0f} %"
+        return f"{who}{segment.policy.label} {100 * segment.policy.confidence:.0f} %"
+    return f"{who}{segment.label.emoji} {segment.emotion} {100 * segment.confidence:.0f} %"
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 
-from emotion2vec_client import Segmentation
+from emotion2vec_client import Channels, Segmentation
 from gateway.answers import response_with, unless_gone
 from gateway.forms import (
     Embedding,
     ExtractEmbedding,
-    check_segmentation,
+    check_options,
     choose_embedding,
     only_known_fields,
 )
@@ -61,6 +61,17 @@ async def start(
     hop: Annotated[
         float | None, Form(description="fixed: seconds, the window if not given")
     ] = None,
+    channels: Annotated[
+        Channels, Form(description="mixed: hear their mean; separate: each is a speaker")
+    ] = "mixed",
+    speakers: Annotated[
+        int | Literal["auto"],
+        Form(description="how many voices to tell apart, up to 8, or auto; 1 tells none apart"),
+    ] = 1,
+    names: Annotated[
+        list[str],
+        Form(description="of the speakers: by channel, or in the order of their first words"),
+    ] = [],  # noqa: B006
     embedding: Annotated[
         Embedding | None,
         Form(
@@ -86,11 +97,17 @@ async def start(
         "window": window,
         "hop": hop,
     }
-    check_segmentation(segmentation, seconds)
+    options = {
+        "segmentation": segmentation,
+        "channels": channels,
+        "speakers": speakers,
+        "names": names,
+    }
+    check_options({**options, "seconds": seconds})
     data = await audio.read()
     await audio.close()
     name = short_name(audio.filename)
-    job = timelines.start(data, name, segmentation, seconds, wanted, request.state.observed)
+    job = timelines.start(data, name, {**options, **seconds}, wanted, request.state.observed)
     del data
     try:
         await unless_gone(request, timelines.wait(job, wait))

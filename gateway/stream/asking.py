@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
@@ -25,7 +25,7 @@ from emotion2vec_client import (
 )
 from gateway.admission import Admission
 from gateway.problems import Problem, problem_of
-from gateway.schema import Recognition, Summary
+from gateway.schema import Recognition
 from gateway.settings import Settings
 from gateway.stream.messages import Format
 
@@ -103,14 +103,34 @@ class Asker:
             prediction = dataclasses.replace(prediction, decisions=decisions)
         return Found(prediction, info)
 
-    def sum_up(self, segments: Sequence[Segment], form: Format) -> Summary | None:
-        """What a timeline of these segments says about the whole; None without speech."""
+    def timeline(
+        self,
+        segments: Sequence[Segment],
+        form: Format,
+        seconds: Mapping[str, float],
+        overlap: float | None,
+    ) -> Timeline:
+        """A timeline of these segments, for its summaries.
+
+        Args:
+            segments: In the order of their starts.
+            form: Of the session.
+            seconds: Seconds of speech by the speaker's name.
+            overlap: Seconds in which both speak; None for one speaker.
+        """
         judges = self._client.judges
         if form.loaded_policy is not None:
             judges = dataclasses.replace(judges, policy=form.loaded_policy)
         nothing = np.zeros(0, np.float32)
-        timeline = Timeline(
-            tuple(segments), 0.0, 0.0, "vad", "", datetime.now(UTC), nothing, judges
+        return Timeline(
+            tuple(segments),
+            0.0,
+            0.0,
+            "vad",
+            "",
+            datetime.now(UTC),
+            nothing,
+            judges,
+            seconds,
+            overlap,
         )
-        summary = timeline.summary
-        return None if summary is None else cast("Summary", summary.to_dict())

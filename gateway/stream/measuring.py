@@ -13,7 +13,8 @@ from audio.encodings import Unpacker
 from audio.layout import SAMPLE_RATE
 from audio.live import Ended, Event, Heard, Speaker, Started
 from audio.resampling import mix
-from audio.segmentation import Piece
+from audio.segmentation import CHUNK, Piece
+from audio.speech import count_speaking
 from emotion2vec_client import Segment
 from gateway.metrics import Metrics
 from gateway.problems import Problem
@@ -33,6 +34,7 @@ class _Channel:
     """A speaker, and what is asked about it.
 
     Attributes:
+        name: Of the speaker; None for the only one.
         speaker: Follows the audio.
         early: The piece that will be final if no more speech follows, and its answer.
         interim: The interim measurement that is asked for.
@@ -40,6 +42,7 @@ class _Channel:
         segments: The final measurements, without their frames.
     """
 
+    name: str | None
     speaker: Speaker
     early: tuple[Piece, asyncio.Task[Found | None]] | None = None
     interim: asyncio.Task[None] | None = None
@@ -81,8 +84,7 @@ class Measurer:
         self._send = send
         self._unpacker = Unpacker(form.encoding, form.channels)
         self._channels = [
-            _Channel(Speaker(form.rate, form.interval))
-            for _ in range(1 if form.mixed else form.channels)
+            _Channel(name, Speaker(form.rate, form.interval)) for name in form.speakers
         ]
         self._arrivals = Arrivals()
         self._frames = 0
@@ -109,11 +111,11 @@ class Measurer:
         channel = self._channels[number]
         for event in events:
             if isinstance(event, Started):
-                await self._send(
-                    {"type": "speech.started", "channel": number, "start": _ms(event.at)}
-                )
+                who = self._who(number)
+                await self._send({"type": "speech.started", **who, "start": _ms(event.at)})
             elif isinstance(event, Ended):
-                await self._send({"type": "speech.ended", "channel": number, "end": _ms(event.at)})
+                who = self._who(number)
+                await self._send({"type": "speech.ended", **who, "end": _ms(event.at)})
             elif event.kind == "final":
                 await self._final(number, channel, event)
             elif event.kind == "early":
@@ -192,7 +194,7 @@ class Measurer:
         if isinstance(found, Problem):
             self._counts.failed += 1
             self._metrics.measured("failed")
-            await self._send({"type": "error", **found.body(), **_where(number, piece)})
+            await self._send({"type": "error", **found.body(), **self._where(number, piece)})
             return
         self._counts.final += 1
         speech = piece.speech / (piece.end - piece.start)
@@ -204,6 +206,7 @@ class Measurer:
                 speech,
                 None,
                 found.prediction.decisions,
+                self._channels[number].name,
             )
         )
         await self._report(number, "final", heard, found, {"speech": round(speech, 4)})
@@ -211,7 +214,7 @@ class Measurer:
     async def _report(
         self, number: int, kind: str, heard: Heard, found: Found, more: dict[str, Any]
     ) -> None:
-        where = _where(number, heard.piece)
+        where = self._where(number, heard.piece)
         await self._send(
             {"type": "measurement", "kind": kind, **where, **more, "result": found.to_dict()}
         )
@@ -227,18 +230,39 @@ class Measurer:
                 channel.early[1].cancel()
         if self._delivered is not None:
             await self._delivered
+        seconds = [round(each.speaker.speech / SAMPLE_RATE, 4) for each in self._channels]
         return {
             "duration": round(self._frames / self._format.rate, 4),
-            "speech": [round(each.speaker.speech / SAMPLE_RATE, 4) for each in self._channels],
-            "summaries": [
-                self._asker.sum_up(each.segments, self._format) for each in self._channels
-            ],
+            "speech": seconds,
+            **self._sum_up(seconds),
             **asdict(self._counts),
         }
 
+    def _sum_up(self, seconds: list[float]) -> dict[str, Any]:
+        """What the segments say about each channel, and between them."""
+        segments = [segment for channel in self._channels for segment in channel.segments]
+        segments.sort(key=lambda segment: segment.start)
+        if not self._format.is_conversation:
+            summary = self._asker.timeline(segments, self._format, {}, None).summary
+            return {"summaries": [summary and summary.to_dict()]}
+        speaking = count_speaking([each.speaker.marks for each in self._channels])
+        overlap = float((speaking > 1).sum()) * CHUNK / SAMPLE_RATE
+        names = [str(each.name) for each in self._channels]
+        timeline = self._asker.timeline(
+            segments, self._format, dict(zip(names, seconds, strict=True)), overlap
+        )
+        assert timeline.conversation is not None
+        return {
+            "summaries": [each.summary and each.summary.to_dict() for each in timeline.speakers],
+            "conversation": timeline.conversation.to_dict(),
+        }
 
-def _where(number: int, piece: Piece) -> dict[str, float]:
-    return {"channel": number, "start": _ms(piece.start), "end": _ms(piece.end)}
+    def _who(self, number: int) -> dict[str, Any]:
+        name = self._channels[number].name
+        return {"channel": number, **({} if name is None else {"speaker": name})}
+
+    def _where(self, number: int, piece: Piece) -> dict[str, Any]:
+        return {**self._who(number), "start": _ms(piece.start), "end": _ms(piece.end)}
 
 
 def _ms(sample: int) -> float:

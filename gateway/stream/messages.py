@@ -18,9 +18,10 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from emotion2vec_client import SIDES
 from emotion2vec_client.analysis import AnalysisError, Policy
 from gateway.problems import Problem
-from gateway.schema import Recognition, Summary
+from gateway.schema import Conversation, Recognition, Summary
 
 MIN_RATE, MAX_RATE = 8_000, 48_000
 
@@ -40,6 +41,9 @@ OPENAI_FORMATS: dict[str, tuple[Encoding, int]] = {
 """Names of OpenAI's realtime API, each with its encoding and rate."""
 
 
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class Format(BaseModel):
     """What the audio is, and what to measure."""
 
@@ -55,6 +59,9 @@ class Format(BaseModel):
     channels: Literal[1, 2] = Field(default=1, description="interleaved; each is a speaker")
     mixed: bool = Field(
         default=False, description="the channels are one speaker: their mean is heard, as in a file"
+    )
+    names: tuple[Name, Name] | None = Field(
+        default=None, description="of the speakers, by channel; left and right if not given"
     )
     interval: float = Field(
         default=1.5,
@@ -88,6 +95,11 @@ class Format(BaseModel):
     def _checked(self) -> Format:
         if 0 < self.interval < 0.5:
             raise ValueError(f"interval is {self.interval:g} s: use 0, or 0.5 to 30")
+        if self.names is not None:
+            if not self.is_conversation:
+                raise ValueError("names are for two speakers: use channels 2, and not mixed")
+            if self.names[0] == self.names[1]:
+                raise ValueError(f"names are both {self.names[0]!r}: give each its own")
         _ = self.loaded_policy
         try:
             # The answer repeats it.
@@ -95,6 +107,16 @@ class Format(BaseModel):
         except TypeError as error:
             raise ValueError(f"policy cannot be used: {error}") from error
         return self
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether each channel is a speaker."""
+        return self.channels == 2 and not self.mixed
+
+    @cached_property
+    def speakers(self) -> list[str | None]:
+        """The name of each speaker; None for the only one."""
+        return [*(self.names or SIDES)] if self.is_conversation else [None]
 
     @cached_property
     def loaded_policy(self) -> Policy | None:
@@ -163,6 +185,7 @@ TYPES = ("session.update", "input_audio_buffer.append", "session.close")
 
 Milliseconds = Annotated[float, Field(description="milliseconds from the start of the stream")]
 Channel = Annotated[int, Field(description="0 or 1")]
+Who = Annotated[str, Field(description="name of the channel, if there are two")]
 
 
 class Created(TypedDict):
@@ -185,6 +208,7 @@ class Started(TypedDict):
 
     type: Literal["speech.started"]
     channel: Channel
+    speaker: NotRequired[Who]
     start: Milliseconds
 
 
@@ -193,6 +217,7 @@ class Ended(TypedDict):
 
     type: Literal["speech.ended"]
     channel: Channel
+    speaker: NotRequired[Who]
     end: Milliseconds
 
 
@@ -205,6 +230,7 @@ class Measurement(TypedDict):
         Field(description="interim: the last 5 s at most, while speech goes on; final: a segment"),
     ]
     channel: Channel
+    speaker: NotRequired[Who]
     start: Milliseconds
     end: Milliseconds
     speech: NotRequired[Annotated[float, Field(description="share that is speech; final only")]]
@@ -218,6 +244,7 @@ class Error(TypedDict):
     code: Annotated[str, Field(description="as of the REST endpoint")]
     detail: Annotated[str, Field(description="what was wrong, with which value, and what to do")]
     channel: NotRequired[Channel]
+    speaker: NotRequired[Who]
     start: NotRequired[Milliseconds]
     end: NotRequired[Milliseconds]
 
@@ -232,6 +259,9 @@ class Closed(TypedDict):
     summaries: Annotated[
         list[Summary | None],
         Field(description="of a timeline of the final measurements, by channel; null if none"),
+    ]
+    conversation: NotRequired[
+        Annotated[Conversation, Field(description="between the two channels")]
     ]
     final: Annotated[int, Field(description="final measurements sent")]
     interim: Annotated[int, Field(description="interim measurements sent")]

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from emotion2vec_client import InvalidAudioError, Timeline
-from emotion2vec_client._timeline import COLUMNS
+from emotion2vec_client._timeline import SCORES, own_columns
 from emotion2vec_client.cli import main
 from tests.unit.cli_fakes import WHEN, FakeClient, fake, read, timeline, touch
 
@@ -42,7 +42,15 @@ def test_rows_of_many_recordings(capsys: pytest.CaptureFixture[str]) -> None:
     lines = read("x.csv")
     # Each segment has a row; a recording that failed or has no segments has one row.
     assert [line["file"] for line in lines] == [files[0], *files]
-    assert list(lines[0]) == ["file", *COLUMNS, "duration", "weights", "timestamp", "error"]
+    assert list(lines[0]) == [
+        "file",
+        *own_columns(False),
+        *SCORES,
+        "duration",
+        "weights",
+        "timestamp",
+        "error",
+    ]
     assert [line["start"] for line in lines] == ["0.0", "1.0", "", ""]
     assert [line["duration"] for line in lines] == ["3.0", "3.0", "", "3.0"]
     assert lines[2]["error"] == "this is no audio: send WAV"
@@ -78,9 +86,31 @@ def test_options_reach_every_recording(
 
     monkeypatch.setattr(fake, "timeline", note)
     assert main(["timeline", "a", "b", "--window", "4", "--hop", "2", "--format", "csv"]) == 0
-    expected = {"segmentation": "fixed", "window": 4, "hop": 2, "embedding": False}
-    assert asked == [{**expected, "min_segment": None, "max_segment": None}] * 2
+    usual = {"min_segment": None, "max_segment": None, "embedding": False}
+    alone = {"channels": "mixed", "speakers": 1, "names": []}
+    windows = {"segmentation": "fixed", "window": 4, "hop": 2}
+    assert asked == [{**usual, **alone, **windows}] * 2
     assert len(list(csv.DictReader(capsys.readouterr().out.splitlines()))) == 2
+    asked.clear()
+    options = ["--speakers", "auto", "--names", "Ada, Bob", "--format", "jsonl"]
+    assert main(["timeline", "a", "b", *options]) == 0
+    assert (asked[0]["speakers"], asked[0]["names"]) == ("auto", ["Ada", "Bob"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--separate", "--speakers", "2"], "with --separate each channel is a speaker"),
+        (["--names", "Ada,Bob"], "add --separate or --speakers 2"),
+        (["--separate", "--names", "Ada,Ada"], "a name of its own"),
+        (["--speakers", "two"], "use 'auto' or a number"),
+    ],
+)
+def test_speakers_that_cannot_be_are_refused_at_once(
+    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["timeline", "a.wav", *options]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_one_recording_is_written_in_several_formats() -> None:

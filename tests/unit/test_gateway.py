@@ -207,7 +207,7 @@ def test_an_option_of_the_other_segmentation_is_refused_before_the_job(app: Fast
         form = {"files": {"audio": b"RIFF"}, "data": {name: "2", **said}}
         answer = ask(app, "POST", "/api/timeline/", **form)
         assert (answer.status_code, answer.json()["code"]) == (422, "bad_option")
-        assert f"{name} is an option of segmentation={other}" in answer.json()["detail"]
+        assert f"{name} is an option of segmentation={other!r}" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ class Service:
 
     async def done(self, embedding: Embedding = "none") -> Job:
         with self.metrics.request("timeline") as observed:
-            job = self.timelines.start(b"sound", "a.wav", "vad", {}, embedding, observed)
+            job = self.timelines.start(b"sound", "a.wav", {}, embedding, observed)
         await self.timelines.wait(job, 10)
         return job
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,45 +13,52 @@ from emotion2vec_client._weights import CAUTIONS
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.labels import LABELS
 
+if TYPE_CHECKING:
+    from emotion2vec_client._timeline import Timeline
 
-def write_png(
-    path: str | os.PathLike[str],
-    pieces: Sequence[tuple[Segment, float]],
-    summary: Summary | None,
-    duration: float,
-    weights: str,
-) -> None:
-    """Writes a picture of 2100 by 750 pixels with the stacked scores of all segments.
+
+def write_png(path: str | os.PathLike[str], timeline: Timeline) -> None:
+    """Writes a picture, 2100 pixels wide, with the stacked scores of all segments.
+
+    Each speaker gets a row of its own, if speakers were told apart.
 
     Args:
         path: File to write.
-        pieces: The segments with their visible ends.
-        summary: Of the recording.
-        duration: Of the recording, in seconds.
-        weights: The kind of the model's weights; a caution about them goes into the title.
+        timeline: What to draw.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
         OSError: The file cannot be written.
     """
+    rows: list[tuple[str | None, Summary | None]] = [
+        (speaker.name, speaker.summary) for speaker in timeline.speakers
+    ] or [(None, timeline.summary)]
+    pieces = list(zip(timeline.segments, timeline.visible_ends()))
     # Not pyplot, which would keep the figure and may need a display.
-    figure = import_extra("matplotlib.figure").Figure(figsize=(14, 5), layout="constrained")
-    axes = figure.add_subplot()
-    borders, heights = _steps(pieces)
-    axes.stackplot(
-        borders, heights, step="post", colors=[label.colour for label in LABELS],
-        labels=[label.name for label in LABELS], linewidth=0,
-    )  # fmt: skip
-    if summary is not None:
-        for point in summary.turning_points:
-            axes.axvline(point.time, color="black", linewidth=1, linestyle=":")
+    figure = import_extra("matplotlib.figure").Figure(
+        figsize=(14, 1 + (4 if len(rows) == 1 else 2.5 * len(rows))), layout="constrained"
+    )
+    all_axes = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
     clock = import_extra("matplotlib.ticker").FuncFormatter(_clock)
-    axes.xaxis.set_major_formatter(clock)
-    axes.set(
-        title=_title(summary, weights), xlim=(0, duration or 1), ylim=(0, 1), ylabel="score",
-        xlabel="time; no colour: no speech; dotted: turning points",
-    )  # fmt: skip
-    figure.legend(loc="outside right center", frameon=False, reverse=True)
+    for axes, (name, summary) in zip(all_axes, rows):
+        borders, heights = _steps([each for each in pieces if each[0].speaker == name])
+        axes.stackplot(
+            borders, heights, step="post", colors=[label.colour for label in LABELS],
+            labels=[label.name for label in LABELS], linewidth=0,
+        )  # fmt: skip
+        if summary is not None:
+            for point in summary.turning_points:
+                axes.axvline(point.time, color="black", linewidth=1, linestyle=":")
+        axes.xaxis.set_major_formatter(clock)
+        axes.set(
+            title=_title(name, summary), xlim=(0, timeline.duration or 1), ylim=(0, 1),
+            ylabel="score",
+        )  # fmt: skip
+    all_axes[-1].set_xlabel("time; no colour: no speech; dotted: turning points")
+    if timeline.weights in CAUTIONS:
+        figure.suptitle(CAUTIONS[timeline.weights])
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, reverse=True)
     figure.savefig(path, format="png", dpi=150)
 
 
@@ -64,11 +71,11 @@ def _steps(pieces: Sequence[tuple[Segment, float]]) -> tuple[Any, Any]:
     return np.array(borders), np.array(heights).T
 
 
-def _title(summary: Summary | None, weights: str) -> str:
+def _title(name: str | None, summary: Summary | None) -> str:
+    who = "" if name is None else f"{name}: "
     if summary is None:
-        return "no speech"
-    title = f"{summary.emotion} {100 * summary.confidence:.1f} %"
-    return f"{title} — {CAUTIONS[weights]}" if weights in CAUTIONS else title
+        return f"{who}no speech"
+    return f"{who}{summary.emotion} {100 * summary.confidence:.1f} %"
 
 
 def _clock(seconds: float, _: object) -> str:

@@ -16,10 +16,10 @@ from emotion2vec_client._stream_events import (
     SpeechStarted,
     StreamEvent,
 )
-from emotion2vec_client.cli.common import flag
 from emotion2vec_client.cli.connection import Connection, connects
 from emotion2vec_client.cli.display import bar, percent, replace_unprintable
 from emotion2vec_client.cli.judging import PolicyOption, load
+from emotion2vec_client.cli.naming import NamesOption, SeparateOption, split_names
 from emotion2vec_client.cli.sources import ENCODINGS, Source, read_stream, record
 from emotion2vec_client.cli.strip import clock
 from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
@@ -52,9 +52,8 @@ def listen(
         typer.Option(min=8000, max=48000, help="Samples per second; a WAV stream says its own."),
     ] = 16000,
     channels: Annotated[int, typer.Option(min=1, max=2, help="Channels. As for --rate.")] = 1,
-    separate: Annotated[
-        bool, flag("--separate", help="Each channel is a speaker; otherwise they are mixed.")
-    ] = False,
+    separate: SeparateOption = False,
+    names: NamesOption = None,
     encoding: Annotated[
         str, typer.Option(help="Of raw samples on stdin: s16le, mulaw or alaw.")
     ] = "s16le",
@@ -104,6 +103,7 @@ def listen(
                 encoding=audio.encoding,
                 channels=audio.channels,
                 mixed=not separate,
+                names=split_names(names),
                 interval=interval,
                 gateway=gateway,
             )
@@ -165,6 +165,7 @@ def write_json(event: StreamEvent) -> None:
     row: dict[str, Any] = {
         "kind": event.kind,
         "channel": event.channel,
+        **({"speaker": event.speaker} if event.speaker else {}),
         "start": event.start,
         "end": event.end,
     }
@@ -176,7 +177,7 @@ def write_json(event: StreamEvent) -> None:
 
 def show_line(event: StreamEvent) -> None:
     """Shows an event in the last line of a terminal; a final measurement stays there."""
-    who = f"{event.channel + 1}: " if event.channel else ""
+    who = f"{event.speaker}: " if event.speaker else ""
     if isinstance(event, SpeechStarted):
         line = f"{clock(event.start):>8}  {who}…"
     elif isinstance(event, SpeechEnded):

@@ -13,10 +13,8 @@ import numpy.typing as npt
 
 from emotion2vec_client._judges import columns as judged_columns
 from emotion2vec_client._result import Granularity, Prediction
-from emotion2vec_client._timeline import COLUMNS, Segmentation, Timeline
-from emotion2vec_client.labels import LABELS
+from emotion2vec_client._timeline import SCORES, Segmentation, Timeline, own_columns
 
-SCORES = [label.name for label in LABELS]
 LAST = ["timestamp", "error"]
 
 
@@ -160,9 +158,11 @@ class TimelineShape(Shape):
 
     Attributes:
         segmentation: ``vad`` or ``fixed``.
+        speakers: Whether speakers are told apart.
     """
 
     segmentation: Segmentation = "vad"
+    speakers: bool = False
 
     @property
     def in_parts(self) -> bool:
@@ -175,10 +175,11 @@ class TimelineShape(Shape):
         embedding = "embedding" in segments[0] if segments else self.embedding
         judged = _judged(segments[0]) if segments else self.judged
         same = nested["segmentation"] == self.segmentation
+        same = same and ("speakers" in nested) == self.speakers
         return same and embedding == self.embedding and judged == self.judged
 
     def _names(self) -> list[str]:
-        return ["file", *COLUMNS, "duration", "weights", *LAST]
+        return ["file", *own_columns(self.speakers), *SCORES, "duration", "weights", *LAST]
 
     def _content(self, row: Row) -> dict[str, Any]:
         timeline = row.answer

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from emotion2vec_client._result import FRAME_HOP, Prediction
+from emotion2vec_client._summary import Stretch
 from emotion2vec_client._timeline import Timeline
 from emotion2vec_client.cli.display import counted, percent
 from emotion2vec_client.labels import COLOURS, LABELS
@@ -31,7 +32,10 @@ def show(timeline: Timeline) -> None:
 
     console = Console(highlight=False)
     coloured = has_colours(console)
-    print_course(timeline, console)
+    if timeline.speakers:
+        _print_speakers(timeline, console)
+    else:
+        print_course(timeline, console)
     console.print(
         f"\n{percent(timeline.speech_ratio)} of {clock(timeline.duration)} is speech, "
         f"in {counted(len(timeline.segments), 'segment')}.\n"
@@ -50,14 +54,57 @@ def show(timeline: Timeline) -> None:
             answer = f"{judge}: {made.label} {percent(made.confidence)}"
             console.print(answer, markup=False)
         console.print()
-        for point in summary.turning_points[:MOST_TURNS]:
-            console.print(f"{clock(point.time):>7}  {point.before} → {point.after}")
-        more = len(summary.turning_points) - MOST_TURNS
+        turns = list(_turns(timeline))
+        for turn in turns[:MOST_TURNS]:
+            console.print(turn, markup=False)
+        more = len(turns) - MOST_TURNS
         if more > 0:
             console.print(f"and {more:,} more turning {'point' if more == 1 else 'points'}")
-        if summary.negative is not None:
-            start, end = summary.negative.start, summary.negative.end
-            console.print(f"longest negative stretch: {clock(start)} to {clock(end)}")
+        if summary.negative is not None and not timeline.speakers:
+            console.print(f"longest negative stretch: {_span(summary.negative)}")
+
+
+def _turns(timeline: Timeline) -> Iterator[str]:
+    """A line per turning point; with several speakers each turns alone."""
+    summaries = [(f"{each.name}: ", each.summary) for each in timeline.speakers]
+    found = [
+        (point, who)
+        for who, summary in summaries or [("", timeline.summary)]
+        if summary is not None
+        for point in summary.turning_points
+    ]
+    for point, who in sorted(found, key=lambda each: each[0].time):
+        yield f"{clock(point.time):>7}  {who}{point.before} → {point.after}"
+
+
+def _print_speakers(timeline: Timeline, console: Console) -> None:
+    """Prints a strip and the summary of each speaker."""
+    for speaker in timeline.speakers:
+        own = [segment for segment in timeline.segments if segment.speaker == speaker.name]
+        told = [f"{clock(speaker.speech)} of speech"]
+        if speaker.summary is not None:
+            told.append(f"{speaker.summary.emotion} {percent(speaker.summary.confidence)}")
+            if speaker.summary.negative is not None:
+                told.append(f"longest negative stretch {_span(speaker.summary.negative)}")
+        console.print(f"{speaker.name}: {', '.join(told)}", markup=False)
+        parts = [(segment.start, segment.end, segment.emotion) for segment in own]
+        names = strongest(parts, timeline.duration, console.width)
+        console.print(colours(names, has_colours(console)))
+    _print_ends(timeline, console)
+    conversation = timeline.conversation
+    assert conversation is not None
+    if conversation.first_to_turn is not None:
+        turn = conversation.first_to_turn
+        console.print(
+            f"\nfirst to turn: {turn.speaker}, {clock(turn.time)}, {turn.before} → {turn.after}",
+            markup=False,
+        )
+    if conversation.overlap is not None:
+        console.print(f"two speak at once for {clock(conversation.overlap)}")
+
+
+def _span(stretch: Stretch) -> str:
+    return f"{clock(stretch.start)} to {clock(stretch.end)}"
 
 
 def show_course(prediction: Prediction) -> None:
@@ -77,6 +124,10 @@ def print_course(answer: Prediction | Timeline, console: Console) -> None:
     """Prints a strip as wide as the terminal, with start and end times below."""
     names = strongest(spans(answer), answer.duration, console.width)
     console.print(colours(names, has_colours(console)))
+    _print_ends(answer, console)
+
+
+def _print_ends(answer: Prediction | Timeline, console: Console) -> None:
     ends = [clock(0), clock(answer.duration)]
     console.print(ends[0] + ends[1].rjust(console.width - len(ends[0])))
 

@@ -9,12 +9,14 @@ from typing import Annotated, Callable, Optional
 
 import typer
 
-from emotion2vec_client._timeline import FORMATS
+from emotion2vec_client._speakers import Channels, Speakers, are_told_apart
+from emotion2vec_client._timeline import FORMATS, Segmentation
 from emotion2vec_client.cli import display, judging
 from emotion2vec_client.cli.common import ConcurrencyOption, flag, say_written
 from emotion2vec_client.cli.connection import Connection, connects, warn_of_weights
 from emotion2vec_client.cli.files import Files, FilesArgument, NullOption
 from emotion2vec_client.cli.judging import HeadsOption, PolicyOption
+from emotion2vec_client.cli.naming import NamesOption, SeparateOption, split_names
 from emotion2vec_client.cli.output import (
     SUFFIX_FORMATS,
     EmbeddingOption,
@@ -77,6 +79,16 @@ def timeline(
             show_default=False,
         ),
     ] = None,
+    separate: SeparateOption = False,
+    speakers: Annotated[
+        str,
+        typer.Option(
+            help="Tell this many voices apart, up to 8, or 'auto'.",
+            metavar="NUMBER",
+            show_default=False,
+        ),
+    ] = "1",
+    names: NamesOption = None,
     embedding: EmbeddingOption = False,
     format_: FormatOption = None,
     resume: ResumeOption = False,
@@ -109,9 +121,19 @@ def timeline(
             "windows are all of the same length: leave out --min-segment and --max-segment"
         )
     chosen, outputs = Files(files, null), output or []
-    shape = TimelineShape(embedding=embedding, segmentation="vad" if window is None else "fixed")
+    segmentation: Segmentation = "vad" if window is None else "fixed"
+    channels: Channels = "separate" if separate else "mixed"
+    several = _speakers(speakers)
+    apart = are_told_apart(channels, several)
+    if separate and several != 1:
+        raise typer.BadParameter("with --separate each channel is a speaker: leave out --speakers")
+    if names is not None and not apart:
+        raise typer.BadParameter("--names are for several speakers: add --separate or --speakers 2")
     options = {
-        "segmentation": shape.segmentation,
+        "segmentation": segmentation,
+        "channels": channels,
+        "speakers": several,
+        "names": split_names(names),
         "min_segment": min_segment,
         "max_segment": max_segment,
         "window": window,
@@ -137,7 +159,7 @@ def timeline(
         card = client.model_info().card
         warn_of_weights(client)
         dimension = int(card["embed_dim"]) if embedding else 0
-        shape = TimelineShape(embedding, dimension, judges.labels, shape.segmentation)
+        shape = TimelineShape(embedding, dimension, judges.labels, segmentation, apart)
         work = TimelineWork(client, shape, concurrency, options)
         if alone:
             return _show_one(work, next(iter(chosen)), outputs, json_)
@@ -145,6 +167,14 @@ def timeline(
             return show_table(work, chosen)
         shown = bool(outputs) or not sys.stdout.isatty()
         return write_rows(work, chosen, rows, _only(outputs), resume, shown)
+
+
+def _speakers(text: str) -> Speakers:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise typer.BadParameter(f"--speakers is {text!r}: use 'auto' or a number")
+    return int(text)
 
 
 def _is_for_one(outputs: list[Path], format_: Optional[Format], resume: bool) -> bool:

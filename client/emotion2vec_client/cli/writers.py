@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from emotion2vec_client.cli.rows import SCORES, Row, Shape, short, text_of
+from emotion2vec_client._timeline import SCORES
+from emotion2vec_client.cli.rows import Row, Shape, short, text_of
 from emotion2vec_client.errors import Emotion2VecError
 
 PARQUET_GROUP = 4096

@@ -37,6 +37,17 @@ class EmotionTimeline extends HTMLElement {
     this.segmentation.addEventListener("change", () => {
       fixed.hidden = this.segmentation.value !== "fixed";
     });
+    this.speakers = node("select", { name: "speakers" }, labelled(options, words.speakers));
+    for (const [kind, word] of Object.entries(words.apart)) {
+      node("option", { value: kind }, this.speakers).textContent = word;
+    }
+    this.speakers.value = "1";
+    const named = node("span", { hidden: "" }, options);
+    this.names = node(
+      "input", { type: "text", name: "names", placeholder: words.example },
+      labelled(named, words.called),
+    );
+    this.speakers.addEventListener("change", () => { named.hidden = this.speakers.value === "1"; });
     if (words.embedding) {
       const keep = node("label", {}, options);
       this.embedding = node("input", { type: "checkbox" }, keep);
@@ -76,6 +87,12 @@ class EmotionTimeline extends HTMLElement {
     form.append("audio", file);
     form.append("segmentation", this.segmentation.value);
     if (this.embedding) form.append("extract_embedding", this.embedding.checked);
+    const apart = this.speakers.value;
+    if (apart === "separate") form.append("channels", apart);
+    else form.append("speakers", apart);
+    for (const name of apart === "1" ? [] : this.names.value.split(/[,，、]/)) {
+      if (name.trim()) form.append("names", name.trim());
+    }
     if (this.segmentation.value === "fixed") {
       for (const [name, field] of Object.entries(this.numbers)) form.append(name, field.value);
     }

@@ -1,14 +1,13 @@
 // The result of a long recording: its waveform with the emotions of its segments below, where it
 // turns, a table and downloads. Each segment and turning point can be played.
-import { NAMES, button, clock, decisions, label, labelled, node, percent, picture } from "./common.js";
+import { button, clock, decisions, label, labelled, node, percent } from "./common.js";
 import { player } from "./player.js";
+import { Rivers, conversation, nameOf } from "./timeline_speakers.js";
 
-const RIVER = 144;
 const WAVE = 72;
 // Seconds: a smaller distance from the intended end counts as having reached it.
 const NEARLY = 0.05;
-const MARK = "position:absolute;top:0;bottom:1.3rem;background:#fff5;outline:2px solid;z-index:4;" +
-  "pointer-events:none";
+const MARK = "position:absolute;background:#fff5;outline:2px solid;z-index:4;pointer-events:none";
 
 // Draws a result into a parent, with its sound if that is there already. Returns an object:
 // listen(address) sets the sound later, destroy() removes the player.
@@ -16,7 +15,12 @@ export function drawResult(parent, result, words, sound) {
   parent.replaceChildren();
   headline(parent, result, words);
   const course = new Course(parent, result, words, sound);
-  if (result.summary) places(parent, result.summary, words, course);
+  if (result.speakers) {
+    conversation(parent, result, words, (line, text, start, end) => {
+      place(line, course, text, start, end);
+    });
+  }
+  if (result.summary) places(parent, result, words, course);
   course.onSegment = table(parent, result, words, course);
   const list = node("ul", { class: "e2v-downloads" }, parent);
   for (const [file, url] of Object.entries(result.files ?? {})) {
@@ -49,7 +53,9 @@ function headline(parent, { summary, speech_ratio: speech, duration, segments, w
 }
 
 class Course {
-  constructor(parent, { duration, segments, peaks }, words, sound) {
+  constructor(parent, result, words, sound) {
+    const { duration, segments, peaks } = result;
+    this.rivers = new Rivers(result, words);
     this.segments = segments;
     this.words = words;
     this.heard = null;
@@ -62,11 +68,12 @@ class Course {
     zoom.max = Math.max(1, Math.round(duration / 100));
     zoom.disabled = zoom.max === "1";
     const { waves, plot, audio } = player(parent, {
-      duration, words, peaks: [peaks], url: sound, height: WAVE, picture: river(duration, segments),
+      duration, words, peaks: [peaks], url: sound, height: WAVE, picture: this.rivers.svg,
       description: words.description, at: (second) => this.at(second),
     });
     Object.assign(this, { waves, audio });
     this.mark = node("div", { class: "e2v-mark", style: MARK, hidden: "" }, waves.getWrapper());
+    this.rivers.name(waves.getWrapper());
     this.note = node("small", {}, parent);
     this.note.textContent = words.unheard;
     if (sound) this.listen(sound);
@@ -112,15 +119,22 @@ class Course {
 
   segmentAt(second) {
     // Windows may overlap: the last that has begun is the one that is seen.
-    const found = this.segments.findLastIndex(({ start }) => start <= second + 0.01);
-    return found >= 0 && second < this.segments[found].end ? found : null;
+    const found = this.segments.findLastIndex(
+      ({ start, end }) => start <= second + 0.01 && second < end,
+    );
+    return found < 0 ? null : found;
   }
 
   at(second) {
-    const segment = this.segments[this.segmentAt(second)];
-    if (!segment) return clock(second);
-    const [emoji, name] = this.words.labels[segment.emotion];
-    return `${clock(second)} ${emoji} ${name} ${percent(segment.confidence, 0)}`;
+    const said = this.rivers.lanes.map((speaker) => {
+      const own = this.segments.findLast((segment) => segment.speaker === speaker &&
+        segment.start <= second + 0.01 && second < segment.end);
+      if (!own) return "";
+      const [emoji, name] = this.words.labels[own.emotion];
+      const who = speaker === undefined ? "" : `${nameOf(this.words, speaker)} `;
+      return ` ${who}${emoji} ${name} ${percent(own.confidence, 0)}`;
+    });
+    return `${clock(second)}${said.join("")}`;
   }
 
   moved(second) {
@@ -133,37 +147,26 @@ class Course {
     this.mark.hidden = !segment;
     if (segment) {
       const share = (seconds) => `${(100 * seconds) / this.waves.getDuration()}%`;
-      this.mark.style.left = share(segment.start);
-      this.mark.style.width = share(segment.end - segment.start);
+      const across = `left:${share(segment.start)};width:${share(segment.end - segment.start)}`;
+      this.mark.style = `${MARK};${this.rivers.place(segment)};${across}`;
     }
     this.onSegment(number);
   }
-}
-
-function river(duration, segments) {
-  const svg = picture(duration, RIVER, RIVER, "e2v-river");
-  const floors = segments.map(() => RIVER);
-  for (const name of NAMES) {
-    let path = "";
-    segments.forEach((segment, number) => {
-      const next = segments[number + 1]?.start ?? Infinity;
-      const end = Math.min(segment.end, next);
-      const floor = floors[number].toFixed(2);
-      floors[number] -= segment.scores[name] * RIVER;
-      path += `M${segment.start} ${floor}V${floors[number].toFixed(2)}H${end}V${floor}Z`;
-    });
-    node("svg:path", { d: path, fill: `var(--e2v-${name})` }, svg);
-  }
-  return svg;
 }
 
 function place(parent, course, text, start, end) {
   button(parent, `▶ ${text}`, () => course.play(start, end), "e2v-place");
 }
 
-// Where it turns, and where it was worst.
-function places(parent, { turning_points: turns, negative }, words, course) {
-  if (negative) {
+// Where it turns, and where it was worst; each speaker turns alone.
+function places(parent, { summary, speakers }, words, course) {
+  const { negative } = summary;
+  const turns = speakers
+    ? speakers.flatMap(({ name, summary: own }) =>
+      (own?.turning_points ?? []).map((turn) => ({ ...turn, name })))
+    : summary.turning_points;
+  turns.sort((one, other) => one.time - other.time);
+  if (negative && !speakers) {
     const line = node("p", {}, parent);
     line.append(`${words.negative} `);
     const { start, end } = negative;
@@ -176,7 +179,7 @@ function places(parent, { turning_points: turns, negative }, words, course) {
   for (const turn of turns) {
     const entry = node("li", {}, list);
     place(entry, course, clock(turn.time), turn.time);
-    entry.append(" ");
+    entry.append(turn.name === undefined ? " " : ` ${nameOf(words, turn.name)} `);
     label(entry, words, turn.before);
     entry.append(" → ");
     label(entry, words, turn.after);
@@ -184,19 +187,20 @@ function places(parent, { turning_points: turns, negative }, words, course) {
 }
 
 // Returns what marks the line of the segment that is heard.
-function table(parent, { segments }, words, course) {
+function table(parent, { segments, speakers }, words, course) {
   const box = node("div", {
     class: "e2v-table", tabindex: 0, role: "region", "aria-label": words.table,
   }, parent);
   const grid = node("table", {}, box);
   const head = node("tr", {}, node("thead", {}, grid));
   const judges = decisions(segments[0] ?? {}, words).map(([name]) => name);
-  for (const word of [...words.columns, ...judges]) {
+  for (const word of [...(speakers ? [words.speaker] : []), ...words.columns, ...judges]) {
     node("th", { scope: "col" }, head).textContent = word;
   }
   const body = node("tbody", {}, grid);
   const rows = segments.map((segment) => {
     const row = node("tr", {}, body);
+    if (speakers) node("td", {}, row).textContent = nameOf(words, segment.speaker);
     place(node("td", {}, row), course, clock(segment.start), segment.start, segment.end);
     node("td", {}, row).textContent = clock(segment.end);
     label(node("td", {}, row), words, segment.emotion);

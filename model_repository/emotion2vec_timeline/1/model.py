@@ -14,6 +14,7 @@ import traceback
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from audio.limits import AudioError, Limits
 from audio.options import Options
 from audio.recording import Answer, BusyError, Cancelled, Encoder, Recording
 from audio.sandbox import Decoder
+from audio.voices import VoiceModel
 
 ENCODER_THREADS = 8
 """Pieces that wait for the encoder at once: enough for its current batch and the next one."""
@@ -35,7 +37,13 @@ ROOM_SECONDS = 5
 NO_RECORDING = Recording(Options(), False, lambda: False)
 """Stands for a recording that has not arrived yet or is finished."""
 
-TYPES = {"segments": np.float64, "duration": np.float64}
+TYPES = {
+    "segments": np.float64,
+    "speaker": np.int32,
+    "speaker_seconds": np.float64,
+    "overlap": np.float64,
+    "duration": np.float64,
+}
 
 
 class EncoderError(Exception):
@@ -66,6 +74,7 @@ class TritonPythonModel:
         waiters = ThreadPoolExecutor(ENCODER_THREADS, "encoder")
         self.encoder = Encoder(encode, waiters, float(values["max_seconds_in_flight"]))
         self.recordings: dict[str, Recording] = {}
+        self.voices: VoiceModel | None = None
 
     def execute(self, requests: list[Any]) -> list[None]:
         """Accepts requests; each is answered through its own sender."""
@@ -118,8 +127,29 @@ class TritonPythonModel:
         """Starts one decoder per worker: a start takes as long as a short recording."""
         self.own.decoder = Decoder(self.limits)
 
+    def _voice_model(self) -> VoiceModel:
+        """The model that tells speakers apart; read when it is first needed.
+
+        Raises:
+            AudioError: There is none.
+        """
+        if self.voices is None:
+            path = Path(__file__).with_name("voices.onnx")
+            if not path.exists():
+                raise AudioError(
+                    "bad_request",
+                    "speakers are to be told apart by their voices, and this server has no model "
+                    "for that: run 'make voices' on it, or send each speaker on a channel",
+                )
+            self.voices = VoiceModel(path)
+        return self.voices
+
     def _work(self, recording: Recording, files: list[bytes], names: Iterable[str]) -> Any:
-        recording.run(self.own.decoder.stream(files.pop()), self.encoder)
+        if recording.options.speakers != 1:
+            model = self._voice_model()
+            recording.listen(self.own.decoder.stream(files[0]), model)
+        separate = recording.options.channels == "separate"
+        recording.run(self.own.decoder.stream(files.pop(), separate), self.encoder)
         found = answer(recording, names)
         wait_for_room(found)
         return found
@@ -157,14 +187,17 @@ def encode(samples: np.ndarray, embedding: bool) -> Answer:
 def answer(recording: Recording, names: Iterable[str]) -> Any:
     """Builds the outputs from what a recording has so far."""
     progress = recording.progress
-    segments = list(recording.segments)
+    segments = sorted(recording.segments, key=lambda each: (each.piece.start, each.piece.speaker))
     pieces = [segment.piece for segment in segments]
     embeddings = [segment.answer.embedding for segment in segments]
     tensors = {
         "segments": rows([[piece.start, piece.end] for piece in pieces], 2) / SAMPLE_RATE,
         "scores": rows([segment.answer.scores for segment in segments], 9),
         "embedding": rows([row for row in embeddings if row is not None], 0),
+        "speaker": np.array([piece.speaker for piece in pieces]),
         "speech": np.array([piece.speech / (piece.end - piece.start) for piece in pieces]),
+        "speaker_seconds": np.array(recording.speech),
+        "overlap": np.array([recording.overlap]),
         "speech_ratio": np.array([recording.speech_ratio]),
         "duration": np.array([recording.duration]),
         "peaks": recording.peaks,

@@ -64,8 +64,11 @@ def test_what_can_be_chosen_can_be_read(visitor: Visit) -> None:
     assert contrast(result.locator("select")) >= READABLE
     assert contrast(result.locator("option").first) >= READABLE
     tab = open_tab(visitor)
-    tab.locator("select").select_option("fixed")
-    for field in tab.locator("select, option, input[type=number], button, .e2v-drop strong").all():
+    tab.locator("select[name=segmentation]").select_option("fixed")
+    tab.locator("select[name=speakers]").select_option("separate")
+    for field in tab.locator(
+        "select, option, input[type=number], input[type=text], button, .e2v-drop strong"
+    ).all():
         if field.is_visible():
             assert contrast(field) >= READABLE, field.evaluate("field => field.outerHTML")
 

@@ -6,12 +6,16 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from playwright.sync_api import Locator, expect
 
+from audio.layout import SAMPLE_RATE
 from emotion2vec_client import LABELS, Client, Timeline
 from tests.conftest import SAMPLES, speech_like
 from tests.integration.gateways import Gateway, wav
+from tests.integration.page.conftest import speech
 from tests.integration.page.visits import Browsing, Visit
 
 STORY = SAMPLES / "story.ogg"
@@ -34,7 +38,7 @@ def open_tab(visit: Visit, language: str = "en") -> Locator:
 def choose(tab: Locator, path: Path, window: float | None = None) -> None:
     tab.locator("input[type=file]").set_input_files(str(path))
     if window is not None:
-        tab.locator("select").select_option("fixed")
+        tab.locator("select[name=segmentation]").select_option("fixed")
         tab.locator("input[name=window]").fill(str(window))
         tab.locator("input[name=hop]").fill(str(window))
 
@@ -151,3 +155,38 @@ def test_mistakes_are_explained_and_of_the_server_only_what_helps(
         start(tab)
         expect(alert).to_contain_text(sentences[2])
         expect(alert).not_to_contain_text("grpc")
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "names"),
+    [("en-US", "en", "agent,caller"), ("zh-CN", "zh", "左声道,右声道")],
+)
+def test_each_speaker_has_a_river_and_a_line(
+    browsing: Browsing, gateway: Gateway, locale: str, language: str, names: str, tmp_path: Path
+) -> None:
+    voices = [speech(name) for name in ("sad.mp3", "happy.wav")]
+    both = np.zeros((len(voices[0]) + len(voices[1]), 2), np.float32)
+    both[: len(voices[0]), 0] = voices[0]
+    both[-len(voices[1]) :, 1] = voices[1]
+    soundfile.write(tmp_path / "call.wav", both, SAMPLE_RATE)
+    with browsing.visit(gateway, locale) as visit:
+        tab = open_tab(visit, language)
+        choose(tab, tmp_path / "call.wav")
+        tab.locator("select[name=speakers]").select_option("separate")
+        if language == "en":
+            tab.locator("input[name=names]").fill("agent, caller")
+        start(tab)
+        expect(tab.locator(".e2v-river path")).to_have_count(18)
+        expect(tab.locator(".e2v-lane")).to_have_text(names.split(","))
+        lines = tab.locator(".e2v-speaker strong")
+        expect(lines).to_have_text(names.split(","))
+        who = [row.locator("td").first.inner_text() for row in rows(tab).all()]
+        assert set(who) == set(names.split(","))
+        # The mark of a segment is in the lane of its speaker, in which a click plays it.
+        rows(tab).last.locator("button").click()
+        expect(tab.locator(".e2v-mark")).to_be_visible()
+        mark = tab.locator(".e2v-mark").bounding_box()
+        lane = tab.locator(".e2v-lane").last.bounding_box()
+        assert mark
+        assert lane
+        assert mark["y"] == pytest.approx(lane["y"], abs=3)
