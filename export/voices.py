@@ -55,10 +55,10 @@ def main(argv: list[str] | None = None) -> int:
     """Installs the model; returns the exit code."""
     options = _parse(argv)
     try:
-        content = _downloaded() if options.file is None else options.file.read_bytes()
         target = options.model_repository / INSTALLED
         if not target.parent.is_dir():
             raise ExportError(f"{options.model_repository} is not this project's model repository")
+        content = _downloaded() if options.file is None else options.file.read_bytes()
         unfinished = target.with_suffix(".unfinished")
         unfinished.write_bytes(content)
         try:
