@@ -16,19 +16,25 @@ from gateway.settings import Settings
 
 READY_SECONDS = 2.0
 
+FAILOVER_SECONDS = 5.0
+"""How long a request looks for a Triton that answers, if there are several."""
+
 
 def connect(settings: Settings, timeout: float) -> AsyncClient:
     """A client of Triton; ``timeout`` in seconds."""
     key = settings.triton_api_key
-    return AsyncClient(
+    client = AsyncClient(
         settings.triton_url,
         timeout=timeout,
-        # The caller decides when to retry.
         retry_seconds=0,
         api_key=key.get_secret_value() if key else None,
         policy=settings.loaded_policy,
         heads=settings.loaded_heads,
     )
+    if client.is_balanced:
+        # Another one may answer. With one Triton, the caller decides when to retry.
+        client.retry_seconds = FAILOVER_SECONDS
+    return client
 
 
 class Recogniser:

@@ -15,6 +15,14 @@ CLOSED = ("model-repository", "shared-memory", "trace", "logging")
 memory has published vulnerabilities; the others load models, write files and change the log."""
 
 
+CONNECTION_SECONDS = 30
+"""Age at which Triton lets a gRPC connection end when its calls are answered. The client connects
+again at once, and so finds servers that have come since then."""
+
+PING_SECONDS = 5
+"""Clients that balance ask this often at most whether a silent machine is still there."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of ``python -m server``.
@@ -96,6 +104,8 @@ class Settings:
             *addresses,
             f"--http-restricted-api={closed}",
             f"--grpc-restricted-protocol={closed}",
+            f"--grpc-max-connection-age={CONNECTION_SECONDS * 1000}",
+            f"--grpc-http2-min-recv-ping-interval-without-data={PING_SECONDS * 1000}",
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",
             f"--log-info={str(self.verbose).lower()}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion2vec_client import _protocol
 from emotion2vec_client._audio import Waveform
+from emotion2vec_client._balancing import is_balanced
 from emotion2vec_client._endpoint import TLS, Endpoint, parse
 from emotion2vec_client._judges import Judges
 from emotion2vec_client._protocol import Call
@@ -72,6 +73,11 @@ class BaseClient:
     def url(self) -> str:
         """The server's address."""
         return self._endpoint.url
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether there may be several servers, over which calls are spread."""
+        return self._endpoint.is_grpc and is_balanced(self._endpoint)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"

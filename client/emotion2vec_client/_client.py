@@ -26,7 +26,8 @@ class Client(Session):
 
     Args:
         url: ``host:port`` of the server's gRPC, or an address that starts with ``grpc://``,
-            ``grpcs://``, ``http://`` or ``https://``.
+            ``grpcs://``, ``http://`` or ``https://``. Calls are spread over several servers if
+            the name has several addresses, or if there are several with commas between them.
         timeout: Seconds to wait for a response; a call may override it.
         retry_seconds: How long a call retries while no server answers or the server's queue is
             full. Bad input is never sent twice.

@@ -51,6 +51,7 @@ class Endpoint:
         port: Port.
         headers: Sent with every request; not in the repr, because they may contain a key.
         tls: Certificates, for ``grpcs`` and ``https``.
+        others: Host and port of each further server.
     """
 
     scheme: str
@@ -58,17 +59,23 @@ class Endpoint:
     port: int
     headers: Mapping[str, str] = field(repr=False)
     tls: TLS
+    others: tuple[str, ...] = ()
 
     @property
     def authority(self) -> str:
-        """Host and port."""
+        """Host and port, of the first server if there are several."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
+    def authorities(self) -> tuple[str, ...]:
+        """Host and port of each server."""
+        return (self.authority, *self.others)
+
+    @property
     def url(self) -> str:
         """The whole address."""
-        return f"{self.scheme}://{self.authority}"
+        return f"{self.scheme}://{','.join(self.authorities)}"
 
     @property
     def is_grpc(self) -> bool:
@@ -91,7 +98,8 @@ def parse(
     """Parses an address.
 
     Args:
-        url: ``host:port`` for gRPC, or starting with a scheme of `SCHEMES` and ``://``.
+        url: ``host:port`` for gRPC, or starting with a scheme of `SCHEMES` and ``://``; several
+            gRPC servers with commas between them.
         api_key: Sent as ``Authorization: Bearer …``.
         headers: More headers.
         tls: Certificates.
@@ -104,8 +112,10 @@ def parse(
     """
     if not isinstance(url, str):
         raise TypeError(f"url is a {type(url).__name__}: give a string such as 'localhost:8001'")
+    first, *rest = url.split(",")
+    others = [_other(url, each.strip()) for each in rest]
     try:
-        parts = urlsplit(url if "://" in url else f"grpc://{url}")
+        parts = urlsplit(first if "://" in first else f"grpc://{first}")
         port = parts.port
     except ValueError as error:
         raise ValueError(f"url is {url!r}, which is not an address: {error}") from error
@@ -113,6 +123,11 @@ def parse(
         raise ValueError(
             f"url is {url!r}: give host:port for gRPC, such as 'localhost:8001', or "
             "'http://localhost:8000', with grpcs:// or https:// for TLS"
+        )
+    if others and parts.scheme != "grpc":
+        raise ValueError(
+            f"url is {url!r}: several servers are for gRPC without TLS; with TLS, give one name "
+            "that has the addresses of all"
         )
     if tls and not parts.scheme.endswith("s"):
         raise ValueError(f"certificates are given, but {url!r} is not grpcs:// or https://")
@@ -130,7 +145,15 @@ def parse(
         port=port or SCHEMES[parts.scheme],
         headers=MappingProxyType(sent),
         tls=tls or TLS(),
+        others=tuple(others),
     )
+
+
+def _other(url: str, other: str) -> str:
+    """Host and port of a further server."""
+    if not other or ("://" in other and not other.startswith("grpc://")):
+        raise ValueError(f"url is {url!r}: give host:port for each server, with commas between")
+    return parse(other).authority
 
 
 def check_url(url: str) -> None:
@@ -148,7 +171,7 @@ def check_url(url: str) -> None:
 
 def is_this_machine(url: str) -> bool:
     """Whether an address, including its scheme, is on the loopback interface."""
-    host = urlsplit(url).hostname or ""
+    host = urlsplit(url.partition(",")[0]).hostname or ""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -9,6 +9,7 @@ import tritonclient.grpc.aio as asynchronous
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from emotion2vec_client import _probe
+from emotion2vec_client._balancing import OPTIONS, is_balanced, target
 from emotion2vec_client._endpoint import Endpoint
 from emotion2vec_client._protocol import ENCODER, Call, Tensors, error_of
 from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
@@ -26,13 +27,14 @@ CHANNEL_ARGS = [
 
 def _settings(endpoint: Endpoint) -> dict[str, Any]:
     tls = endpoint.tls
+    balanced = is_balanced(endpoint)
     return {
-        "url": endpoint.authority,
+        "url": target(endpoint) if balanced else endpoint.authority,
         "ssl": endpoint.is_secure,
         "root_certificates": tls.ca,
         "private_key": tls.key,
         "certificate_chain": tls.cert,
-        "channel_args": CHANNEL_ARGS,
+        "channel_args": [*CHANNEL_ARGS, *(OPTIONS if balanced else [])],
     }
 
 
@@ -67,7 +69,7 @@ class _Shared:
     def _may_be_http(self, error: InferenceServerException, own: Emotion2VecError) -> bool:
         """Whether the server may speak HTTP instead of gRPC."""
         no_answer = type(own) is ServerUnavailableError and _status(error) == "UNAVAILABLE"
-        return no_answer and not self.endpoint.is_secure
+        return no_answer and not self.endpoint.is_secure and not self.endpoint.others
 
 
 def _status(error: InferenceServerException) -> str:

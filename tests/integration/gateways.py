@@ -27,7 +27,7 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
 
 def computed(triton: Triton, model: str = "encoder") -> int:
     """Clips that a model has computed so far."""
-    url = f"http://{HOST}:{triton.settings.http_port}/v2/models/{model}/stats"
+    url = f"{triton.settings.http_url}/v2/models/{model}/stats"
     return int(httpx.get(url).json()["model_stats"][0]["inference_count"])
 
 

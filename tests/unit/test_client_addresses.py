@@ -21,6 +21,8 @@ from emotion2vec_client import (
     WrongAddressError,
     _protocol,
 )
+from emotion2vec_client._balancing import is_balanced, target
+from emotion2vec_client._endpoint import parse
 from emotion2vec_client.cli import main
 from tests.conftest import free_ports
 
@@ -214,3 +216,39 @@ def test_what_a_server_that_ends_says_is_tried_again(
     status: str, reason: str, kind: type[Emotion2VecError]
 ) -> None:
     assert type(_protocol.error_of(status, reason, "grpc://127.0.0.1:8001", 1)) is kind
+
+
+def test_several_servers_are_a_list_for_grpc() -> None:
+    endpoint = parse("grpc://10.0.0.1:8001, 10.0.0.2,10.0.0.3:9001")
+    assert endpoint.url == "grpc://10.0.0.1:8001,10.0.0.2:8001,10.0.0.3:9001"
+    assert is_balanced(endpoint)
+    assert target(endpoint) == "ipv4:10.0.0.1:8001,10.0.0.2:8001,10.0.0.3:9001"
+    assert target(parse("[::1]:1,[::1]:2")) == "ipv6:[::1]:1,[::1]:2"
+    assert target(parse("localhost:1,localhost:2")) == "ipv4:127.0.0.1:1,127.0.0.1:2"
+    # A name is resolved by gRPC, again and again.
+    assert target(parse("triton.example.org")) == "dns:///triton.example.org:8001"
+    assert is_balanced(parse("grpcs://triton.example.org"))
+    for alone in ("localhost:8001", "127.0.0.1", "[::1]:8001"):
+        assert not is_balanced(parse(alone))
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://a:8000,b:8000", "several servers are for gRPC without TLS"),
+        ("grpcs://a,b", "give one name that has the addresses of all"),
+        ("a:8001,", "host:port for each server"),
+        ("a,http://b", "host:port for each server"),
+        ("a,b:port", "is not an address"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(url: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Client(url)
+
+
+def test_a_name_without_an_address_and_two_kinds_are_named() -> None:
+    with pytest.raises(ServerUnavailableError, match="the name no.such.invalid has no address"):
+        target(parse("127.0.0.1,no.such.invalid"))
+    with pytest.raises(ServerUnavailableError, match="give those of one kind"):
+        target(parse("127.0.0.1:1,[::1]:2"))

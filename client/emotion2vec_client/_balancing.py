@@ -1,0 +1,88 @@
+"""How gRPC spreads calls over several servers: all addresses of a name, or of a list.
+
+gRPC itself balances (round robin), leaves out servers that cannot be reached, and repeats a call
+elsewhere that a server has not answered (https://grpc.io/docs/guides/retry/).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+from emotion2vec_client._endpoint import Endpoint, is_this_machine
+from emotion2vec_client.errors import ServerUnavailableError
+
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": "inference.GRPCInferenceService"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                # A server that ends has no models any more, or cancels the calls it has.
+                "retryableStatusCodes": ["UNAVAILABLE", "NOT_FOUND", "CANCELLED"],
+            },
+        }
+    ],
+    # Stops repeating when 500 more calls have failed than succeeded: that is overload, or the end of
+    # all, and not one server that ends.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
+}
+
+LARGEST_REQUEST = 256 * 2**20
+"""Bytes that gRPC keeps to repeat a call; by default 256 kB, less than a clip."""
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.per_rpc_retry_buffer_size", LARGEST_REQUEST),
+    # Otherwise calls to a machine that has lost its power would wait for their timeouts.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+]
+
+
+def is_balanced(endpoint: Endpoint) -> bool:
+    """Whether there may be several servers: a list, or a name of another machine."""
+    if endpoint.others:
+        return True
+    try:
+        ip_address(endpoint.host)
+    except ValueError:
+        return not is_this_machine(endpoint.url)
+    return False
+
+
+def target(endpoint: Endpoint) -> str:
+    """What gRPC connects to: a name that it resolves again and again, or a list of addresses.
+
+    Raises:
+        ServerUnavailableError: A name in a list has no address now.
+    """
+    if not endpoint.others:
+        return f"dns:///{endpoint.authority}"
+    found = [_resolved(authority) for authority in endpoint.authorities]
+    # gRPC takes a list of one kind only.
+    kinds = {kind for kind, _ in found}
+    if len(kinds) > 1:
+        raise ServerUnavailableError(
+            f"{endpoint.url} has addresses of IPv4 and of IPv6: give those of one kind"
+        )
+    return f"{kinds.pop()}:{','.join(address for _, address in found)}"
+
+
+def _resolved(authority: str) -> tuple[str, str]:
+    """The kind and the address of ``host:port``; IPv4 if there are both."""
+    host, _, port = authority.rpartition(":")
+    try:
+        all_found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ServerUnavailableError(f"the name {host} has no address ({error})") from error
+    family, _, _, _, address = min(all_found, key=lambda found: found[0] != socket.AF_INET)
+    if family == socket.AF_INET:
+        return "ipv4", f"{address[0]}:{port}"
+    return "ipv6", f"[{address[0]}]:{port}"
