@@ -29,8 +29,8 @@ SERVICE_CONFIG = {
             },
         }
     ],
-    # Stops repeating when 500 more calls have failed than succeeded: that is overload, or the end of
-    # all, and not one server that ends.
+    # Stops repeating when 500 more calls have failed than succeeded: that is overload, or the end
+    # of all, and not one server that ends.
     "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
 }
 

@@ -248,7 +248,7 @@ def test_a_list_that_cannot_be_used_is_refused(url: str, told: str) -> None:
 
 
 def test_a_name_without_an_address_and_two_kinds_are_named() -> None:
-    with pytest.raises(ServerUnavailableError, match="the name no.such.invalid has no address"):
+    with pytest.raises(ServerUnavailableError, match=r"the name no\.such\.invalid has no address"):
         target(parse("127.0.0.1,no.such.invalid"))
     with pytest.raises(ServerUnavailableError, match="give those of one kind"):
         target(parse("127.0.0.1:1,[::1]:2"))
