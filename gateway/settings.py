@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(default=7860, ge=0, le=65535, description="port to listen on")
     triton_url: str = Field(
         default="localhost:8001",
-        description="gRPC or HTTP address of Triton; several gRPC addresses with commas between, or a name that has several",
+        description="gRPC or HTTP address of Triton, or of several",
     )
     triton_api_key: SecretStr | None = Field(
         default=None, description="key for a proxy in front of Triton"
