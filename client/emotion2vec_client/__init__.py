@@ -22,6 +22,7 @@ from emotion2vec_client._speakers import (
     Speaker,
     Speakers,
     SpeakerTurn,
+    check_names,
 )
 from emotion2vec_client._stream import AsyncStream, Stream
 from emotion2vec_client._stream_events import (
@@ -89,6 +90,7 @@ __all__ = [
     "TurningPoint",
     "Waveform",
     "WrongAddressError",
+    "check_names",
     "check_timeline_options",
     "check_url",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 from emotion2vec_client._endpoint import Endpoint, is_this_machine
 from emotion2vec_client.errors import ServerUnavailableError
 
-SERVICE_CONFIG = {
+SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
@@ -24,8 +24,8 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                # A server that ends has no models any more, or cancels the calls it has.
-                "retryableStatusCodes": ["UNAVAILABLE", "NOT_FOUND", "CANCELLED"],
+                # A server that ends has no models any more.
+                "retryableStatusCodes": ["UNAVAILABLE", "NOT_FOUND"],
             },
         }
     ],
@@ -61,28 +61,32 @@ def target(endpoint: Endpoint) -> str:
     """What gRPC connects to: a name that it resolves again and again, or a list of addresses.
 
     Raises:
-        ServerUnavailableError: A name in a list has no address now.
+        ServerUnavailableError: No name in a list has an address now.
     """
     if not endpoint.others:
         return f"dns:///{endpoint.authority}"
-    found = [_resolved(authority) for authority in endpoint.authorities]
+    found: dict[str, list[str]] = {"ipv4": [], "ipv6": []}
+    errors = []
+    for authority in endpoint.authorities:
+        try:
+            kind, addresses = _resolved(authority)
+        except OSError as error:
+            errors.append(f"{authority}: {error}")
+            continue
+        found[kind] += addresses
     # gRPC takes a list of one kind only.
-    kinds = {kind for kind, _ in found}
-    if len(kinds) > 1:
+    kind = "ipv4" if found["ipv4"] else "ipv6"
+    if not found[kind]:
         raise ServerUnavailableError(
-            f"{endpoint.url} has addresses of IPv4 and of IPv6: give those of one kind"
+            f"no server of {endpoint.url} has an address ({'; '.join(errors)}): check the names"
         )
-    return f"{kinds.pop()}:{','.join(address for _, address in found)}"
+    return f"{kind}:{','.join(found[kind])}"
 
 
-def _resolved(authority: str) -> tuple[str, str]:
-    """The kind and the address of ``host:port``; IPv4 if there are both."""
+def _resolved(authority: str) -> tuple[str, list[str]]:
+    """The kind and the addresses of ``host:port``; those of IPv4 if there are both."""
     host, _, port = authority.rpartition(":")
-    try:
-        all_found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ServerUnavailableError(f"the name {host} has no address ({error})") from error
-    family, _, _, _, address = min(all_found, key=lambda found: found[0] != socket.AF_INET)
-    if family == socket.AF_INET:
-        return "ipv4", f"{address[0]}:{port}"
-    return "ipv6", f"[{address[0]}]:{port}"
+    everything = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    four = [f"{each[4][0]}:{port}" for each in everything if each[0] == socket.AF_INET]
+    six = [f"[{each[4][0]}]:{port}" for each in everything if each[0] == socket.AF_INET6]
+    return ("ipv4", four) if four else ("ipv6", six)

@@ -15,6 +15,7 @@ from emotion2vec_client._endpoint import TLS, Endpoint, parse
 from emotion2vec_client._judges import Judges
 from emotion2vec_client._protocol import Call
 from emotion2vec_client._result import Granularity, ModelInfo
+from emotion2vec_client._speakers import check_names
 from emotion2vec_client._stream import GATEWAY_PORT, Encoding
 from emotion2vec_client.errors import ServerUnavailableError
 
@@ -49,6 +50,7 @@ class BaseClient:
         self._endpoint = parse(url, api_key=api_key, headers=headers, tls=tls)
         self.timeout = _protocol.check_timeout(timeout)
         self.retry_seconds = retry_seconds
+        self.retries_overload = True
         self.judges = Judges(policy, heads or {})
         self._cached: tuple[float, ModelInfo] | None = None
         self._closed = False
@@ -140,6 +142,7 @@ class BaseClient:
         if rate is not None:
             form["rate"] = rate
         if names:
+            check_names(names)
             form["names"] = list(names)
         if self.judges.policy is not None:
             form["policy"] = self.judges.policy.content()

@@ -17,6 +17,7 @@ from emotion2vec_client._result import ModelInfo, Prediction
 from emotion2vec_client._retry import Outage
 from emotion2vec_client.errors import (
     Emotion2VecError,
+    OverloadedError,
     PredictionTimeoutError,
     ServerUnavailableError,
     WrongAddressError,
@@ -81,6 +82,8 @@ class Session(BaseClient):
             except ServerUnavailableError as error:
                 # After a restart the server may run another model.
                 self._info = None
+                if isinstance(error, OverloadedError) and not self.retries_overload:
+                    raise
                 time.sleep(outage.delay(attempts, error))
                 attempts += 1
             except Emotion2VecError:
@@ -155,6 +158,8 @@ class AsyncSession(BaseClient):
                 value = await attempt()
             except ServerUnavailableError as error:
                 self._info = None
+                if isinstance(error, OverloadedError) and not self.retries_overload:
+                    raise
                 await asyncio.sleep(outage.delay(attempts, error))
                 attempts += 1
             except Emotion2VecError:

@@ -12,6 +12,9 @@ from emotion2vec_client._summary import Segment, Summary, summarise
 Channels = Literal["mixed", "separate"]
 Speakers = Union[int, Literal["auto"]]
 
+MOST_SPEAKERS = 8
+LONGEST_NAME = 100
+
 SIDES = ("left", "right")
 """The speakers of a recording in stereo, unless they are given names."""
 
@@ -112,9 +115,22 @@ def converse(speakers: Sequence[Speaker], overlap: float | None) -> Conversation
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises ValueError unless each speaker has a name of its own, on one line."""
-    usable = all(isinstance(name, str) and name.strip() and name.isprintable() for name in names)
-    if not usable or len(set(names)) < len(names):
+    """Refuses names that a table or a subtitle cannot have.
+
+    Raises:
+        ValueError: There are too many, one is too long or empty or not printable, or two are equal.
+        TypeError: ``names`` is one name instead of a list.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"names is one string, {names!r}: give a list of names")
+    if len(names) > MOST_SPEAKERS:
+        raise ValueError(f"names has {len(names)} names: give at most {MOST_SPEAKERS}")
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise ValueError(f"{name!r} is in names: give each speaker a name on one line")
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"a name has {len(name)} characters: use at most {LONGEST_NAME}")
+    if len(set(names)) < len(names):
         raise ValueError(f"names is {list(names)!r}: give each speaker a name of its own")
 
 
@@ -131,4 +147,6 @@ def name_all(count: int, channels: str, names: Sequence[str]) -> list[str]:
         default = list(SIDES)
     else:
         default = [f"channel {number + 1}" for number in range(count)]
-    return [*names, *default[len(names) :]][:count]
+    # A given name may be the default of another speaker.
+    rest = (f"{name} (2)" if name in names else name for name in default[len(names) :])
+    return [*names, *rest][:count]

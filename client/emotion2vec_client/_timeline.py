@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,7 +150,7 @@ class Timeline:
     def to_srt(self) -> str:
         """The segments as SRT subtitles, which most players can show."""
         cues = (
-            f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n"
+            f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text.replace('-->', '→')}\n"
             for number, (start, end, text) in enumerate(self._cues(), start=1)
         )
         return "\n".join(cues)
@@ -157,7 +158,7 @@ class Timeline:
     def to_vtt(self) -> str:
         """The same subtitles as WebVTT, for browsers."""
         cues = (
-            f"{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n"
+            f"{_clock(start, '.')} --> {_clock(end, '.')}\n{escape(text, quote=False)}\n"
             for start, end, text in self._cues()
         )
         return "\n".join(["WEBVTT\n", *cues])

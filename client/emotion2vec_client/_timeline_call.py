@@ -61,11 +61,15 @@ def check_timeline_options(
             f"speakers is {speakers!r} and channels is 'separate', where each channel is one "
             "speaker: leave one of the two out"
         )
-    if isinstance(names, str):
-        raise TypeError(f"names is one string, {names!r}: give a list of names")
+    if speakers != "auto" and speakers not in range(1, _speakers.MOST_SPEAKERS + 1):
+        raise ValueError(f"speakers is {speakers!r}: use 'auto', or 1 to {_speakers.MOST_SPEAKERS}")
+    if segmentation == "fixed" and speakers != 1:
+        raise ValueError("speakers are told apart where speech is cut at pauses: leave out windows")
+    _speakers.check_names(names)
+    if isinstance(speakers, int) and 1 < speakers < len(names):
+        raise ValueError(f"there are {len(names)} names for {speakers} speakers")
     if names and not _speakers.are_told_apart(channels, speakers):
         raise ValueError("names are for several speakers: add channels='separate' or speakers=2")
-    _speakers.check_names(names)
 
 
 def timeline_call(

@@ -117,12 +117,12 @@ ENGLISH = Text(
         "window": "Window (s)",
         "hop": "Step (s)",
         "speakers": "Speakers",
-        "apart": {
-            "1": "not told apart",
-            "separate": "one on each channel",
-            "2": "two voices",
-            "auto": "several voices",
-        },
+        "apart": [
+            ["1", "not told apart"],
+            ["separate", "one on each channel"],
+            ["2", "two voices"],
+            ["auto", "several voices"],
+        ],
         "called": "Names",
         "example": "agent, caller",
         "names": {},

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from emotion2vec_client import SIDES
+from emotion2vec_client import SIDES, check_names
 from emotion2vec_client.analysis import AnalysisError, Policy
 from gateway.problems import Problem
 from gateway.schema import Conversation, Recognition, Summary
@@ -41,9 +41,6 @@ OPENAI_FORMATS: dict[str, tuple[Encoding, int]] = {
 """Names of OpenAI's realtime API, each with its encoding and rate."""
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100)]
-
-
 class Format(BaseModel):
     """What the audio is, and what to measure."""
 
@@ -60,7 +57,7 @@ class Format(BaseModel):
     mixed: bool = Field(
         default=False, description="the channels are one speaker: their mean is heard, as in a file"
     )
-    names: tuple[Name, Name] | None = Field(
+    names: tuple[str, str] | None = Field(
         default=None, description="of the speakers, by channel; left and right if not given"
     )
     interval: float = Field(
@@ -98,8 +95,7 @@ class Format(BaseModel):
         if self.names is not None:
             if not self.is_conversation:
                 raise ValueError("names are for two speakers: use channels 2, and not mixed")
-            if self.names[0] == self.names[1]:
-                raise ValueError(f"names are both {self.names[0]!r}: give each its own")
+            check_names(self.names)
         _ = self.loaded_policy
         try:
             # The answer repeats it.

@@ -21,7 +21,7 @@ from emotion2vec_client import (
     WrongAddressError,
     _protocol,
 )
-from emotion2vec_client._balancing import is_balanced, target
+from emotion2vec_client._balancing import SERVICE_CONFIG, is_balanced, target
 from emotion2vec_client._endpoint import parse
 from emotion2vec_client.cli import main
 from tests.conftest import free_ports
@@ -247,8 +247,12 @@ def test_a_list_that_cannot_be_used_is_refused(url: str, told: str) -> None:
         Client(url)
 
 
-def test_a_name_without_an_address_and_two_kinds_are_named() -> None:
-    with pytest.raises(ServerUnavailableError, match=r"the name no\.such\.invalid has no address"):
-        target(parse("127.0.0.1,no.such.invalid"))
-    with pytest.raises(ServerUnavailableError, match="give those of one kind"):
-        target(parse("127.0.0.1:1,[::1]:2"))
+def test_a_name_without_an_address_is_left_out_unless_all_are_so() -> None:
+    assert target(parse("127.0.0.1:1,no.such.invalid")) == "ipv4:127.0.0.1:1"
+    with pytest.raises(ServerUnavailableError, match=r"no\.such\.invalid:8001: .*check the names"):
+        target(parse("no.such.invalid,neither.invalid"))
+
+
+def test_a_call_that_was_cancelled_is_not_repeated_elsewhere() -> None:
+    [method] = SERVICE_CONFIG["methodConfig"]
+    assert "CANCELLED" not in method["retryPolicy"]["retryableStatusCodes"]

@@ -16,6 +16,14 @@ from emotion2vec_client.labels import LABELS
 if TYPE_CHECKING:
     from emotion2vec_client._timeline import Timeline
 
+CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "SimHei",
+)
+
 
 def write_png(path: str | os.PathLike[str], timeline: Timeline) -> None:
     """Writes a picture, 2100 pixels wide, with the stacked scores of all segments.
@@ -50,8 +58,10 @@ def write_png(path: str | os.PathLike[str], timeline: Timeline) -> None:
             for point in summary.turning_points:
                 axes.axvline(point.time, color="black", linewidth=1, linestyle=":")
         axes.xaxis.set_major_formatter(clock)
+        # A name is no formula, and may be Chinese.
+        axes.set_title(_title(name, summary), parse_math=False, fontfamily=_families())
         axes.set(
-            title=_title(name, summary), xlim=(0, timeline.duration or 1), ylim=(0, 1),
+            xlim=(0, timeline.duration or 1), ylim=(0, 1),
             ylabel="score",
         )  # fmt: skip
     all_axes[-1].set_xlabel("time; no colour: no speech; dotted: turning points")
@@ -69,6 +79,13 @@ def _steps(pieces: Sequence[tuple[Segment, float]]) -> tuple[Any, Any]:
         borders += [segment.start, end]
         heights += [[segment.scores[label.name] for label in LABELS], [0.0] * len(LABELS)]
     return np.array(borders), np.array(heights).T
+
+
+def _families() -> list[str]:
+    """The usual font, and one with Chinese characters if there is one."""
+    manager = import_extra("matplotlib.font_manager").fontManager
+    installed = {font.name for font in manager.ttflist}
+    return ["DejaVu Sans", *[name for name in CHINESE_FONTS if name in installed][:1]]
 
 
 def _title(name: str | None, summary: Summary | None) -> str:

@@ -89,6 +89,9 @@ def listen(
         )
     if encoding not in ENCODINGS:
         raise typer.BadParameter(f"--encoding is {encoding!r}: use s16le, mulaw or alaw")
+    if names is not None and not (separate and (channels == 2 or source == "-")):
+        raise typer.BadParameter("--names are for two speakers: add --channels 2 --separate")
+    named = split_names(names)
     if source == "-":
         audio = read_stream(sys.stdin.buffer, rate, channels, encoding)
     else:
@@ -103,7 +106,7 @@ def listen(
                 encoding=audio.encoding,
                 channels=audio.channels,
                 mixed=not separate,
-                names=split_names(names),
+                names=named,
                 interval=interval,
                 gateway=gateway,
             )

@@ -2,15 +2,16 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Callable, Optional
+from typing import Annotated, Any, Callable, Optional
 
 import typer
 
 from emotion2vec_client._speakers import Channels, Speakers, are_told_apart
 from emotion2vec_client._timeline import FORMATS, Segmentation
+from emotion2vec_client._timeline_call import check_timeline_options
 from emotion2vec_client.cli import display, judging
 from emotion2vec_client.cli.common import ConcurrencyOption, flag, say_written
 from emotion2vec_client.cli.connection import Connection, connects, warn_of_weights
@@ -140,6 +141,7 @@ def timeline(
         "hop": hop,
         "embedding": embedding,
     }
+    _check(options)
     alone = chosen.is_one_name and _is_for_one(outputs, format_, resume)
     if json_ and (not alone or format_ is not None):
         raise typer.BadParameter("--json is for one recording: use --format jsonl for rows")
@@ -175,6 +177,16 @@ def _speakers(text: str) -> Speakers:
     if not text.isdecimal():
         raise typer.BadParameter(f"--speakers is {text!r}: use 'auto' or a number")
     return int(text)
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Refuses now what `Client.timeline` would refuse for each file."""
+    seconds = {name: options[name] for name in ("min_segment", "max_segment", "window", "hop")}
+    names = ("segmentation", "channels", "speakers", "names")
+    try:
+        check_timeline_options(seconds=seconds, **{name: options[name] for name in names})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _is_for_one(outputs: list[Path], format_: Optional[Format], resume: bool) -> bool:

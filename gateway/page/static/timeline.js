@@ -36,9 +36,14 @@ class EmotionTimeline extends HTMLElement {
     }
     this.segmentation.addEventListener("change", () => {
       fixed.hidden = this.segmentation.value !== "fixed";
+      // Voices are told apart where speech is cut at pauses.
+      for (const option of this.speakers.options) {
+        option.disabled = !fixed.hidden && ["2", "auto"].includes(option.value);
+        if (option.disabled && option.selected) this.speakers.value = "1";
+      }
     });
     this.speakers = node("select", { name: "speakers" }, labelled(options, words.speakers));
-    for (const [kind, word] of Object.entries(words.apart)) {
+    for (const [kind, word] of words.apart) {
       node("option", { value: kind }, this.speakers).textContent = word;
     }
     this.speakers.value = "1";
@@ -90,9 +95,8 @@ class EmotionTimeline extends HTMLElement {
     const apart = this.speakers.value;
     if (apart === "separate") form.append("channels", apart);
     else form.append("speakers", apart);
-    for (const name of apart === "1" ? [] : this.names.value.split(/[,，、]/)) {
-      if (name.trim()) form.append("names", name.trim());
-    }
+    const names = apart === "1" ? "" : this.names.value.trim();
+    for (const name of names ? names.split(/[,，、]/) : []) form.append("names", name.trim());
     if (this.segmentation.value === "fixed") {
       for (const [name, field] of Object.entries(this.numbers)) form.append(name, field.value);
     }

@@ -79,7 +79,10 @@ class Course {
     if (sound) this.listen(sound);
     zoom.addEventListener("input", () => waves.zoom((plot.clientWidth / duration) * zoom.value));
     waves.on("timeupdate", (second) => this.moved(second));
-    waves.on("click", () => this.playSegment(this.heard));
+    waves.on("click", (x, y) => {
+      const lane = this.rivers.laneAt((1 - y) * waves.getWrapper().clientHeight);
+      this.playSegment(this.segmentAt(x * duration, lane) ?? this.heard);
+    });
     waves.on("error", () => {
       audio.hidden = true;
       this.note.textContent = words.unplayable;
@@ -117,18 +120,17 @@ class Course {
     this.waves.destroy();
   }
 
-  segmentAt(second) {
+  // The segment of one speaker or, by default, of any.
+  segmentAt(second, who = null) {
     // Windows may overlap: the last that has begun is the one that is seen.
-    const found = this.segments.findLastIndex(
-      ({ start, end }) => start <= second + 0.01 && second < end,
-    );
+    const found = this.segments.findLastIndex(({ start, end, speaker }) =>
+      start <= second + 0.01 && second < end && (who === null || speaker === who));
     return found < 0 ? null : found;
   }
 
   at(second) {
     const said = this.rivers.lanes.map((speaker) => {
-      const own = this.segments.findLast((segment) => segment.speaker === speaker &&
-        segment.start <= second + 0.01 && second < segment.end);
+      const own = this.segments[this.segmentAt(second, speaker)];
       if (!own) return "";
       const [emoji, name] = this.words.labels[own.emotion];
       const who = speaker === undefined ? "" : `${nameOf(this.words, speaker)} `;

@@ -9,7 +9,7 @@ const NAME = "position:sticky;left:0;display:inline-block;max-width:100%;padding
 
 // A name that the server chose is shown in the page's language.
 export function nameOf(words, name) {
-  return words.names[name] ?? name;
+  return Object.hasOwn(words.names, name) ? words.names[name] : name;
 }
 
 export class Rivers {
@@ -54,6 +54,13 @@ export class Rivers {
   place(segment) {
     return this.lanes[0] === undefined
       ? "top:0;bottom:1.3rem" : this.above(this.lanes.indexOf(segment.speaker));
+  }
+
+  // The speaker of the lane at a height above the bottom, which has the axis.
+  laneAt(pixels) {
+    const height = pixels - 1.3 * parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const lane = this.lanes.length - 1 - Math.floor(height / (this.height + GAP));
+    return this.lanes[Math.max(0, Math.min(lane, this.lanes.length - 1))];
   }
 
   above(lane) {

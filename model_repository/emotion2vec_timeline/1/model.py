@@ -74,7 +74,7 @@ class TritonPythonModel:
         waiters = ThreadPoolExecutor(ENCODER_THREADS, "encoder")
         self.encoder = Encoder(encode, waiters, float(values["max_seconds_in_flight"]))
         self.recordings: dict[str, Recording] = {}
-        self.voices: VoiceModel | None = None
+        self.voices: tuple[int, VoiceModel] | None = None
 
     def execute(self, requests: list[Any]) -> list[None]:
         """Accepts requests; each is answered through its own sender."""
@@ -128,21 +128,22 @@ class TritonPythonModel:
         self.own.decoder = Decoder(self.limits)
 
     def _voice_model(self) -> VoiceModel:
-        """The model that tells speakers apart; read when it is first needed.
+        """The model that tells speakers apart; read when it is needed, and when it has changed.
 
         Raises:
             AudioError: There is none.
         """
-        if self.voices is None:
-            path = Path(__file__).with_name("voices.onnx")
-            if not path.exists():
-                raise AudioError(
-                    "bad_request",
-                    "speakers are to be told apart by their voices, and this server has no model "
-                    "for that: run 'make voices' on it, or send each speaker on a channel",
-                )
-            self.voices = VoiceModel(path)
-        return self.voices
+        path = Path(__file__).with_name("voices.onnx")
+        if not path.exists():
+            raise AudioError(
+                "bad_request",
+                "speakers are to be told apart by their voices, and this server has no model for "
+                "that: run 'make voices' on it, or send each speaker on a channel",
+            )
+        written = path.stat().st_mtime_ns
+        if self.voices is None or self.voices[0] != written:
+            self.voices = written, VoiceModel(path)
+        return self.voices[1]
 
     def _work(self, recording: Recording, files: list[bytes], names: Iterable[str]) -> Any:
         if recording.options.speakers != 1:
