@@ -32,7 +32,7 @@ MOST_CLUSTERED = 2_000
 
 SAME_VOICE = 0.55
 """Cosine of the mean embeddings of two clusters from which they are one voice. With the model that
-docs/timeline.md names; it was chosen on one to three of the eight speakers of shared Emo-DB."""
+docs/timeline.md names; it was chosen on mixtures of one to three of eight speakers of Emo-DB."""
 
 BATCH = 16
 HELD_SECONDS = 5

@@ -11,6 +11,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import BatchInput, DataType, ModelConfig, ModelQueuePolicy
 
+import emotion2vec_client._speakers
 import emotion2vec_client.labels
 from audio import layout, options, speech
 from export import contract
@@ -176,6 +177,7 @@ def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
 
 def test_no_segment_of_the_timeline_is_longer_than_a_clip() -> None:
     assert options.LONGEST == contract.MAX_SECONDS
+    assert options.MOST_SPEAKERS == emotion2vec_client._speakers.MOST_SPEAKERS
     # It holds a piece, and the next one until its end is found, as they may join.
     assert speech.HELD_SECONDS >= 2.5 * options.LONGEST + 2
 
