@@ -94,7 +94,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="recordings on which the graph is compared with FunASR (default: samples/)",
     )
-    parser.add_argument("--seed", type=int, help="seed of the random clips (default: a new one)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random clips (default: %(default)s)"
+    )
     parser.add_argument(
         "--if-unreachable",
         choices=("fail", "demonstration", "random"),

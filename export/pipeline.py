@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 import tempfile
 import time
@@ -52,8 +51,7 @@ def run(options: argparse.Namespace) -> None:
         return
     target = TARGETS[options.target]
     precisions = target.precisions() if options.precision == "auto" else [options.precision]
-    seed = options.seed if options.seed is not None else secrets.randbits(32)
-    clips = verify.test_clips(options.verify_with or verify.SAMPLES, seed)
+    clips = verify.test_clips(options.verify_with or verify.SAMPLES, options.seed)
     # A separate build, because exporting changes a model.
     reference = verify.cached(Reference(checkpoint, checkpoint.build()).run)
     rungs = None
@@ -64,14 +62,14 @@ def run(options: argparse.Namespace) -> None:
         for precision in precisions:
             card = model_card(checkpoint, options.target, precision)
             session = write(checkpoint, stage / "1", card, options.calibrate)
-            rows = _verified(session, reference, clips, target, precision, seed)
+            rows = _verified(session, reference, clips, target, precision, options.seed)
             if rows:
                 break
             if precision != precisions[-1]:
                 say(f"{precision} is too far from FunASR with these weights: trying the next")
         else:
             raise ExportError("the graph is too far from FunASR: nothing was installed")
-        card["verified"] = {"seed": seed, "rows": [row.to_dict() for row in rows]}
+        card["verified"] = {"seed": options.seed, "rows": [row.to_dict() for row in rows]}
         if rungs is not None:
             card["ladder"] = [rung.to_dict() for rung in rungs]
         install.write_model_files(stage, card)
@@ -91,8 +89,7 @@ def _portable(checkpoint: Checkpoint, options: argparse.Namespace) -> None:
     if not options.portable.absolute().parent.is_dir():
         raise ExportError(f"there is no folder {options.portable.parent}: create it first")
     card = model_card(checkpoint, "cpu", precision)
-    seed = options.seed if options.seed is not None else secrets.randbits(32)
-    clips = verify.test_clips(options.verify_with or verify.SAMPLES, seed)
+    clips = verify.test_clips(options.verify_with or verify.SAMPLES, options.seed)
     target: Path = options.portable
     with tempfile.TemporaryDirectory(dir=target.absolute().parent) as folder:
         encoder, file = Path(folder) / "model.onnx", Path(folder) / target.name
