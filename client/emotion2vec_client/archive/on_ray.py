@@ -9,7 +9,6 @@ import logging
 import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -73,7 +72,7 @@ def run(job: Job, todo: Sequence[int], address: str | None) -> Generator[Step, N
 
 
 def _steps(data: Any, job: Job, todo: Sequence[int]) -> Iterator[Step]:
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -86,16 +85,13 @@ def _steps(data: Any, job: Job, todo: Sequence[int]) -> Iterator[Step]:
             fn_constructor_args=(job,),
             compute=data.ActorPoolStrategy(size=min(actors, len(todo))),
             num_cpus=ACTOR_CPUS,
-            # Spread over the nodes, because each actor uses the network of its own.
-            scheduling_strategy="SPREAD",
         )
         .map(partial(_write, job), num_cpus=WRITER_CPUS)
     )
-    with closing(parts.iter_rows()) as rows:
-        for row in rows:
-            if row["stopped"]:
-                raise ServerUnavailableError(row["stopped"])
-            yield Step(row["files"], row["failed"], 1)
+    for row in parts.iter_rows():
+        if row["stopped"]:
+            raise ServerUnavailableError(row["stopped"])
+        yield Step(row["files"], row["failed"], 1)
 
 
 def _read(job: Job, item: Item) -> Item:

@@ -110,6 +110,10 @@ def _members(shard: str, path: str) -> Iterator[Recording]:
             try:
                 with tarfile.open(fileobj=file, mode="r:") as tar:
                     yield from _audio(shard, path, tar)
+                    # tarfile takes a damaged header for the end.
+                    file.seek(tar.offset)
+                    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                        raise tarfile.ReadError("it has no end")
             except tarfile.TarError as error:
                 yield Recording(shard, path, problem=f"the shard is damaged: {error}")
     except OF_THE_FILE as error:
@@ -168,7 +172,7 @@ def _beside(file: str, name: str) -> str:
     if is_url(name) or os.path.isabs(name):
         return name
     if is_url(file):
-        return posixpath.join(posixpath.dirname(file), name)
+        return f"{file.rpartition('/')[0]}/{name}"
     return os.path.join(os.path.dirname(_absolute(file)), name)
 
 
