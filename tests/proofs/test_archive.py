@@ -134,7 +134,8 @@ def test_nothing_is_lost_or_twice_while_a_node_triton_and_the_driver_die(
 
     with Program([str(python), "-c", CLUSTER]) as cluster:
         address = cluster.wait_for("ready at").text.split()[-1]
-        options = ("--address", address, "--url", service.grpc_url, f"--part-size={size}")
+        options: tuple[str, ...] = ("--address", address, "--url", service.grpc_url)
+        options += (f"--part-size={size}",)
         began = time.monotonic()
 
         def reach(share: float) -> None:
@@ -163,7 +164,10 @@ def test_nothing_is_lost_or_twice_while_a_node_triton_and_the_driver_die(
             driver.process.kill()
             driver.wait()
         assert parts(out) < total
-        with command(python, str(archive.folder), str(out), *options) as driver:
+        # As a job of the cluster finds it.
+        options = ("--ray", *options[2:])
+        joined = {"RAY_ADDRESS": address}
+        with command(python, str(archive.folder), str(out), *options, **joined) as driver:
             assert driver.wait() == 1, driver.said
         seconds = time.monotonic() - began
     assert f"{BAD} files failed" in driver.said, driver.said

@@ -56,7 +56,7 @@ def archive(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Folders, patterns, files, tar shards (WebDataset), and Parquet or CSV lists of "
             "paths; each a path or a URL such as s3://bucket/calls.",
             show_default=False,
