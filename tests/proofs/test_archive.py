@@ -211,7 +211,7 @@ def test_the_rate_is_that_of_predict_many(
             seconds["predict_many"].append(time.monotonic() - began)
             for name, options in (("archive", ()), ("archive --ray", ("--ray",))):
                 out = tmp_path / f"{name} {turn}"
-                size = f"--part-size={max(50, RATE_COUNT // 20)}"
+                size = f"--part-size={max(50, RATE_COUNT // 8)}"
                 url = ("--url", service.grpc_url, size, *options)
                 with command(python, str(source), str(out), *url) as done:
                     assert done.wait() == 0, done.said
