@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -127,6 +128,27 @@ def test_a_write_that_is_cut_off_leaves_no_part(monkeypatch: pytest.MonkeyPatch)
         patched.setattr(os, "fsync", out_of_power)
         assert main(COMMAND) == 130
     assert list(Path("out").rglob("*.parquet")) == []
+    assert main(COMMAND) == 0
+    assert files() == NAMES
+
+
+def test_the_next_part_is_recognised_while_one_is_written(
+    fake: type[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(*NAMES)
+    put, asked = Store.put, Event()
+
+    def press(recording: object) -> None:
+        if str(recording) == NAMES[PART]:
+            asked.set()
+
+    def put_late(self: Store, name: str, data: bytes) -> None:
+        if name == "part-00000.parquet":
+            assert asked.wait(60), "nothing is recognised while a part is written"
+        put(self, name, data)
+
+    fake.asked = staticmethod(press)
+    monkeypatch.setattr(Store, "put", put_late)
     assert main(COMMAND) == 0
     assert files() == NAMES
 

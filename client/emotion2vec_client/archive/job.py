@@ -42,12 +42,10 @@ class Step:
     Attributes:
         files: Recordings that were recognised.
         failed: How many of them have errors.
-        parts: Parts that were written.
     """
 
-    files: int = 0
-    failed: int = 0
-    parts: int = 0
+    files: int
+    failed: int
 
 
 @dataclass(frozen=True)

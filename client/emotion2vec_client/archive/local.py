@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from typing import cast
@@ -30,13 +31,23 @@ def run(job: Job, client: Client, todo: Sequence[int]) -> Generator[Step, None, 
         for number in todo:
             yield from job.recordings(number)
 
-    with closing(cast("Generator[Row, None, None]", job.rows(client, recordings()))) as rows:
+    rows = cast("Generator[Row, None, None]", job.rows(client, recordings()))
+    # A disk may take seconds to write, during which nothing would be sent.
+    with closing(rows), ThreadPoolExecutor(1, "archive") as writer:
+        written: Future[None] | None = None
         for number in todo:
             part = Part(job, number)
             for row in islice(rows, job.plan.size(number)):
                 part.add(row)
-                yield Step(files=1, failed=int(row.answer is None))
+                yield Step(1, int(row.answer is None))
             job.check_model(client)
-            for name, data in part.files().items():
-                job.store.put(name, data)
-            yield Step(parts=1)
+            if written is not None:
+                written.result()
+            written = writer.submit(_write, job, part.files())
+        if written is not None:
+            written.result()
+
+
+def _write(job: Job, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        job.store.put(name, data)

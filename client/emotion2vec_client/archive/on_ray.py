@@ -91,7 +91,7 @@ def _steps(data: Any, job: Job, todo: Sequence[int]) -> Iterator[Step]:
     for row in parts.iter_rows():
         if row["stopped"]:
             raise ServerUnavailableError(row["stopped"])
-        yield Step(row["files"], row["failed"], 1)
+        yield Step(row["files"], row["failed"])
 
 
 def _read(job: Job, item: Item) -> Item:

@@ -23,7 +23,7 @@ from emotion2vec_client.archive.plan import (
     write_plan,
 )
 from emotion2vec_client.archive.sources import find
-from emotion2vec_client.archive.stores import Store
+from emotion2vec_client.archive.stores import Store, StoreError
 from emotion2vec_client.cli import judging
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
@@ -165,18 +165,18 @@ def _plan(
 def _do(job: Job, todo: Sequence[int], steps: Generator[Step, None, None]) -> None:
     """Does the missing parts, and shows progress."""
     plan = job.plan
-    parts = plan.parts - len(todo)
     files = plan.inputs - sum(plan.size(number) for number in todo)
 
     def where() -> str:
-        return (
-            f"{parts:,} of {counted(plan.parts, 'part')} are in {job.store.url}: run the same "
-            "command again to continue"
-        )
+        again = "run the same command again to continue"
+        try:
+            done = plan.parts - len(missing(job.store, plan))
+        except (OSError, StoreError):
+            return again
+        return f"{done:,} of {counted(plan.parts, 'part')} are in {job.store.url}: {again}"
 
     with progress_in_errors(where), closing(steps), _progress(files, plan.inputs) as advance:
         for step in steps:
-            parts += step.parts
             advance(step)
 
 
