@@ -46,8 +46,8 @@ def run(job: Job, todo: Sequence[int], address: str | None) -> Generator[Step, N
             job that this is.
 
     Raises:
-        Emotion2VecError: A server stays down, or runs another model than before.
-        StoreError: A store does not answer.
+        ServerUnavailableError: A server stays down or runs another model than before, a store does
+            not answer, or there is no Ray cluster.
         MissingPackageError: Ray is not installed.
     """
     # Ray reports its use to its makers otherwise.
@@ -61,8 +61,10 @@ def run(job: Job, todo: Sequence[int], address: str | None) -> Generator[Step, N
         ) from error
     try:
         ray.init(address=address, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise Emotion2VecError(f"no Ray cluster answers at {address}: {error}") from error
+    except Exception as error:
+        # Some of what Ray raises here is no more specific.
+        what = "start on this machine" if address is None else f"join the cluster at {address}"
+        raise ServerUnavailableError(f"Ray cannot {what}: {error}") from error
     try:
         yield from _steps(ray.data, job, todo)
     except ray.exceptions.RayError as error:
