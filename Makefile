@@ -89,7 +89,7 @@ endif
 .PRECIOUS: $(ENCODER)
 
 # With all that the README shows: tables, Parquet, plots.
-CLIENT := ./client[cli,microphone,parquet,analysis]
+CLIENT := ./client[cli,microphone,parquet,archive,analysis]
 
 # An interrupted installation leaves packages that look complete but are not, so the environment is then
 # created again. A running installation holds the lock on this file, and has written into it.

@@ -46,8 +46,8 @@ def as_matrix(embeddings: npt.ArrayLike, least: int = 1, purpose: str = "this") 
     return matrix
 
 
-def import_extra(module: str) -> Any:
-    """Imports a module of the ``analysis`` extra late.
+def import_extra(module: str, extra: str = "analysis") -> Any:
+    """Imports a module of an extra late.
 
     These packages take a second or more to import, and similarity and heads do not need them.
 
@@ -59,5 +59,5 @@ def import_extra(module: str) -> Any:
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             f"this needs the package of the module {error.name!r}, which is not installed: "
-            "pip install './client[analysis]'"
+            f"pip install './client[{extra}]'"
         ) from error

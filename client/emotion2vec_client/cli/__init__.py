@@ -42,6 +42,7 @@ def _command() -> Any:
     import typer
 
     from emotion2vec_client.cli import head
+    from emotion2vec_client.cli.archive import archive
     from emotion2vec_client.cli.calibrate import calibrate
     from emotion2vec_client.cli.cluster import cluster
     from emotion2vec_client.cli.evaluate import evaluate
@@ -78,6 +79,7 @@ def _command() -> Any:
     app.command()(predict)
     app.command()(timeline)
     app.command()(listen)
+    app.command()(archive)
     app.command()(info)
     app.command()(similarity)
     app.command("map")(map_)

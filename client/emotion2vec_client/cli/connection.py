@@ -80,22 +80,33 @@ class Connection:
 
 
 def connects(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of `Connection` to a command, which gets them as ``connection``."""
+    """Adds the options of `Connection` to a command, which gets them as ``connection``.
+
+    A command with ``connections`` gets a list of them instead: its ``--url`` may be repeated.
+    """
     options = fields(Connection)
     hints = get_type_hints(Connection, include_extras=True)
+    defaults = {option.name: option.default for option in options}
     own = inspect.signature(command)
+    several = "connections" in own.parameters
+    if several:
+        hints["url"] = Annotated[(list[str], *hints["url"].__metadata__)]
+        defaults["url"] = [Connection.url]
 
     @functools.wraps(command)
     def run(**given: Any) -> Any:
         chosen = {option.name: given.pop(option.name) for option in options}
+        if several:
+            urls = chosen.pop("url")
+            return command(**given, connections=[Connection(url, **chosen) for url in urls])
         return command(**given, connection=Connection(**chosen))
 
-    kept = [each for each in own.parameters.values() if each.name != "connection"]
+    kept = [each for each in own.parameters.values() if not each.name.startswith("connection")]
     added = [
         inspect.Parameter(
             option.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=option.default,
+            default=defaults[option.name],
             annotation=hints[option.name],
         )
         for option in options

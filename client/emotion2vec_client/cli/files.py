@@ -66,10 +66,12 @@ class Files:
         arguments: Files, folders (searched for audio by suffix, sorted, without hidden files),
             patterns that the shell did not expand, and ``-`` for names on stdin.
         null: Whether names on stdin end with NUL instead of a line break.
+        suffixes: What is taken from folders.
     """
 
     arguments: Sequence[str]
     null: bool = False
+    suffixes: frozenset[str] = SUFFIXES
     _reported: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -106,7 +108,7 @@ class Files:
         return len(self.arguments) == 1 and not (
             self.arguments[0] == "-"
             or os.path.isdir(self.arguments[0])
-            or _is_pattern(self.arguments[0])
+            or is_pattern(self.arguments[0])
         )
 
     def _expand(self, argument: str, skipped: "Skipped") -> Iterator[Path]:
@@ -115,8 +117,8 @@ class Files:
                 stream = cast(io.BufferedIOBase, sys.stdin.buffer)
                 yield from (Path(name) for name in _names(stream, self.null))
         elif os.path.isdir(argument):
-            yield from _walk(argument, skipped)
-        elif _is_pattern(argument):
+            yield from _walk(argument, skipped, self.suffixes)
+        elif is_pattern(argument):
             for match in sorted(glob.iglob(argument, recursive=True)):
                 yield from self._expand(match, skipped) if match != "-" else [Path(match)]
         else:
@@ -164,7 +166,7 @@ class Skipped:
             )
 
 
-def _walk(folder: str, skipped: Skipped) -> Iterator[Path]:
+def _walk(folder: str, skipped: Skipped, suffixes: frozenset[str]) -> Iterator[Path]:
     # Names instead of directory entries, which need more memory: a folder may hold a million.
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
@@ -174,8 +176,8 @@ def _walk(folder: str, skipped: Skipped) -> Iterator[Path]:
             if os.path.islink(path):
                 skipped.links += 1
             else:
-                yield from _walk(path, skipped)
-        elif os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield from _walk(path, skipped, suffixes)
+        elif os.path.splitext(name)[1].lower() in suffixes:
             yield Path(path)
         else:
             skipped.file(path)
@@ -218,7 +220,8 @@ def _ended_by_nul(stream: io.BufferedIOBase) -> Iterator[bytes]:
         yield rest
 
 
-def _is_pattern(argument: str) -> bool:
+def is_pattern(argument: str) -> bool:
+    """Whether the argument is a pattern, and not the name of a file that looks like one."""
     return glob.has_magic(argument) and not os.path.exists(argument)
 
 

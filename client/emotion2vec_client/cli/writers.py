@@ -7,10 +7,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from types import MappingProxyType
+from typing import Any, BinaryIO, Protocol, TextIO
 
 from emotion2vec_client._timeline import SCORES
 from emotion2vec_client.cli.rows import Row, Shape, short, text_of
@@ -21,6 +22,8 @@ PARQUET_GROUP = 4096
 
 # File names may be any bytes. JSON escapes invalid ones, CSV keeps them; both can be read back.
 TEXT_ERRORS = {"jsonl": "backslashreplace", "csv": "surrogateescape"}
+
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 class Writer(Protocol):
@@ -135,9 +138,20 @@ def _csv_text(lines: list[list[Any]]) -> str:
 
 
 class ParquetWriter:
-    """A row per file, frame or segment; embeddings are lists."""
+    """A row per file, frame or segment; embeddings are lists.
 
-    def __init__(self, path: Path, shape: Shape) -> None:
+    Args:
+        target: Path or binary file.
+        shape: Columns of the rows.
+        metadata: Of the file.
+    """
+
+    def __init__(
+        self,
+        target: Path | BinaryIO,
+        shape: Shape,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> None:
         try:
             import pyarrow
             from pyarrow import parquet
@@ -149,8 +163,10 @@ class ParquetWriter:
         self._arrow = pyarrow
         self._shape = shape
         self._rows: list[dict[str, Any]] = []
-        self._schema = pyarrow.schema([(name, self._type(name)) for name in shape.columns()])
-        self._file = parquet.ParquetWriter(path, self._schema)
+        self._schema = pyarrow.schema(
+            [(name, self._type(name)) for name in shape.columns()], metadata or None
+        )
+        self._file = parquet.ParquetWriter(target, self._schema)
 
     def __enter__(self) -> ParquetWriter:
         return self
@@ -185,6 +201,8 @@ class ParquetWriter:
             return self._arrow.timestamp("ms", tz="UTC")
         if name in ("time", "duration", "start", "end", "speech"):
             return self._arrow.float64()
+        if name == "segments":
+            return self._arrow.int32()
         scores = {"confidence", *SCORES}
         scores |= {
             f"{name}_{label}" for name, labels in self._shape.judged.items() for label in labels

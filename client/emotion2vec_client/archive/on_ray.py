@@ -1,0 +1,159 @@
+"""The engine for a cluster: Ray Data reads in tasks, recognises in actors, and writes in tasks.
+
+A part is one row of the dataset, so that Ray cannot split it, and each step gives one row for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from emotion2vec_client import _many
+from emotion2vec_client._base import OUTAGE_SECONDS
+from emotion2vec_client.analysis.errors import MissingPackageError
+from emotion2vec_client.archive.job import Job, Part, Step
+from emotion2vec_client.archive.recordings import Recording
+from emotion2vec_client.archive.stores import StoreError
+from emotion2vec_client.cli.common import sentence
+from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
+
+READ_AHEAD_BYTES = 128 * 2**20
+"""Bytes of a part that are read ahead; what is beyond them is read when it is sent."""
+
+READERS = 16
+"""Files that a task reads at once."""
+
+ACTORS = 2
+"""Actors per service: one sends while the last answers to the other are awaited."""
+
+# They wait for networks and disks most of the time. Operators with different values are not fused.
+READER_CPUS, ACTOR_CPUS, WRITER_CPUS = 0.5, 0.25, 0.1
+
+Item = dict[str, Any]
+
+
+def run(job: Job, todo: Sequence[int], address: str | None) -> Generator[Step, None, None]:
+    """Does parts on a Ray cluster, in any order.
+
+    Args:
+        job: What to do.
+        todo: Numbers of the parts.
+        address: The cluster's; None starts Ray on this machine, or joins the cluster of the Ray
+            job that this is.
+
+    Raises:
+        ServerUnavailableError: A server stays down or runs another model than before, a store does
+            not answer, or there is no Ray cluster.
+        MissingPackageError: Ray is not installed.
+    """
+    # Ray reports its use to its makers otherwise.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingPackageError(
+            f"--ray needs Ray: pip install './client[ray]' ({error})"
+        ) from error
+    try:
+        ray.init(address=address, logging_level=logging.ERROR)
+    except Exception as error:
+        # Some of what Ray raises here is no more specific.
+        what = "start on this machine" if address is None else f"join the cluster at {address}"
+        raise ServerUnavailableError(f"Ray cannot {what}: {error}") from error
+    try:
+        yield from _steps(ray.data, job, todo)
+    except ray.exceptions.RayError as error:
+        raise ServerUnavailableError(f"a worker of Ray failed: {error}") from error
+    finally:
+        ray.shutdown()
+
+
+def _steps(data: Any, job: Job, todo: Sequence[int]) -> Iterator[Step]:
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    actors = ACTORS * len(job.connections)
+    parts = (
+        data.from_items([{"part": number} for number in todo], override_num_blocks=len(todo))
+        .map(partial(_read, job), num_cpus=READER_CPUS)
+        .map(
+            _Recogniser,
+            fn_constructor_args=(job,),
+            compute=data.ActorPoolStrategy(size=min(actors, len(todo))),
+            num_cpus=ACTOR_CPUS,
+        )
+        .map(partial(_write, job), num_cpus=WRITER_CPUS)
+    )
+    for row in parts.iter_rows():
+        if row["stopped"]:
+            raise ServerUnavailableError(row["stopped"])
+        yield Step(row["files"], row["failed"])
+
+
+def _read(job: Job, item: Item) -> Item:
+    """Reads the recordings of a part."""
+    number, left = int(item["part"]), READ_AHEAD_BYTES
+
+    def load(recording: Recording) -> Recording | StoreError:
+        nonlocal left
+        if left <= 0:
+            return recording
+        try:
+            loaded = recording.loaded()
+        except StoreError as error:
+            return error
+        left -= len(loaded.data or b"")
+        return loaded
+
+    try:
+        recordings = list(_many.stream(job.recordings(number), load, READERS, ordered=True))
+    except (OSError, StoreError) as error:
+        return {"part": number, "recordings": b"", "stopped": sentence(error)}
+    for each in recordings:
+        if isinstance(each, StoreError):
+            return {"part": number, "recordings": b"", "stopped": str(each)}
+    return {"part": number, "recordings": pickle.dumps(recordings), "stopped": ""}
+
+
+class _Recogniser:
+    """Recognises the recordings of a part; the services take turns by its number."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._clients = [connection.open(job.judges) for connection in job.connections]
+        for client in self._clients:
+            client.retry_seconds = OUTAGE_SECONDS
+
+    def __call__(self, item: Item) -> Item:
+        number = int(item["part"])
+        client = self._clients[number % len(self._clients)]
+        part = Part(self._job, number)
+        done = {"written": b"", "files": 0, "failed": 0, "stopped": item["stopped"]}
+        if done["stopped"]:
+            return done
+        try:
+            for row in self._job.rows(client, pickle.loads(item["recordings"])):
+                part.add(row)
+            self._job.check_model(client)
+        except Emotion2VecError as error:
+            # Ray would try again if this were raised, and then show where in the code it was.
+            return {**done, "stopped": str(error)}
+        written = pickle.dumps(part.files())
+        return {**done, "written": written, "files": part.rows, "failed": part.failed}
+
+
+def _write(job: Job, item: Item) -> Item:
+    """Writes the files of a part."""
+    stopped = item["stopped"]
+    try:
+        for name, data in ({} if stopped else pickle.loads(item["written"])).items():
+            job.store.put(name, data)
+    except (OSError, StoreError) as error:
+        stopped = sentence(error)
+    return {"files": item["files"], "failed": item["failed"], "stopped": stopped}

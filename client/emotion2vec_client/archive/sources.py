@@ -1,0 +1,184 @@
+"""Finds the recordings of an archive, one by one, so that ten million need no memory."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import os
+import posixpath
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import typer
+
+from emotion2vec_client.analysis.arrays import import_extra
+from emotion2vec_client.archive.recordings import Recording
+from emotion2vec_client.archive.stores import OF_THE_FILE, errors_of, is_url, opened, resolve
+from emotion2vec_client.cli.common import sentence
+from emotion2vec_client.cli.files import SUFFIXES, Files, is_pattern
+
+SHARD = ".tar"
+LISTS = (".parquet", ".csv")
+FOUND = SUFFIXES | {SHARD}
+"""What is taken from folders."""
+
+
+def find(sources: Sequence[str], column: str) -> Iterator[Recording]:
+    """Yields the recordings of each source.
+
+    Args:
+        sources: Files, folders, patterns, tar shards, and lists (Parquet or CSV), each by path or
+            URL.
+        column: The column of a list that has paths or URLs.
+
+    Raises:
+        typer.BadParameter: A source has no recordings, or a list has no such column.
+        OSError: A source cannot be read.
+        StoreError: Its store does not answer.
+    """
+    for source in sources:
+        found = False
+        for file in _remote(source) if is_url(source) else _local(source):
+            for recording in _recordings(file, column):
+                found = True
+                yield recording
+        if not found:
+            raise typer.BadParameter(f"no audio in {source}")
+
+
+def _recordings(file: str, column: str) -> Iterator[Recording]:
+    suffix = _suffix(file)
+    if suffix in LISTS:
+        for name in _listed(file, column):
+            path = _beside(file, name)
+            if path.lower().endswith(SHARD):
+                yield from _members(path, path)
+            else:
+                yield Recording(name, path)
+    elif suffix == SHARD:
+        yield from _members(file, _absolute(file))
+    else:
+        yield Recording(file, _absolute(file))
+
+
+def _local(source: str) -> Iterator[str]:
+    if source != "-" and not is_pattern(source) and not os.path.exists(source):
+        raise typer.BadParameter(f"there is no file or folder {source}")
+    for path in Files([source], suffixes=FOUND):
+        yield str(path)
+
+
+def _remote(source: str) -> Iterator[str]:
+    with errors_of(source):
+        filesystem, path = resolve(source)
+        if glob.has_magic(path):
+            matches = sorted(filesystem.glob(path))
+        else:
+            matches = [path] if filesystem.exists(path) else []
+    if not matches:
+        raise typer.BadParameter(f"there is no file or folder {source}")
+    for match in matches:
+        with errors_of(source):
+            folder = filesystem.isdir(match)
+        for each in _walk(filesystem, match, source) if folder else [match]:
+            yield filesystem.unstrip_protocol(each)
+
+
+def _walk(filesystem: Any, folder: str, source: str) -> Iterator[str]:
+    # Not the filesystem's own walk, which leaves out what it cannot list.
+    with errors_of(source):
+        entries = sorted(
+            (entry["name"].rstrip("/"), entry["type"] == "directory")
+            for entry in filesystem.ls(folder, detail=True)
+        )
+    for path, is_folder in entries:
+        name = posixpath.basename(path)
+        if name.startswith(".") or path == folder.rstrip("/"):
+            continue
+        if is_folder:
+            yield from _walk(filesystem, path, source)
+        elif _suffix(name) in FOUND:
+            yield path
+
+
+def _members(shard: str, path: str) -> Iterator[Recording]:
+    """The audio in a tar file, without its bytes. A damaged shard is itself the last one."""
+    try:
+        with opened(path) as file, errors_of(path):
+            try:
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    yield from _audio(shard, path, tar)
+                    # tarfile takes a damaged header for the end.
+                    file.seek(tar.offset)
+                    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                        raise tarfile.ReadError("it has no end")
+            except tarfile.TarError as error:
+                yield Recording(shard, path, problem=f"the shard is damaged: {error}")
+    except OF_THE_FILE as error:
+        yield Recording(shard, path, problem=sentence(error))
+
+
+def _audio(shard: str, path: str, tar: tarfile.TarFile) -> Iterator[Recording]:
+    while (member := tar.next()) is not None:
+        # tarfile keeps all members otherwise.
+        tar.members = []  # type: ignore[attr-defined]
+        if not member.isreg() or _suffix(member.name) not in SUFFIXES:
+            continue
+        name = f"{shard}/{member.name}"
+        if member.issparse():
+            yield Recording(name, path, problem="it is sparse: pack the shard without -S")
+        else:
+            yield Recording(name, path, member.offset_data, member.size)
+
+
+def _listed(file: str, column: str) -> Iterator[str]:
+    """The values of a list's column."""
+    try:
+        with opened(file) as stream:
+            yield from (_csv if _suffix(file) == ".csv" else _parquet)(file, stream, column)
+    except (ValueError, csv.Error) as error:
+        raise typer.BadParameter(f"{file} cannot be read as a list: {error}") from error
+
+
+def _csv(file: str, stream: BinaryIO, column: str) -> Iterator[str]:
+    # Names may be any bytes, as in the CSV that the commands write.
+    text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+    rows = csv.DictReader(text)
+    _check_column(file, column, rows.fieldnames or [])
+    for row in rows:
+        yield row[column] or ""
+
+
+def _parquet(file: str, stream: BinaryIO, column: str) -> Iterator[str]:
+    parquet = import_extra("pyarrow.parquet", "archive")
+    table = parquet.ParquetFile(stream)
+    _check_column(file, column, table.schema_arrow.names)
+    for batch in table.iter_batches(columns=[column]):
+        for value in batch.column(0):
+            yield value.as_py() or ""
+
+
+def _check_column(file: str, column: str, names: Sequence[str]) -> None:
+    if column not in names:
+        raise typer.BadParameter(
+            f"{file} has no column {column}: name one of {', '.join(names)} with --column"
+        )
+
+
+def _beside(file: str, name: str) -> str:
+    """Where a list's recording is: a relative path is joined to the list's folder."""
+    if is_url(name) or os.path.isabs(name):
+        return name
+    if is_url(file):
+        return f"{file.rpartition('/')[0]}/{name}"
+    return os.path.join(os.path.dirname(_absolute(file)), name)
+
+
+def _absolute(file: str) -> str:
+    return file if is_url(file) else os.path.abspath(file)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()

@@ -1,0 +1,195 @@
+"""Files on this machine and in object stores, by path or URL."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from emotion2vec_client.analysis.arrays import import_extra
+from emotion2vec_client.errors import ServerUnavailableError
+
+OBJECT_STORES = frozenset(
+    ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "memory")
+)
+"""Protocols whose files appear complete or not at all; elsewhere a file is renamed once complete.
+"""
+
+OF_THE_FILE = (FileNotFoundError, IsADirectoryError, PermissionError)
+"""Errors of a single file. Any other error of a store would stop all further files too."""
+
+UNFINISHED = ".unfinished"
+
+
+class StoreError(ServerUnavailableError):
+    """A store of files does not answer, or cannot be used."""
+
+
+def is_url(name: str) -> bool:
+    """Whether it names a file in a store, and not on this machine."""
+    return "://" in name
+
+
+def protocol_of(url: str) -> str:
+    """The protocol, such as ``s3``."""
+    return url.partition("://")[0].rpartition("::")[2]
+
+
+def resolve(url: str) -> tuple[Any, str]:
+    """The fsspec filesystem of a URL, and the path in it.
+
+    Raises:
+        FileNotFoundError: No filesystem has this protocol.
+        ImportError: The package for the protocol is not installed.
+    """
+    fsspec = import_extra("fsspec", "archive")
+    if protocol_of(url) not in fsspec.available_protocols():
+        raise FileNotFoundError(errno.ENOENT, "Unknown protocol", url)
+    # Without the cache, which would grow with the number of files.
+    return cast("tuple[Any, str]", fsspec.core.url_to_fs(url, use_listings_cache=False))
+
+
+@contextmanager
+def errors_of(url: str) -> Iterator[None]:
+    """Turns what a filesystem raises into an error of the file, or of its store.
+
+    Raises:
+        OSError: The file is missing, or may not be read.
+        StoreError: The store does not answer, or the package for it is not installed.
+    """
+    try:
+        yield
+    except (*OF_THE_FILE, StoreError):
+        raise
+    except ImportError as error:
+        raise StoreError(f"cannot use {url}: {error}") from error
+    except Exception as error:
+        raise StoreError(f"the store of {url} failed: {error or type(error).__name__}") from error
+
+
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """A file for reading, by path or URL; its errors are those of `errors_of`."""
+    if not is_url(name):
+        with open(name, "rb") as file:
+            yield file
+        return
+    with errors_of(name):
+        filesystem, path = resolve(name)
+        file = filesystem.open(path, "rb")
+    with file:
+        yield file
+
+
+def read(name: str, start: int = 0, size: int | None = None) -> bytes:
+    """The bytes of a file, or ``size`` of them from ``start``; fewer if it ends earlier."""
+    if not is_url(name):
+        with open(name, "rb") as file:
+            file.seek(start)
+            return file.read(-1 if size is None else size)
+    with errors_of(name):
+        filesystem, path = resolve(name)
+        end = None if size is None else start + size
+        data: bytes = filesystem.cat_file(path, start=start or None, end=end)
+        return data
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder on this machine or in an object store, in which each file appears in one step.
+
+    Attributes:
+        url: Absolute path or URL of the folder.
+    """
+
+    url: str
+
+    @classmethod
+    def of(cls, name: str) -> Store:
+        """The store of a path or URL."""
+        return cls(name.rstrip("/") if is_url(name) else os.path.abspath(name))
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        return read(f"{self.url}/{name}")
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """A file for reading."""
+        with opened(f"{self.url}/{name}") as file:
+            yield file
+
+    def put(self, name: str, data: bytes) -> None:
+        """Writes a file, which replaces another of this name, so that it is never seen in pieces.
+
+        Raises:
+            OSError: It cannot be written.
+            StoreError: The store does not answer.
+        """
+        path = f"{self.url}/{name}"
+        # Two runs that write the same file must not share the unfinished one.
+        unfinished = f"{self.url}/_archive/{uuid.uuid4().hex}{UNFINISHED}"
+        if is_url(path):
+            with errors_of(path):
+                self._put_remote(path, unfinished, data)
+        else:
+            _put_local(Path(path), Path(unfinished), data)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names of the files in a folder, none if there is no such folder."""
+        path = f"{self.url}/{folder}".rstrip("/")
+        try:
+            if not is_url(path):
+                return os.listdir(path)
+            with errors_of(path):
+                filesystem, inner = resolve(path)
+                return [str(each).rpartition("/")[2] for each in filesystem.ls(inner, detail=False)]
+        except FileNotFoundError:
+            return []
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        path = f"{self.url}/{name}"
+        try:
+            if not is_url(path):
+                os.unlink(path)
+                return
+            with errors_of(path):
+                filesystem, inner = resolve(path)
+                filesystem.rm_file(inner)
+        except FileNotFoundError:
+            return
+
+    def _put_remote(self, path: str, unfinished: str, data: bytes) -> None:
+        filesystem, inner = resolve(path)
+        if protocol_of(path) in OBJECT_STORES:
+            filesystem.pipe_file(inner, data)
+            return
+        _, temporary = resolve(unfinished)
+        for each in (temporary, inner):
+            filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
+        filesystem.pipe_file(temporary, data)
+        filesystem.mv(temporary, inner)
+
+
+def _put_local(path: Path, unfinished: Path, data: bytes) -> None:
+    for each in (path, unfinished):
+        each.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            # Otherwise a machine that loses power could have the name without the bytes.
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,240 @@
+"""Where an archive's recordings are found, and under which names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pyarrow
+import pytest
+import typer
+from pyarrow import parquet
+
+from emotion2vec_client.archive.recordings import Recording
+from emotion2vec_client.archive.sources import find
+from emotion2vec_client.archive.stores import Store, StoreError
+from emotion2vec_client.cli import main
+from tests.unit.cli_fakes import fake, touch
+
+__all__ = ["fake"]
+
+MEMBERS = {"a/1.wav": b"first", "a/1.json": b"{}", "2.flac": b"second one"}
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    """A filesystem in memory, empty, which stands for any store."""
+    filesystem = fsspec.filesystem("memory")
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+    yield filesystem
+    filesystem.store.clear()
+
+
+def shard(members: dict[str, bytes] = MEMBERS) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def names(*sources: str, column: str = "path") -> list[str]:
+    return [recording.name for recording in find(sources, column)]
+
+
+def contents(*sources: str) -> list[bytes]:
+    return [recording.read() for recording in find(sources, "path")]
+
+
+def test_folders_patterns_and_files_have_the_names_that_predict_gives(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    touch("clips/b.wav", "clips/deep/a.mp3", "clips/notes.txt", "clips/.hidden.wav", "one")
+    assert names("clips", "clips/*.wav", "one") == [
+        "clips/b.wav",
+        "clips/deep/a.mp3",
+        "clips/b.wav",
+        "one",
+    ]
+    assert "notes.txt" in capsys.readouterr().err
+
+
+def test_a_shard_has_its_audio_members() -> None:
+    Path("shards").mkdir()
+    Path("shards/0.tar").write_bytes(shard())
+    expected = ["shards/0.tar/a/1.wav", "shards/0.tar/2.flac"]
+    assert names("shards/0.tar") == names("shards") == names("shards/*.tar") == expected
+    assert contents("shards") == [b"first", b"second one"]
+
+
+def test_a_damaged_shard_is_a_row_after_what_can_be_read() -> None:
+    whole = shard({"1.wav": b"x" * 600, "2.wav": b"y" * 600})
+    Path("cut.tar").write_bytes(whole[:1700])
+    Path("none.tar").write_bytes(b"no shard" * 200)
+    found = list(find(["cut.tar", "none.tar"], "path"))
+    assert [each.name for each in found][:1] == ["cut.tar/1.wav"]
+    assert found[0].read() == b"x" * 600
+    for name in ("cut.tar", "none.tar"):
+        [last] = [each for each in found if each.name == name]
+        with pytest.raises(ValueError, match="the shard is damaged"):
+            last.read()
+
+
+@pytest.mark.parametrize("list_name", ["lists/calls.csv", "lists/calls.parquet"])
+def test_a_list_names_paths_beside_it_urls_and_shards(
+    list_name: str, memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    touch("lists/near.wav")
+    Path("lists/shard.tar").write_bytes(shard())
+    memory.pipe_file("/far.wav", b"far")
+    absolute = str(tmp_path / "lists" / "near.wav")
+    listed = ["near.wav", absolute, "memory://far.wav", "missing.wav", "shard.tar", "gone.tar"]
+    if list_name.endswith(".csv"):
+        with open(list_name, "w", newline="") as stream:
+            csv.writer(stream).writerows([["id", "audio"], *([1, each] for each in listed)])
+    else:
+        parquet.write_table(pyarrow.table({"audio": listed}), list_name)
+    found = list(find([list_name], "audio"))
+    folder = tmp_path / "lists"
+    assert [each.name for each in found] == [
+        "near.wav",
+        absolute,
+        "memory://far.wav",
+        "missing.wav",
+        f"{folder}/shard.tar/a/1.wav",
+        f"{folder}/shard.tar/2.flac",
+        f"{folder}/gone.tar",
+    ]
+    assert [each.read() for each in found[:3]] == [b"", b"", b"far"]
+    with pytest.raises(FileNotFoundError):
+        found[3].read()
+    with pytest.raises(ValueError, match="No such file"):
+        found[-1].read()
+    with pytest.raises(typer.BadParameter, match="has no column path: name one of"):
+        names(list_name)
+
+
+def test_a_store_has_the_same_sources(memory: fsspec.AbstractFileSystem) -> None:
+    for path, data in {
+        "/calls/b.wav": b"b",
+        "/calls/deep/a.mp3": b"a",
+        "/calls/notes.txt": b"",
+        "/calls/0.tar": shard(),
+        "/calls.csv": b"path\ncalls/b.wav\n",
+    }.items():
+        memory.pipe_file(path, data)
+    assert names("memory://calls") == [
+        "memory:///calls/0.tar/a/1.wav",
+        "memory:///calls/0.tar/2.flac",
+        "memory:///calls/b.wav",
+        "memory:///calls/deep/a.mp3",
+    ]
+    assert contents("memory://calls") == [b"first", b"second one", b"b", b"a"]
+    assert names("memory://calls/*.wav") == ["memory:///calls/b.wav"]
+    assert contents("memory://calls.csv") == [b"b"]
+
+
+@pytest.mark.parametrize(
+    "source", ["missing", "missing/*.wav", "memory://missing", "empty", "memory://m/*.wav"]
+)
+def test_a_source_without_recordings_is_wrong_usage(
+    source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    assert main(["archive", source, "-o", "out"]) == 2
+    assert source in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_file_that_is_no_list_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    touch("calls.parquet")
+    assert main(["archive", "calls.parquet", "-o", "out"]) == 2
+    assert "calls.parquet cannot be read as a list" in capsys.readouterr().err
+
+
+def test_an_error_of_a_file_is_a_row_and_one_of_its_store_is_not(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        Recording("a", "memory://a.wav").read()
+    with pytest.raises(FileNotFoundError, match="Unknown protocol"):
+        Recording("a", "nothing://a.wav").read()
+    for error in (ConnectionResetError(), RuntimeError("botocore"), ImportError("no s3fs")):
+
+        def fail(*path: object, error: Exception = error, **options: object) -> None:
+            raise error
+
+        monkeypatch.setattr(type(memory), "cat_file", fail)
+        with pytest.raises(StoreError, match=r"memory://a\.wav"):
+            Recording("a", "memory://a.wav").read()
+
+
+def test_a_store_that_fails_ends_the_command(
+    memory: fsspec.AbstractFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    touch("a.wav")
+
+    def fail(*path: object, **options: object) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(type(memory), "pipe_file", fail)
+    assert main(["archive", "a.wav", "-o", "memory://out"]) == 1
+    assert "the store of memory://out" in capsys.readouterr().err
+
+
+def test_results_in_a_store(memory: fsspec.AbstractFileSystem) -> None:
+    touch("clips/a.wav", "clips/bad.wav", "clips/c.wav")
+    command = ["archive", "clips", "-o", "memory://out", "--part-size", "2"]
+    assert main(command) == 1
+    memory.rm_file("/out/part-00000.parquet")
+    assert main(command) == 1
+    found = [
+        parquet.read_table(io.BytesIO(memory.cat_file(f"/out/part-0000{number}.parquet")))
+        for number in range(2)
+    ]
+    assert pyarrow.concat_tables(found).column("file").to_pylist() == [
+        "clips/a.wav",
+        "clips/bad.wav",
+        "clips/c.wav",
+    ]
+
+
+def test_where_files_appear_in_pieces_a_part_is_renamed(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emotion2vec_client.archive import stores
+
+    monkeypatch.setattr(stores, "OBJECT_STORES", frozenset())
+    moved: list[str] = []
+    move = type(memory).mv
+
+    def watch(self: fsspec.AbstractFileSystem, source: str, target: str) -> None:
+        moved.append(target)
+        move(self, source, target)
+
+    monkeypatch.setattr(type(memory), "mv", watch)
+    Store.of("memory://out").put("part-00000.parquet", b"rows")
+    assert moved == ["/out/part-00000.parquet"]
+    assert memory.cat_file("/out/part-00000.parquet") == b"rows"
+
+
+def test_names_may_be_any_bytes() -> None:
+    name = b"clips/\xff.wav".decode("utf-8", "surrogateescape")
+    touch(name)
+    Path(name).write_bytes(b"sound")
+    from emotion2vec_client.archive.plan import read_inputs, write_plan
+
+    store = Store.of("out")
+    write_plan(store, find(["clips"], "path"), {}, {}, 10, lambda listed: None)
+    [recording] = read_inputs(store, 0)
+    assert recording.name == "clips/\\udcff.wav"
+    assert recording.read() == b"sound"
