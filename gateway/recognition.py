@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity, ModelInfo
+from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity, ModelInfo, OnCall
 from gateway.admission import Admission
 from gateway.outputs import AUDIO, Store, npy, short_name
 from gateway.problems import nothing_kept, problem_of, too_large
@@ -17,8 +17,14 @@ from gateway.settings import Settings
 READY_SECONDS = 2.0
 
 
-def connect(settings: Settings, timeout: float) -> AsyncClient:
-    """A client of Triton; ``timeout`` in seconds."""
+def connect(settings: Settings, timeout: float, on_call: OnCall = None) -> AsyncClient:
+    """A client of Triton.
+
+    Args:
+        settings: Triton's address.
+        timeout: Seconds to wait for a response.
+        on_call: As for `AsyncClient`.
+    """
     key = settings.triton_api_key
     return AsyncClient(
         settings.triton_url,
@@ -28,6 +34,7 @@ def connect(settings: Settings, timeout: float) -> AsyncClient:
         api_key=key.get_secret_value() if key else None,
         policy=settings.loaded_policy,
         heads=settings.loaded_heads,
+        on_call=on_call,
     )
 
 
