@@ -130,6 +130,15 @@ class Recogniser:
         except Emotion2VecError as error:
             raise problem_of(error) from error
 
+    async def is_ready(self) -> bool:
+        """Whether the models can answer now; asks over a connection of its own."""
+        try:
+            async with connect(self._settings, READY_SECONDS) as asking:
+                await asking.wait_until_ready(READY_SECONDS)
+        except Emotion2VecError:
+            return False
+        return True
+
     async def check_ready(self) -> None:
         """Raises Problem unless the models can answer."""
         try:

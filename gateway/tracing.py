@@ -37,7 +37,10 @@ class Tracing:
         url = traces_url()
         self._provider = None if url is None else _provider(url)
         address = urlsplit(triton if "://" in triton else f"//{triton}")
-        self._triton = {"server.address": address.hostname or "", "server.port": address.port or 0}
+        self._triton: dict[str, str | int] = {
+            "server.address": address.hostname or "",
+            "server.port": address.port or 0,
+        }
 
     @property
     def fastapi(self) -> TelemetryConfig:

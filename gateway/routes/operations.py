@@ -78,9 +78,9 @@ async def metrics(request: Request) -> Response:
     """Recordings, seconds of audio, response times, requests in flight, restarts, and the model."""
     recogniser: Recogniser = request.app.state.recogniser
     # At the same time, because each takes two seconds if Triton does not answer.
-    model, obstacle = await asyncio.gather(_model(recogniser), _obstacle(recogniser))
+    model, ready = await asyncio.gather(_model(recogniser), recogniser.is_ready())
     metrics: Metrics = request.app.state.metrics
-    return Response(metrics.render(model, obstacle is None), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.render(model, ready), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _model(recogniser: Recogniser) -> ModelInfo | None:
@@ -89,12 +89,3 @@ async def _model(recogniser: Recogniser) -> ModelInfo | None:
         return await recogniser.model_info()
     except Problem:
         return None
-
-
-async def _obstacle(recogniser: Recogniser) -> Problem | None:
-    """Why Triton cannot recognise clips; None if it can."""
-    try:
-        await recogniser.check_ready()
-    except Problem as problem:
-        return problem
-    return None

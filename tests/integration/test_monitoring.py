@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -111,6 +112,10 @@ def use_everything(service: Service) -> None:
         list(stream)
 
 
+def has_data(prometheus: Prometheus, expression: str) -> bool:
+    return bool(prometheus.values(expression))
+
+
 def test_prometheus_gets_data_for_every_query_of_the_dashboard(
     service: Service, prometheus: Prometheus
 ) -> None:
@@ -124,8 +129,7 @@ def test_prometheus_gets_data_for_every_query_of_the_dashboard(
             assert prometheus.query(expression) == []
         else:
             wait_until(
-                lambda expression=expression: bool(prometheus.values(expression)),
-                f"{query.panel} has data: {expression}",
+                partial(has_data, prometheus, expression), f"{query.panel} has data: {expression}"
             )
 
 

@@ -90,18 +90,12 @@ def _from_protobuf(body: bytes) -> list[Span]:
         for scope in resource.scope_spans:
             for span in scope.spans:
                 attributes = {
-                    each.key: getattr(each.value, each.value.WhichOneof("value"))
+                    each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value")
                     for each in span.attributes
                 }
-                ids = (span.trace_id, span.span_id, span.parent_span_id)
-                spans.append(
-                    Span(
-                        own["service.name"],
-                        span.name,
-                        *(each.hex() for each in ids),
-                        attributes=attributes,
-                    )
-                )
+                trace, own_id, parent = span.trace_id, span.span_id, span.parent_span_id
+                ids = (trace.hex(), own_id.hex(), parent.hex())
+                spans.append(Span(own["service.name"], span.name, *ids, attributes))
     return spans
 
 
@@ -117,7 +111,7 @@ def _from_json(body: bytes) -> list[Span]:
                 }
                 ids = (span["traceId"], span["spanId"], span.get("parentSpanId", ""))
                 service = own["service.name"]["stringValue"]
-                spans.append(Span(service, span["name"], *ids, attributes=attributes))
+                spans.append(Span(service, span["name"], *ids, attributes))
     return spans
 
 
