@@ -23,6 +23,7 @@ from gateway.serving import CutOff
 from gateway.settings import Settings
 from gateway.stream import Sessions
 from gateway.timelines import Timelines
+from gateway.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
         settings: From the environment.
         restarts: File descriptor of the supervisor's counts, if there is a supervisor.
     """
-    client = connect(settings, settings.timeout)
+    tracing = Tracing(settings.triton_url)
+    client = connect(settings, settings.timeout, tracing.call)
     store = Store(settings.outputs, settings.keep_results, settings.keep_hours, settings.keep_audio)
     recogniser = Recogniser(client, store, settings)
     metrics = Metrics(restarts)
@@ -59,6 +61,7 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
                 await pruning
             await timelines.close()
             await client.close()
+            await asyncio.to_thread(tracing.close)
             # Do this here: after a signal, nothing later is sure to run.
             page.UPLOADS.cleanup()
 
@@ -69,6 +72,7 @@ def create_app(settings: Settings, restarts: int | None = None) -> FastAPI:
         version=version("emotion2vec-client"),
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=tracing.fastapi,
     )
     app.state.settings = settings
     app.state.recogniser = recogniser

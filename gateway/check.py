@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.settings import Settings
 from server.production import is_loopback
+from server.tracing import TracingError, traces_url
 
 
 class SettingsError(ValueError):
@@ -52,6 +53,10 @@ def read_settings(production: bool = False) -> Settings:
             f"--production refuses a gateway on {settings.host} that is open to everyone: put keys "
             "into E2V_API_KEYS, and TLS in front, or leave E2V_HOST at 127.0.0.1"
         )
+    try:
+        traces_url()
+    except TracingError as error:
+        problems.append(str(error))
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

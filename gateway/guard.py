@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import Metrics
 from gateway.problems import Problem, too_large
+from gateway.tracing import describe
 
 OPEN_PATHS = ("/health", "/ready")
 """Paths that need no key, for health checks."""
@@ -163,6 +164,8 @@ class Uploads:
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Request-ID"] = observed.id
+                # Now, because the span ends with the response.
+                describe(observed)
             await send(message)
 
         with self._metrics.request(upload.source) as observed:
@@ -174,6 +177,8 @@ class Uploads:
                 await response_of(problem)(scope, receive, named)
             else:
                 await self._app(scope, counted, named)
+                # A client that is gone gets no response.
+                describe(observed)
 
     def _find(self, scope: Scope) -> Upload | None:
         if scope["type"] != "http" or scope["method"] != "POST":

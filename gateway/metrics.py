@@ -65,6 +65,13 @@ class Observed:
     def outcome(self, outcome: str) -> None:
         self.outcomes = [outcome] * len(self.outcomes)
 
+    @property
+    def summary(self) -> str:
+        """The outcome; for several recordings, how many have each."""
+        if len(self.outcomes) == 1:
+            return self.outcome
+        return " ".join(f"{name}:{count}" for name, count in Counts(self.outcomes).items())
+
     def hand_over(self) -> ExitStack:
         """For work that outlives the request: counts it when the returned stack is closed."""
         return self._counting.pop_all()
@@ -107,6 +114,11 @@ class Metrics:
             "emotion2vec_model_info",
             "The model that Triton serves; absent while Triton does not answer",
             ["checkpoint", "revision", "precision", "weights"],
+            registry=self._registry,
+        )
+        self._ready = Gauge(
+            "emotion2vec_ready",
+            "1 if Triton can recognise clips, as GET /ready says; otherwise 0",
             registry=self._registry,
         )
         self._sessions = Gauge(
@@ -171,12 +183,14 @@ class Metrics:
         if lag is not None:
             self._lags.labels(kind).observe(lag)
 
-    def render(self, model: ModelInfo | None) -> bytes:
+    def render(self, model: ModelInfo | None, ready: bool) -> bytes:
         """Returns the metrics in Prometheus's text format.
 
         Args:
             model: The model that Triton serves now; None if it does not answer.
+            ready: Whether Triton can recognise clips now.
         """
+        self._ready.set(ready)
         self._model.clear()
         if model is not None:
             labels = (model.checkpoint, model.revision or "", model.precision, model.weights)
@@ -185,14 +199,12 @@ class Metrics:
 
 
 def _log(source: str, observed: Observed, seconds: float) -> None:
-    outcomes = Counts(observed.outcomes)
-    outcome = " ".join(f"{name}:{count}" for name, count in outcomes.items())
     fields = {
         "id": observed.id,
         "source": source,
         "model": observed.model or "-",
         "seconds": round(seconds, 3),
-        "outcome": outcome if len(observed.outcomes) > 1 else observed.outcome,
+        "outcome": observed.summary,
     }
     log.info("request", extra={"fields": fields})
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity, ModelInfo
+from emotion2vec_client import AsyncClient, Emotion2VecError, Granularity, ModelInfo, OnCall
 from gateway.admission import Admission
 from gateway.outputs import AUDIO, Store, npy, short_name
 from gateway.problems import nothing_kept, problem_of, too_large
@@ -20,8 +20,14 @@ FAILOVER_SECONDS = 5.0
 """How long a request looks for a Triton that answers, if there are several."""
 
 
-def connect(settings: Settings, timeout: float) -> AsyncClient:
-    """A client of Triton; ``timeout`` in seconds."""
+def connect(settings: Settings, timeout: float, on_call: OnCall = None) -> AsyncClient:
+    """A client of Triton.
+
+    Args:
+        settings: Triton's address.
+        timeout: Seconds to wait for a response.
+        on_call: As for `AsyncClient`.
+    """
     key = settings.triton_api_key
     client = AsyncClient(
         settings.triton_url,
@@ -30,6 +36,7 @@ def connect(settings: Settings, timeout: float) -> AsyncClient:
         api_key=key.get_secret_value() if key else None,
         policy=settings.loaded_policy,
         heads=settings.loaded_heads,
+        on_call=on_call,
     )
     if client.is_balanced:
         # Another one may answer. Otherwise, and if the queues are full, the caller decides.
@@ -128,6 +135,15 @@ class Recogniser:
                 return await asking.model_info()
         except Emotion2VecError as error:
             raise problem_of(error) from error
+
+    async def is_ready(self) -> bool:
+        """Whether the models can answer now; asks over a connection of its own."""
+        try:
+            async with connect(self._settings, READY_SECONDS) as asking:
+                await asking.wait_until_ready(READY_SECONDS)
+        except Emotion2VecError:
+            return False
+        return True
 
     async def check_ready(self) -> None:
         """Raises Problem unless the models can answer."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO
 
-from server import installation, process
+from server import installation, process, tracing
 from server.errors import ServerError
 from server.leftovers import OWNED_PREFIX, claim, remove_stale_files
 from server.reaper import SHM, environments, remove, remove_environments, remove_files
@@ -234,6 +234,7 @@ class Triton:
             *self.settings.arguments(),
             f"--backend-directory={backends}",
             f"--exit-timeout-secs={DRAIN_SECONDS}",
+            *tracing.triton_arguments(tracing.traces_url()),
             # These apply to all backends that run in Python, whatever their name.
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
             f"--backend-config=python,shm-default-byte-size={_pool_bytes()}",

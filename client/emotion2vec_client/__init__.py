@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from emotion2vec_client._async_client import AsyncClient
 from emotion2vec_client._audio import Waveform
+from emotion2vec_client._base import OnCall
 from emotion2vec_client._client import Client
 from emotion2vec_client._endpoint import TLS, check_url
 from emotion2vec_client._protocol import MODELS, TIMELINE_MODEL
@@ -70,6 +71,7 @@ __all__ = [
     "Label",
     "Measurement",
     "ModelInfo",
+    "OnCall",
     "Outcome",
     "OverloadedError",
     "Prediction",

@@ -63,7 +63,9 @@ class AsyncClient(AsyncSession):
         call = self._waveform_call(timeout).of(await _read_file(audio))
 
         async def attempt() -> Waveform:
-            return _protocol.read_waveform(await self._transport.infer(call))
+            with self._announced(call) as announced:
+                tensors = await self._transport.infer(announced)
+            return _protocol.read_waveform(tensors)
 
         return await self._retried(attempt, Outage(self.retry_seconds))
 
@@ -104,7 +106,8 @@ class AsyncClient(AsyncSession):
 
         async def attempt() -> Timeline:
             info = await self._card(timeout)
-            tensors = await _waiting.run_async(self._transport, call, progress)
+            with self._announced(call) as announced:
+                tensors = await _waiting.run_async(self._transport, announced, progress)
             return read_timeline(tensors, call, info, self.judges)
 
         return await self._retried(attempt, Outage(self.retry_seconds))

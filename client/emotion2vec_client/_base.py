@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from emotion2vec_client import _protocol
 from emotion2vec_client._audio import Waveform
@@ -22,6 +23,9 @@ from emotion2vec_client.errors import ServerUnavailableError
 if TYPE_CHECKING:
     from emotion2vec_client.analysis.head import Head
     from emotion2vec_client.analysis.policy import Policy
+
+OnCall = Optional[Callable[[str], AbstractContextManager[Mapping[str, str]]]]
+"""Called with the name of a model for each request to it; gives the request's own headers."""
 
 CARD_SECONDS = 30.0
 """How long a client caches the model card: the server may load another model meanwhile."""
@@ -46,12 +50,14 @@ class BaseClient:
         tls: TLS | None = None,
         policy: Policy | None = None,
         heads: Mapping[str, Head] | None = None,
+        on_call: OnCall = None,
     ) -> None:
         self._endpoint = parse(url, api_key=api_key, headers=headers, tls=tls)
         self.timeout = _protocol.check_timeout(timeout)
         self.retry_seconds = retry_seconds
         self.retries_overload = True
         self.judges = Judges(policy, heads or {})
+        self._on_call = on_call
         self._cached: tuple[float, ModelInfo] | None = None
         self._closed = False
         self._connect()
@@ -111,6 +117,15 @@ class BaseClient:
         if timeout is None:
             timeout = self.timeout * (1 + concurrency / 4)
         return self._prediction_call(granularity, embedding, timeout)
+
+    @contextmanager
+    def _announced(self, call: Call) -> Iterator[Call]:
+        """The call with the headers of `on_call`, whose block is as long as this one."""
+        if self._on_call is None:
+            yield call
+        else:
+            with self._on_call(call.model) as headers:
+                yield dataclasses.replace(call, headers=headers)
 
     def _waveform_call(self, timeout: float | None) -> Call:
         return Call(_protocol.PREPROCESS, _protocol.WAVEFORM_NAMES, self._seconds(timeout))

@@ -36,6 +36,9 @@ class Client(Session):
         tls: Certificates, for ``grpcs://`` and ``https://``.
         policy: Judges the nine scores of every answer: see ``Prediction.policy``.
         heads: Judge the embedding of every answer, by name: see ``Prediction.heads``.
+        on_call: Called with the model's name for each request to a model, and returns a context
+            manager that lasts as long as the request and gives headers for it, such as the
+            ``traceparent`` of a span.
 
     Raises:
         TypeError: The url is not a string, or the timeout is not a number.
@@ -114,7 +117,9 @@ class Client(Session):
         call = self._waveform_call(timeout).of(file_bytes(audio))
 
         def attempt() -> Waveform:
-            return _protocol.read_waveform(self._transport.infer(call))
+            with self._announced(call) as announced:
+                tensors = self._transport.infer(announced)
+            return _protocol.read_waveform(tensors)
 
         return self._retried(attempt, Outage(self.retry_seconds))
 
@@ -185,7 +190,8 @@ class Client(Session):
 
         def attempt() -> Timeline:
             info = self._card(timeout)
-            tensors = _waiting.run(self._transport, call, progress)
+            with self._announced(call) as announced:
+                tensors = _waiting.run(self._transport, announced, progress)
             return read_timeline(tensors, call, info, self.judges)
 
         return self._retried(attempt, Outage(self.retry_seconds))

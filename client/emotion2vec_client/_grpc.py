@@ -86,7 +86,9 @@ class GrpcTransport(_Shared):
     def infer(self, call: Call) -> Tensors:
         """Runs a model; returns the requested outputs."""
         try:
-            response = self._server.infer(**_request(call), headers=self.headers)
+            response = self._server.infer(
+                **_request(call), headers={**self.headers, **call.headers}
+            )
         except InferenceServerException as error:
             raise self._error(error, call.timeout) from error
         return {name: response.as_numpy(name) for name in call.names}
@@ -130,7 +132,9 @@ class AsyncGrpcTransport(_Shared):
     async def infer(self, call: Call) -> Tensors:
         """Runs a model; returns the requested outputs."""
         try:
-            response = await self._server.infer(**_request(call), headers=self.headers)
+            response = await self._server.infer(
+                **_request(call), headers={**self.headers, **call.headers}
+            )
         except InferenceServerException as error:
             raise await self._error(error, call.timeout) from error
         return {name: response.as_numpy(name) for name in call.names}

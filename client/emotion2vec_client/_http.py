@@ -84,6 +84,7 @@ def _request(call: Call) -> dict[str, Any]:
         "timeout": call.timeout,
         "content": b"".join([header, *blocks]),
         "headers": {
+            **call.headers,
             JSON_LENGTH: str(len(header)),
             "Content-Type": "application/octet-stream",
         },

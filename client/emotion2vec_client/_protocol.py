@@ -72,6 +72,7 @@ class Call:
         parameters: Further parameters of the request.
         embedding: Whether the result shall have the embedding; heads need it in any case.
         speakers: Names of the speakers of a timeline.
+        headers: Sent with this request, besides those of the client.
     """
 
     model: str
@@ -83,6 +84,7 @@ class Call:
     parameters: Mapping[str, str] = field(default_factory=dict)
     embedding: bool = False
     speakers: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def of(self, audio: bytes | Waveform) -> Call:
         """The same call for this audio; a decoded clip goes straight to the encoder."""

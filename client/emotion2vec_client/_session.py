@@ -63,7 +63,8 @@ class Session(BaseClient):
             info = self._card(call.timeout)
             try:
                 # Reading the model card may have taken part of the time.
-                tensors = self._transport.infer(call.after(time.monotonic() - started))
+                with self._announced(call.after(time.monotonic() - started)) as announced:
+                    tensors = self._transport.infer(announced)
             except PredictionTimeoutError as error:
                 # Report the timeout that the user chose, not the rest of it.
                 raise _protocol.timed_out(self.url, call.timeout) from error
@@ -140,7 +141,8 @@ class AsyncSession(BaseClient):
             started = time.monotonic()
             info = await self._card(call.timeout)
             try:
-                tensors = await self._transport.infer(call.after(time.monotonic() - started))
+                with self._announced(call.after(time.monotonic() - started)) as announced:
+                    tensors = await self._transport.infer(announced)
             except PredictionTimeoutError as error:
                 # Report the timeout that the user chose, not the rest of it.
                 raise _protocol.timed_out(self.url, call.timeout) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
@@ -11,7 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from emotion2vec_client import FRAME_HOP, ModelInfo
 from emotion2vec_client.labels import LABELS
 from gateway.handlers import documented
+from gateway.metrics import Metrics
 from gateway.problems import Problem
+from gateway.recognition import Recogniser
 from gateway.schema import About, Emotion, License, Limits, Status
 from gateway.settings import Settings
 
@@ -74,7 +76,16 @@ async def info(request: Request) -> About:
 )
 async def metrics(request: Request) -> Response:
     """Recordings, seconds of audio, response times, requests in flight, restarts, and the model."""
-    model = None
-    with suppress(Problem):  # Without a model, emotion2vec_model_info is absent.
-        model = await request.app.state.recogniser.model_info()
-    return Response(request.app.state.metrics.render(model), media_type=CONTENT_TYPE_LATEST)
+    recogniser: Recogniser = request.app.state.recogniser
+    # At the same time, because each takes two seconds if Triton does not answer.
+    model, ready = await asyncio.gather(_model(recogniser), recogniser.is_ready())
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.render(model, ready), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _model(recogniser: Recogniser) -> ModelInfo | None:
+    """The model that Triton serves; without one, emotion2vec_model_info is absent."""
+    try:
+        return await recogniser.model_info()
+    except Problem:
+        return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from emotion2vec_client import (
     WrongAddressError,
 )
 from export import contract
+from server.triton import Triton
 from tests.conftest import SAMPLES, free_ports
 from tests.integration.gateways import Gateway
 
@@ -94,3 +97,21 @@ def test_the_gateway_is_not_taken_for_triton(gateway: Gateway, scheme: str) -> N
         pytest.raises(WrongAddressError, match=r"gateway's page .*by default localhost:8001"),
     ):
         client.predict(HAPPY)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_each_call_to_a_model_is_announced(triton: Triton, protocol: str) -> None:
+    happened: list[str] = []
+
+    @contextmanager
+    def on_call(model: str) -> Iterator[dict[str, str]]:
+        happened.append(f"{model} begins")
+        yield {"traceparent": f"00-{1:032x}-{1:016x}-01"}
+        happened.append(f"{model} ends")
+
+    port = getattr(triton.settings, f"{protocol}_port")
+    with Client(f"{protocol}://127.0.0.1:{port}", on_call=on_call) as client:
+        client.predict(client.decode(HAPPY))
+        client.timeline(HAPPY)
+    called = ["preprocess", "encoder", "emotion2vec_timeline"]
+    assert happened == [f"{model} {when}" for model in called for when in ("begins", "ends")]

@@ -24,10 +24,12 @@ MODEL = ModelInfo(
 )
 
 
-def values(metrics: Metrics, model: ModelInfo | None = None) -> dict[str, float]:
+def values(
+    metrics: Metrics, model: ModelInfo | None = None, ready: bool = True
+) -> dict[str, float]:
     """All samples by name and labels."""
     pattern = r"^(emotion2vec_\w+(?:\{.*\})?) ([\d.e+]+)$"
-    found = re.findall(pattern, metrics.render(model).decode(), re.MULTILINE)
+    found = re.findall(pattern, metrics.render(model, ready).decode(), re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 
@@ -54,7 +56,7 @@ def test_there_is_no_time_of_creation() -> None:
     metrics = Metrics()
     with metrics.request("api"):
         pass
-    assert b"_created" not in metrics.render(None)
+    assert b"_created" not in metrics.render(None, True)
 
 
 def test_work_that_outlives_its_request_is_counted_when_it_ends() -> None:
@@ -87,6 +89,12 @@ def test_the_model_is_the_one_that_is_served_now() -> None:
     )
     assert values(metrics, MODEL)[name] == 1
     assert not any(key.startswith("emotion2vec_model_info") for key in values(metrics, None))
+
+
+def test_readiness_is_that_of_now() -> None:
+    metrics = Metrics()
+    assert values(metrics, ready=True)["emotion2vec_ready"] == 1
+    assert values(metrics, ready=False)["emotion2vec_ready"] == 0
 
 
 def test_restarts_are_those_that_the_supervisor_has_counted() -> None:
