@@ -424,6 +424,21 @@ def test_values_that_cannot_be_meant_are_refused(
         render("cpu", *(f"--set={option}" for option in options))
 
 
+@pytest.mark.parametrize("file", ["cpu", "tls-keys"])
+def test_the_notes_name_what_is_there(helm: Path, render: Render, file: str) -> None:
+    command = [helm, "install", RELEASE, CHART, "--dry-run=client", f"--namespace={NAMESPACE}"]
+    values = f"--values={CHART / 'ci' / file}.yaml"
+    done = subprocess.run([*command, values], capture_output=True, text=True, check=True)
+    notes = done.stdout.partition("NOTES:")[2]
+    named = re.findall(rf"(deployment|service)/{RELEASE}-(\S+)", notes)
+    assert ("deployment", "gateway") in named
+    resources = render(file)
+    for kind, name in named:
+        assert name in of_kind(resources, kind.capitalize())
+    keys = file == "tls-keys"
+    assert ("X-API-Key" in notes, "Every pod" in notes) == (keys, not keys)
+
+
 def test_monitoring_has_the_files_and_the_key(render: Render) -> None:
     resources = render("monitoring")
     [rules] = of_kind(resources, "PrometheusRule").values()
