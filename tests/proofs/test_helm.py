@@ -426,7 +426,14 @@ def test_values_that_cannot_be_meant_are_refused(
 
 @pytest.mark.parametrize("file", ["cpu", "tls-keys"])
 def test_the_notes_name_what_is_there(helm: Path, render: Render, file: str) -> None:
-    command = [helm, "install", RELEASE, CHART, "--dry-run=client", f"--namespace={NAMESPACE}"]
+    command: list[str | Path] = [
+        helm,
+        "install",
+        RELEASE,
+        CHART,
+        "--dry-run=client",
+        f"--namespace={NAMESPACE}",
+    ]
     values = f"--values={CHART / 'ci' / file}.yaml"
     done = subprocess.run([*command, values], capture_output=True, text=True, check=True)
     notes = done.stdout.partition("NOTES:")[2]
