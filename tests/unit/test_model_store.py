@@ -1,0 +1,129 @@
+"""The model store's sums: what is made passes, and any change is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SCRIPT = ROOT / "deploy" / "model_store.py"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The script, as in the container: without the project's environment."""
+    command = [sys.executable, "-I", str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A model repository after an export and a run."""
+    folder = tmp_path / "model_repository"
+    for name, text in {
+        "encoder/config.pbtxt": "name: 'encoder'",
+        "encoder/1/model.onnx": "weights",
+        "preprocess/config.pbtxt": "name: 'preprocess'",
+        "preprocess/1/model.py": "import audio",
+        "preprocess/1/__pycache__/model.cpython-311.pyc": "bytecode",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+    return folder
+
+
+@pytest.fixture
+def store(repository: Path) -> tuple[Path, str]:
+    """A store, and its digest."""
+    made = run("make", repository, repository.with_name("store"))
+    assert made.returncode == 0, made.stderr
+    return repository.with_name("store"), made.stdout.strip()
+
+
+def test_a_store_passes_its_check_and_that_of_sha256sum(store: tuple[Path, str]) -> None:
+    folder, digest = store
+    checked = run("check", folder, digest)
+    assert (checked.returncode, checked.stderr) == (
+        0,
+        "model store: 4 files are as they were made\n",
+    )
+    assert not list(folder.rglob("__pycache__"))
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)
+
+
+def test_the_same_models_have_the_same_digest(repository: Path, store: tuple[Path, str]) -> None:
+    again = run("make", repository, repository.with_name("again"))
+    assert again.stdout.strip() == store[1]
+
+
+def change(folder: Path) -> None:
+    (folder / "encoder" / "1" / "model.onnx").write_text("Weights")
+
+
+def remove(folder: Path) -> None:
+    (folder / "encoder" / "1" / "model.onnx").unlink()
+
+
+def add(folder: Path) -> None:
+    (folder / "preprocess" / "1" / "audio.py").write_text("")
+
+
+def link(folder: Path) -> None:
+    (folder / "preprocess" / "1" / "audio").symlink_to("/tmp")
+
+
+def forge(folder: Path) -> None:
+    """Changes a file together with its sum."""
+    change(folder)
+    sums = run_sums(folder)
+    (folder / "SHA256SUMS").write_text(sums)
+
+
+def run_sums(folder: Path) -> str:
+    names = (folder / "SHA256SUMS").read_text().split()[1::2]
+    return subprocess.run(
+        ["sha256sum", *names], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def no_sums(folder: Path) -> None:
+    (folder / "SHA256SUMS").unlink()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (change, "model.onnx was changed"),
+        (remove, "lacks encoder/1/model.onnx"),
+        (add, "has preprocess/1/audio.py, which is not in SHA256SUMS"),
+        (link, "preprocess/1/audio is a link"),
+        (forge, "is expected: it is another store, or was changed"),
+        (no_sums, "has no SHA256SUMS"),
+    ],
+)
+def test_any_change_is_refused(
+    store: tuple[Path, str], break_it: Callable[[Path], None], reason: str
+) -> None:
+    folder, digest = store
+    break_it(folder)
+    checked = run("check", folder, digest)
+    assert checked.returncode == 1
+    assert reason in checked.stderr
+    assert checked.stderr.count("\n") == 1
+
+
+def test_only_an_exported_repository_becomes_a_store(repository: Path) -> None:
+    (repository / "encoder" / "config.pbtxt").unlink()
+    made = run("make", repository, repository.with_name("store"))
+    assert (made.returncode, made.stdout) == (1, "")
+    assert "holds no exported model: run `make export`" in made.stderr
+
+
+def test_a_store_is_not_written_over_another(repository: Path, store: tuple[Path, str]) -> None:
+    made = run("make", repository, store[0])
+    assert made.returncode == 1
+    assert "exists already" in made.stderr
