@@ -275,3 +275,19 @@ def test_several_services_need_ray(capsys: pytest.CaptureFixture[str]) -> None:
     touch(*NAMES)
     assert main([*COMMAND, "--url", "a:1", "--url", "b:1"]) == 2
     assert "add --ray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (Connection refused)"),
+        ("ray://127.0.0.1:1", "no Ray cluster answers at ray://127.0.0.1:1"),
+        ("127.0.0.1:ray", "127.0.0.1:ray is no address of a Ray cluster"),
+    ],
+)
+def test_an_address_without_a_ray_cluster_is_told_at_once(
+    address: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES)
+    assert main([*COMMAND, "--address", address]) == 1
+    assert said in capsys.readouterr().err

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from emotion2vec_client import _many
 from emotion2vec_client._base import OUTAGE_SECONDS
@@ -19,10 +21,16 @@ from emotion2vec_client.archive.job import Job, Part, Step
 from emotion2vec_client.archive.recordings import Recording
 from emotion2vec_client.archive.stores import StoreError
 from emotion2vec_client.cli.common import sentence
-from emotion2vec_client.errors import Emotion2VecError, ServerUnavailableError
+from emotion2vec_client.errors import (
+    Emotion2VecError,
+    ServerUnavailableError,
+    WrongAddressError,
+)
 
 READ_AHEAD_BYTES = 128 * 2**20
 """Bytes of a part that are read ahead; what is beyond them is read when it is sent."""
+
+CONNECT_SECONDS = 10.0
 
 READERS = 16
 """Files that a task reads at once."""
@@ -48,8 +56,10 @@ def run(job: Job, todo: Sequence[int], address: str | None) -> Generator[Step, N
     Raises:
         ServerUnavailableError: A server stays down or runs another model than before, a store does
             not answer, or there is no Ray cluster.
+        WrongAddressError: The address is none.
         MissingPackageError: Ray is not installed.
     """
+    _check_address(address or os.environ.get("RAY_ADDRESS", ""))
     # Ray reports its use to its makers otherwise.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
@@ -71,6 +81,25 @@ def run(job: Job, todo: Sequence[int], address: str | None) -> Generator[Step, N
         raise ServerUnavailableError(f"a worker of Ray failed: {error}") from error
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Tries to connect, because Ray waits for minutes where nothing answers."""
+    cluster = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        where = cluster.hostname, cluster.port
+    except ValueError as error:
+        raise WrongAddressError(f"{address} is no address of a Ray cluster: {error}") from error
+    # Others, such as "auto", are Ray's to resolve.
+    if None in where:
+        return
+    try:
+        socket.create_connection(where, CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ServerUnavailableError(
+            f"no Ray cluster answers at {address} ({sentence(error)}): its head's address ends in "
+            "the port of `ray start --head`, 6379 by default"
+        ) from error
 
 
 def _steps(data: Any, job: Job, todo: Sequence[int]) -> Iterator[Step]:
