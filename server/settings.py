@@ -15,7 +15,7 @@ CLOSED = ("model-repository", "shared-memory", "trace", "logging")
 memory has published vulnerabilities; the others load models, write files and change the log."""
 
 
-CONNECTION_SECONDS = 30
+CONNECTION_SECONDS = 10
 """Age at which Triton lets a gRPC connection end when its calls are answered. The client connects
 again at once, and so finds servers that have come since then."""
 

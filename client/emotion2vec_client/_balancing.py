@@ -40,6 +40,9 @@ LARGEST_REQUEST = 256 * 2**20
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.per_rpc_retry_buffer_size", LARGEST_REQUEST),
+    # Asks for new addresses as soon as a connection has ended; the default is 30 s after the last
+    # time.
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),
     # Otherwise calls to a machine that has lost its power would wait for their timeouts.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),

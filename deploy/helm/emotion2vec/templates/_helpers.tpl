@@ -78,8 +78,16 @@ spec:
 {{/* Seconds, for the ends of pods. */}}
 {{- define "timeout" -}}{{ ceil .Values.gateway.settings.timeout | int }}{{- end }}
 
-{{/* Mean time that a clip waits for the encoder, divided by the mean time of its computation. */}}
-{{- define "ratio" -}}
-{{- $labels := printf "{model=\"encoder\",namespace=\"%s\",service=\"%s\"}" .Release.Namespace (include "name" (list "triton" .)) -}}
-sum(rate(nv_inference_queue_duration_us{{ $labels }}[1m])) / (sum(rate(nv_inference_compute_infer_duration_us{{ $labels }}[1m])) > 0) or vector(0)
+{{/*
+The share of its time at the encoder that a clip waits there: 0 without load, and 0.5 when it waits
+as long as it is computed. Triton's own delay of 2 ms, in which a batch fills on a GPU, is no load.
+Nothing if Prometheus has no counters, so that a gap in its data scales nothing down.
+*/}}
+{{- define "waiting" -}}
+{{- $pods := printf "{model=\"encoder\",namespace=\"%s\",service=\"%s\"}" .Release.Namespace (include "name" (list "triton" .)) -}}
+{{- $rate := "sum(rate(nv_inference_%s%s[30s]))" -}}
+{{- $queue := printf $rate "queue_duration_us" $pods -}}
+{{- $compute := printf $rate "compute_infer_duration_us" $pods -}}
+{{- $requests := printf $rate "request_success" $pods -}}
+1 - {{ $compute }} / (clamp_min({{ $queue }} - 2000 * {{ $requests }}, 0) + {{ $compute }} > 0) or 0 * {{ $compute }}
 {{- end }}
