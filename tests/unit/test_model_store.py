@@ -159,8 +159,8 @@ def test_it_runs_with_a_python_that_is_older_than_ours(repository: Path) -> None
         "import hashlib, runpy; del hashlib.file_digest; "
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     )
-    command = [sys.executable, "-I", "-c", older, "make", repository, repository.with_name("store")]
-    subprocess.run(command, check=True)
+    arguments = ["make", str(repository), str(repository.with_name("store"))]
+    subprocess.run([sys.executable, "-I", "-c", older, *arguments], check=True)
 
 
 def test_only_an_exported_repository_becomes_a_store(repository: Path) -> None:
