@@ -2,42 +2,62 @@
 
 ``make REPOSITORY STORE`` writes the store and prints its digest, which stands for all of it.
 ``check STORE DIGEST`` refuses a store of another digest, and any file that is not as it was made.
-Both need nothing but Python, because the check runs in the service's container.
+Both need nothing but Python (3.9 or newer), because the check runs in the service's container.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 SUMS = "SHA256SUMS"
 """The list, in the format of sha256sum: `sha256sum -c SHA256SUMS` reads it as well."""
 
 NOT_SERVED = ("__pycache__", SUMS)
 
+CARD = re.compile(r'key: "model_card".*?string_value: ("(?:[^"\\]|\\.)*")')
+"""The model card in the encoder's configuration: JSON, quoted by protobuf's text format."""
+
+NOT_FOR_USE = {
+    "random": "random weights, whose scores mean nothing",
+    "demonstration": "the demonstration model, which is often wrong",
+}
+
+BLOCK = 2**20
+"""Bytes that are read at a time."""
+
 
 class StoreError(Exception):
     """A store cannot be made, or is not what was made; the message is one sentence."""
 
 
-def make(repository: Path, store: Path) -> str:
+def make(repository: Path, store: Path, any_weights: bool = False) -> str:
     """Copies a model repository into a new folder, with the sums of its files.
 
     Args:
         repository: The folder of models, exported.
         store: The folder to write; it must not exist, or be empty.
+        any_weights: Whether the weights may be random, or those of the demonstration model.
 
     Returns:
         The digest of the store: 64 hexadecimal digits.
 
     Raises:
-        StoreError: There is no exported model, or the store has files already.
+        StoreError: There is no exported model, its weights are not for use, or the store has files
+            already.
     """
-    if not (repository / "encoder" / "config.pbtxt").is_file():
-        raise StoreError(f"{repository} holds no exported model: run `make export`")
+    weights = model_card(repository)["weights"]
+    if weights in NOT_FOR_USE and not any_weights:
+        raise StoreError(
+            f"{repository} has {NOT_FOR_USE[weights]}: export a checkpoint with `make export`, or "
+            "allow it with --any-weights"
+        )
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
         raise StoreError(f"{store} exists already: remove it, or name another folder")
     # Not the bytecode: the service would run it in the place of the source that was checked.
@@ -47,6 +67,21 @@ def make(repository: Path, store: Path) -> str:
     lines = (f"{_sum(store / name)}  {name}\n" for name in _names(store))
     (store / SUMS).write_text("".join(lines), encoding="utf-8")
     return _sum(store / SUMS)
+
+
+def model_card(repository: Path) -> dict[str, Any]:
+    """The model card of an exported model.
+
+    Raises:
+        StoreError: There is no exported model.
+    """
+    config = repository / "encoder" / "config.pbtxt"
+    if not config.is_file():
+        raise StoreError(f"{repository} holds no exported model: run `make export`")
+    card = CARD.search(config.read_text(encoding="utf-8"))
+    if card is None:
+        raise StoreError(f"{config} has no model card: export the model again with `make export`")
+    return dict(json.loads(json.loads(card[1])))
 
 
 def check(store: Path, digest: str) -> int:
@@ -103,8 +138,11 @@ def _names(folder: Path) -> list[str]:
 
 
 def _sum(path: Path) -> str:
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
 
 
 def main() -> int:
@@ -114,13 +152,23 @@ def main() -> int:
     making = commands.add_parser("make", help="write a store, and print its digest")
     making.add_argument("repository", type=Path)
     making.add_argument("store", type=Path)
+    making.add_argument(
+        "--any-weights", action="store_true", help="also random ones and the demonstration model"
+    )
     checking = commands.add_parser("check", help="compare a store with its digest")
     checking.add_argument("store", type=Path)
     checking.add_argument("digest")
     options = parser.parse_args()
     try:
         if options.command == "make":
-            print(make(options.repository, options.store))
+            digest = make(options.repository, options.store, options.any_weights)
+            card = model_card(options.store)
+            print(
+                f"model store: {card['weights']} weights of {card['checkpoint']}, for "
+                f"{card['target']} in {card['precision']}",
+                file=sys.stderr,
+            )
+            print(digest)
         else:
             count = check(options.store, options.digest)
             print(f"model store: {count} files are as they were made", file=sys.stderr)

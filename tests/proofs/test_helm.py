@@ -25,9 +25,10 @@ import yaml
 
 from benchmarks.launch import HOST, Program, free_ports, wait_until
 from deploy import model_store
+from export.config import encoder_config
 from export.targets import TARGETS
 from gateway.settings import GRACE_SECONDS
-from server import process, triton
+from server import process, tracing, triton
 from server.settings import CONNECTION_SECONDS
 from tests.conftest import ROOT, SAMPLES
 from tests.kubernetes import CHART, VALUES, Resource, complaints, containers, env, has_definition
@@ -95,8 +96,8 @@ def rclone() -> Path:
 def render(helm: Path) -> Render:
     """``helm template`` with a file of values; returns the resources."""
 
-    def run(file: str, *options: str) -> list[Resource]:
-        command: list[str | Path] = [helm, "template", RELEASE, CHART, f"--namespace={NAMESPACE}"]
+    def run(file: str, *options: str, release: str = RELEASE) -> list[Resource]:
+        command: list[str | Path] = [helm, "template", release, CHART, f"--namespace={NAMESPACE}"]
         command += [f"--values={CHART / 'ci' / file}.yaml", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -227,14 +228,34 @@ def test_selectors_match_the_labels_of_one_deployment(render: Render, file: str)
         services = of_kind(resources, "Service").values()
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
         assert all(wanted <= each["metadata"]["labels"].items() for each in services)
-        scraped = {each["port"] for each in monitor["spec"]["endpoints"]}
-        offered = {port["name"] for each in services for port in each["spec"]["ports"]}
-        assert scraped <= offered
+        offered = [port["name"] for each in services for port in each["spec"]["ports"]]
+        # Of one Service each: what has no metrics would be a target that is down.
+        assert [offered.count(each["port"]) for each in monitor["spec"]["endpoints"]] == [1, 1]
+
+
+@pytest.mark.parametrize("release", ["true", "null", "no"])
+def test_labels_are_strings(render: Render, release: str) -> None:
+    """Also those of a release whose name YAML takes for something else."""
+
+    def labels(value: Any) -> Iterator[Any]:
+        if isinstance(value, list):
+            for each in value:
+                yield from labels(each)
+        elif isinstance(value, dict):
+            for key, each in value.items():
+                if key in ("labels", "matchLabels"):
+                    yield from each.values()
+                yield from labels(each)
+
+    for file in ("monitoring", "gpu"):
+        found = [*labels(render(file, release=release))]
+        assert release in found
+        assert {type(each) for each in found} == {str}
 
 
 @every_way
 def test_only_the_gateway_reaches_triton(render: Render, file: str) -> None:
-    """And Prometheus its metrics, where something is made of them."""
+    """And Prometheus its metrics, where monitoring or autoscaling is on, and who is named."""
     resources = render(file)
     policies = of_kind(resources, "NetworkPolicy")
     gateway = of_kind(resources, "Deployment")["gateway"]["spec"]["template"]["metadata"]["labels"]
@@ -249,14 +270,73 @@ def test_only_the_gateway_reaches_triton(render: Render, file: str) -> None:
         ],
         "ports": [{"port": "metrics"}],
     }
-    assert rest == ([prometheus] if file in ("monitoring", "keda", "hpa") else [])
+    named = {
+        "from": [
+            {"podSelector": {"matchLabels": {"app": "transcription"}}},
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "analytics"}}},
+        ],
+        "ports": [{"port": "grpc"}, {"port": "http"}],
+    }
+    scraped = ("monitoring", "keda", "hpa")
+    expected = {"cpu": [named], **{each: [prometheus] for each in scraped}}
+    assert rest == expected.get(file, [])
     assert set(policies["triton"]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
-    assert policies["triton"]["spec"]["egress"] == ([{}] if file in ("s3", "gcs") else [])
+    # Traces are below.
+    if file != "monitoring":
+        assert policies["triton"]["spec"]["egress"] == ([{}] if file in ("s3", "gcs") else [])
     # The Service has addresses of pods, so that no other way leads around the policy.
     service = of_kind(resources, "Service")["triton"]["spec"]
     assert service["clusterIP"] == "None"
+    assert {each["port"] for each in service["ports"]} == {8000, 8001, 8002}
     reached = env(pods(resources)["gateway"]["containers"][0])["E2V_TRITON_URL"]
     assert reached == f"{RELEASE}-triton.{NAMESPACE}.svc:8001"
+
+
+DNS = {
+    "ports": [
+        {"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "port", "to"),
+    [
+        ([], 4318, "observability"),
+        (["tracing.endpoint=https://otel.example.org/v1"], 443, "observability"),
+        (["tracing.endpoint=http://otel.example.org", "tracing.namespace="], 80, None),
+    ],
+)
+def test_traces_are_sent_and_may_be(
+    render: Render, options: list[str], port: int, to: str | None
+) -> None:
+    resources = render("monitoring", *(f"--set={option}" for option in options))
+    rule: Resource = {"ports": [{"port": port}]}
+    if to:
+        labels = {"kubernetes.io/metadata.name": to}
+        rule["to"] = [{"namespaceSelector": {"matchLabels": labels}}]
+    policies = of_kind(resources, "NetworkPolicy")
+    assert policies["triton"]["spec"]["egress"] == [rule, DNS]
+    assert policies["gateway"]["spec"]["egress"][1:] == [rule, DNS]
+    found = pods(resources)
+    for pod in found.values():
+        [container] = pod["containers"]
+        # What the programs make of the variables.
+        url = tracing.traces_url(env(container))
+        assert url is not None and url.endswith("/v1/traces")
+        [headers] = [each for each in container["env"] if each["name"].endswith("_HEADERS")]
+        assert headers["valueFrom"]["secretKeyRef"] == {"name": "collector", "key": "headers"}
+    [gateway] = found["gateway"]["containers"]
+    assert env(gateway)["OTEL_TRACES_SAMPLER"] == "parentbased_traceidratio"
+    assert env(gateway)["OTEL_TRACES_SAMPLER_ARG"] == "0.1"
+
+
+def test_nothing_is_traced_by_default(render: Render) -> None:
+    resources = render("cpu")
+    for pod in pods(resources).values():
+        for container in containers(pod):
+            assert not [name for name in env(container) if name.startswith("OTEL_")]
+    assert of_kind(resources, "NetworkPolicy")["gateway"]["spec"]["egress"][1:] == [DNS]
 
 
 def test_secrets_are_only_named(render: Render) -> None:
@@ -319,8 +399,51 @@ def test_a_gpu_is_asked_for(render: Render) -> None:
     tolerated = {each["key"] for each in gpu["tolerations"]}
     assert tolerated == {"nvidia.com/gpu", "dedicated"}
     assert gpu["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    assert (gpu["runtimeClassName"], gpu["priorityClassName"]) == ("nvidia", "inference")
+    assert not {"runtimeClassName", "priorityClassName", "affinity"} & set(cpu)
     assert "nvidia.com/gpu" not in cpu["containers"][0]["resources"]["limits"]
     assert "tolerations" not in cpu
+
+
+def test_pods_get_their_annotations_priority_and_affinity(render: Render) -> None:
+    affinity = '{"nodeAffinity": {}}'
+    options = ["--set=gateway.priorityClassName=web", "--set-string=gateway.podAnnotations.a=b"]
+    resources = render("gpu", *options, f"--set-json=triton.affinity={affinity}")
+    found = of_kind(resources, "Deployment")
+    annotations = {
+        name: each["spec"]["template"]["metadata"]["annotations"] for name, each in found.items()
+    }
+    assert annotations == {"triton": {"sidecar.istio.io/inject": "false"}, "gateway": {"a": "b"}}
+    assert pods(resources)["gateway"]["priorityClassName"] == "web"
+    assert pods(resources)["triton"]["affinity"] == {"nodeAffinity": {}}
+
+
+def test_another_model_replaces_only_triton(render: Render) -> None:
+    """With the options of the docs."""
+    new = ["--set=models.digest=" + "0" * 64, "--set=models.bucket.url=s3://models/emotion2vec/2"]
+    before, after = pods(render("s3")), pods(render("s3", *new))
+    assert before["gateway"] == after["gateway"]
+    assert before["triton"] != after["triton"]
+    assert ":s3:models/emotion2vec/2" in after["triton"]["initContainers"][0]["args"]
+    # On a volume, in a folder of its own.
+    for folder, options in (("large-2026-11", []), ("new", ["--set=models.folder=new"])):
+        [server] = pods(render("cpu", *options))["triton"]["containers"]
+        [mount] = [each for each in server["volumeMounts"] if each["name"] == "models"]
+        assert mount["subPath"] == folder
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [([], "64Mi"), (["keep_results=1000"], "8064Mi"), (["keep_results=1000", "20Gi"], "20Gi")],
+)
+def test_outputs_have_room_for_the_results_that_are_kept(
+    render: Render, options: list[str], size: str
+) -> None:
+    names = ["gateway.settings.", "gateway.outputsSize="]
+    settings = [f"--set={name}{each}" for name, each in zip(names, options, strict=False)]
+    volumes = {each["name"]: each for each in pods(render("cpu", *settings))["gateway"]["volumes"]}
+    assert volumes["outputs"]["emptyDir"]["sizeLimit"] == size
+    assert volumes["tmp"]["emptyDir"]["sizeLimit"] == "8Gi"
 
 
 @every_way
@@ -353,7 +476,7 @@ def bucket(kubernetes_validate: Path) -> Iterator[dict[str, str]]:
         yield {
             "AWS_ACCESS_KEY_ID": "reader",
             "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
+            "RCLONE_S3_REGION": "us-east-1",
             "RCLONE_S3_ENDPOINT": f"http://{HOST}:{port}",
             "RCLONE_S3_PROVIDER": "Other",
             "PATH": os.environ["PATH"],
@@ -363,15 +486,25 @@ def bucket(kubernetes_validate: Path) -> Iterator[dict[str, str]]:
 def test_a_store_is_fetched_from_a_bucket_and_from_an_image(
     render: Render, rclone: Path, bucket: dict[str, str], tmp_path: Path
 ) -> None:
-    repository, store = tmp_path / "repository", tmp_path / "store"
+    repository, store = tmp_path / "model_repository", tmp_path / "model_store"
+    card = {"target": "cpu", "precision": "fp32", "embed_dim": 1024, "checkpoint": "iic/large"}
     (repository / "encoder" / "1").mkdir(parents=True)
-    (repository / "encoder" / "config.pbtxt").write_text("name: 'encoder'")
+    config = encoder_config({**card, "weights": "pretrained"})
+    (repository / "encoder" / "config.pbtxt").write_text(config)
     (repository / "encoder" / "1" / "model.onnx").write_bytes(bytes(1_000_000))
-    digest = model_store.make(repository, store)
-    fetch = pods(render("s3"))["triton"]["initContainers"][0]
-    url, target = fetch["args"][1:3]
-    upload = [rclone, "copy", store, url, "--config=", "--s3-env-auth"]
-    subprocess.run(upload, env=bucket, check=True)
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    # The command of the docs, and where they install from.
+    text = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    [upload] = re.findall(r"^```sh\n(export RCLONE_.+?)```", text, re.M | re.S)
+    [place] = re.findall(r"helm install .+?models.bucket.url=(\S+)", text, re.S)
+    shell = ["bash", "-euc", upload + 'echo "$digest"']
+    searched = bucket | {"PATH": f"{rclone.parent}:{bucket['PATH']}"}
+    done = subprocess.run(
+        shell, cwd=tmp_path, env=searched, check=True, stdout=subprocess.PIPE, text=True
+    )
+    digest = done.stdout.strip()
+    fetch = pods(render("s3", f"--set=models.bucket.url={place}"))["triton"]["initContainers"][0]
+    target = fetch["args"][2]
     fetched = str(tmp_path / "fetched")
     words = [fetched if word == target else word for word in fetch["args"]]
     subprocess.run([rclone, *words], env=bucket, check=True)
@@ -445,6 +578,10 @@ def test_the_notes_name_what_is_there(helm: Path, render: Render, file: str) -> 
     named = re.findall(rf"(deployment|service)/{RELEASE}-(\S+)", notes)
     assert ("deployment", "gateway") in named
     resources = render(file)
+    # They wait as long as Kubernetes does.
+    [waits] = re.findall(r"--timeout (\d+)s ", notes)
+    for deployment in of_kind(resources, "Deployment").values():
+        assert deployment["spec"]["progressDeadlineSeconds"] == int(waits)
     for kind, name in named:
         assert name in of_kind(resources, kind.capitalize())
     keys = file == "tls-keys"
@@ -543,6 +680,7 @@ def test_the_programs_run_as_the_manifests_say(
     """With a root file system that is read-only, as the containers have it."""
     store = tmp_path / "store"
     made = [sys.executable, "deploy/model_store.py", "make", str(tiny_repository), str(store)]
+    made += ["--any-weights"]
     digest = subprocess.run(made, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     found = pods(render("cpu", f"--set=models.digest={digest.strip()}", "--set=logFormat=text"))
     [check] = found["triton"]["initContainers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
@@ -18,7 +19,7 @@ from gateway.__main__ import READY_SECONDS as GATEWAY_READY_SECONDS
 from gateway.settings import GRACE_SECONDS
 from gateway.settings import Settings as GatewaySettings
 from server import process, supervisor, triton
-from server.settings import Settings
+from server.settings import CONNECTION_SECONDS, Settings
 from tests.conftest import ROOT
 from tests.kubernetes import CHART, KSERVE, VALUES, Resource, complaints, env, merged, values
 
@@ -26,6 +27,8 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 ALLOWED = validator_for(SCHEMA)
 TRITON = (CHART / "templates" / "triton.yaml").read_text("utf-8")
 GATEWAY = (CHART / "templates" / "gateway.yaml").read_text("utf-8")
+HELPERS = (CHART / "templates" / "_helpers.tpl").read_text("utf-8")
+DOCUMENT = (ROOT / "docs" / "deployment.md").read_text("utf-8")
 
 FIXED = {"host", "port", "triton_url", "outputs", "log_format", "api_keys"}
 """Settings of the gateway that the chart has its own values for, or none."""
@@ -131,7 +134,42 @@ def test_probes_wait_for_a_model_that_loads_but_not_for_ever() -> None:
     assert patience(start) > supervisor.READY_SECONDS
     assert patience(live) > supervisor.READY_SECONDS + 30
     assert start["httpGet"]["path"] == probe(TRITON, "readinessProbe")["httpGet"]["path"]
-    assert patience(probe(GATEWAY, "startupProbe")) >= GATEWAY_READY_SECONDS
+    # The supervisor's restarts are no reason to leave the Service at once.
+    assert patience(probe(TRITON, "readinessProbe")) == 10
+    waits = patience(probe(GATEWAY, "startupProbe"))
+    assert waits >= GATEWAY_READY_SECONDS
+    # A Deployment that is still starting has not failed.
+    [deadline] = re.findall(r'define "progress" -}}(\d+){{', HELPERS)
+    assert int(deadline) > max(waits, patience(start))
+
+
+@pytest.mark.parametrize("folder", ["", "/store", "..", "../store", "a/../b", "a//b", "./a"])
+def test_a_folder_of_the_volume_does_not_lead_out_of_it(folder: str) -> None:
+    """Kubernetes would refuse the pod, and not the values."""
+    good = values(CHART / "ci" / "cpu.yaml")
+    assert ALLOWED.is_valid(merged(good, nested(("models", "folder"), "large/2026-11")))
+    assert not ALLOWED.is_valid(merged(good, nested(("models", "folder"), folder)))
+
+
+def test_the_gateway_has_room_for_as_many_uploads_as_the_docs_say() -> None:
+    fields = GatewaySettings.model_fields
+    recording = fields["max_recording_bytes"].default
+    assert fields["max_files"].default * fields["max_upload_bytes"].default < recording
+    assert values()["gateway"]["tmpSize"] == "8Gi"
+    assert f"8 GiB are enough for {8 * 2**30 // recording}." in DOCUMENT
+
+
+def test_the_command_for_the_keys_makes_keys_that_nobody_knows(tmp_path: Path) -> None:
+    [block] = re.findall(r"^```sh\n((?:KEY=.*\n)(?:.+\n)+?)```", DOCUMENT, re.M)
+    (tmp_path / "kubectl").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    shell = ["env", "-i", f"PATH={tmp_path}:/usr/bin:/bin", "bash", "-euc", block]
+    said, again = (
+        subprocess.run(shell, check=True, capture_output=True, text=True).stdout for _ in "12"
+    )
+    made = re.search(r"--from-literal=keys=(\w{64}),(\w{64})\n--from-literal=metrics=(\w+)", said)
+    assert made is not None and made[1] != made[2] == made[3]
+    assert said != again
 
 
 def test_pods_get_the_time_that_the_programs_take_to_end() -> None:
@@ -192,17 +230,29 @@ def test_kserve_runs_the_service_as_the_chart_does() -> None:
     assert container["resources"]["limits"]["memory"] == default["resources"]["memory"]
     command = container["args"][-1]
     assert f"--decoders={default['decoders']}" in command
-    [port] = [each["containerPort"] for each in container["ports"]]
+    # KServe's own is the first.
+    port, grpc = [each["containerPort"] for each in container["ports"]]
     assert f"--http-port={port}" in command
+    assert (grpc, "--grpc-port" in command) == (Settings().grpc_port, False)
+    annotations = runtime["annotations"]
+    assert annotations["prometheus.io/port"] == str(Settings().metrics_port)
+    assert annotations["prometheus.io/scrape"] == "true"
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         ours, theirs = probe(TRITON, name), container[name]
         assert ours["httpGet"]["path"] == theirs["httpGet"]["path"]
         assert theirs["httpGet"]["port"] == port
         assert patience(theirs) >= patience(ours)
+        assert theirs["failureThreshold"] >= ours["failureThreshold"]
     [shm] = [each["emptyDir"] for each in runtime["volumes"] if each["name"] == "shm"]
     assert shm["sizeLimit"] == f"{1024 + 24 * default['decoders']}Mi"
     predictor = service["predictor"]
-    assert predictor["terminationGracePeriodSeconds"] >= ceil(triton.STOP_SECONDS)
+    slept = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert slept > CONNECTION_SECONDS
+    assert predictor["terminationGracePeriodSeconds"] >= slept + ceil(triton.STOP_SECONDS)
+    # The one that the docs give the Secret to.
+    account = predictor["serviceAccountName"]
+    assert f"kubectl patch serviceaccount {account} --patch" in DOCUMENT
+    assert f"kubectl create secret generic {account} " in DOCUMENT
     assert predictor["model"]["runtime"] == manifests()["ServingRuntime"]["metadata"]["name"]
     [form] = runtime["supportedModelFormats"]
     assert predictor["model"]["modelFormat"]["name"] == form["name"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from export.config import encoder_config
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "deploy" / "model_store.py"
@@ -20,12 +22,18 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def config(weights: str) -> str:
+    """The encoder's configuration, as an export writes it."""
+    card = {"target": "cpu", "precision": "fp32", "embed_dim": 1024, "checkpoint": "iic/large"}
+    return encoder_config({**card, "weights": weights})
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A model repository after an export and a run."""
     folder = tmp_path / "model_repository"
     for name, text in {
-        "encoder/config.pbtxt": "name: 'encoder'",
+        "encoder/config.pbtxt": config("pretrained"),
         "encoder/1/model.onnx": "weights",
         "preprocess/config.pbtxt": "name: 'preprocess'",
         "preprocess/1/model.py": "import audio",
@@ -114,6 +122,45 @@ def test_any_change_is_refused(
     assert checked.returncode == 1
     assert reason in checked.stderr
     assert checked.stderr.count("\n") == 1
+
+
+def test_make_says_which_weights_the_store_has(repository: Path) -> None:
+    made = run("make", repository, repository.with_name("store"))
+    assert made.stderr == "model store: pretrained weights of iic/large, for cpu in fp32\n"
+    # Commands keep what is on stdout: only the digest.
+    assert len(made.stdout) == len(f"{'0' * 64}\n")
+
+
+@pytest.mark.parametrize("weights", ["random", "demonstration"])
+def test_weights_that_are_not_for_use_must_be_allowed(repository: Path, weights: str) -> None:
+    (repository / "encoder" / "config.pbtxt").write_text(config(weights), "utf-8")
+    store = repository.with_name("store")
+    made = run("make", repository, store)
+    assert (made.returncode, made.stdout) == (1, "")
+    assert weights in made.stderr and "--any-weights" in made.stderr
+    assert not store.exists()
+    made = run("make", repository, store, "--any-weights")
+    assert made.returncode == 0
+    assert f"{weights} weights of" in made.stderr
+
+
+def test_a_model_without_a_card_must_be_exported_again(repository: Path) -> None:
+    (repository / "encoder" / "config.pbtxt").write_text("name: 'encoder'", "utf-8")
+    made = run("make", repository, repository.with_name("store"))
+    assert made.returncode == 1
+    assert "has no model card: export the model again" in made.stderr
+
+
+def test_it_runs_with_a_python_that_is_older_than_ours(repository: Path) -> None:
+    """On a machine that only uploads: hashlib.file_digest came with 3.11."""
+    source = SCRIPT.read_text("utf-8")
+    ast.parse(source, feature_version=(3, 9))
+    older = (
+        "import hashlib, runpy; del hashlib.file_digest; "
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    arguments = ["make", str(repository), str(repository.with_name("store"))]
+    subprocess.run([sys.executable, "-I", "-c", older, *arguments], check=True)
 
 
 def test_only_an_exported_repository_becomes_a_store(repository: Path) -> None:

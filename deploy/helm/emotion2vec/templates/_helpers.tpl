@@ -6,15 +6,15 @@
 
 {{- define "selector" -}}
 {{- $component := index . 0 }}{{ $root := index . 1 -}}
-{ app.kubernetes.io/name: emotion2vec, app.kubernetes.io/instance: {{ $root.Release.Name }}, app.kubernetes.io/component: {{ $component }} }
+{ app.kubernetes.io/name: emotion2vec, app.kubernetes.io/instance: {{ $root.Release.Name | quote }}, app.kubernetes.io/component: {{ $component }} }
 {{- end }}
 
 {{- define "labels" -}}
 {{- $root := index . 1 -}}
 {{ include "selector" . | fromYaml | toYaml }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | quote }}
 {{- end }}
 
 {{- define "metadata" -}}
@@ -27,14 +27,26 @@ labels: {{- include "labels" . | nindent 2 }}
 {{ $root.Values.image.registry }}/{{ $component }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
 {{- end }}
 
+{{/* The metadata of a pod. */}}
+{{- define "template" -}}
+{{- $component := index . 0 }}{{ $root := index . 1 -}}
+labels: {{ include "selector" . }}
+{{- with (index $root.Values $component).podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* What both pods have in common. */}}
 {{- define "pod" -}}
-{{- $root := index . 1 -}}
+{{- $component := index . 0 }}{{ $root := index . 1 -}}
 automountServiceAccountToken: false
 # Kubernetes would add variables such as E2V_TRITON_PORT, and the gateway refuses unknown ones.
 enableServiceLinks: false
 {{- with $root.Values.image.pullSecret }}
-imagePullSecrets: [{ name: {{ . }} }]
+imagePullSecrets: [{ name: {{ quote . }} }]
+{{- end }}
+{{- with (index $root.Values $component).priorityClassName }}
+priorityClassName: {{ quote . }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
@@ -73,6 +85,45 @@ spec:
 {{- define "setting" -}}
 {{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . | toString | quote }}
 {{- else }}{{ toString . | quote }}{{ end }}
+{{- end }}
+
+{{/* Seconds in which a Deployment must get on: a pod of the gateway gets its image, and then waits for
+the first Triton as long as its startup probe does, 1800 s. */}}
+{{- define "progress" -}}2100{{- end }}
+
+{{/* Variables for traces, of either pod. */}}
+{{- define "tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint -}}
+- { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ quote .endpoint }} }
+{{- with .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: { secretKeyRef: { name: {{ quote . }}, key: headers } }
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a pod may call to send its traces. */}}
+{{- define "egress.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+{{- $url := urlParse .endpoint -}}
+- ports: [{ port: {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "https" | ternary 443 80) }} }]
+  {{- with .namespace }}
+  to: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ quote . }} } } }]
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* DNS may be outside of all pods, on the node. OpenShift's pods of it listen on 5353. */}}
+{{- define "egress.dns" -}}
+- ports:
+    {{- range list 53 5353 }}
+    - { port: {{ . }}, protocol: UDP }
+    - { port: {{ . }}, protocol: TCP }
+    {{- end }}
 {{- end }}
 
 {{/* Seconds, for the ends of pods. */}}
