@@ -518,6 +518,20 @@ def test_a_store_is_fetched_from_a_bucket_and_from_an_image(
     assert model_store.check(copied, digest) == 2
 
 
+def test_the_adapter_provides_what_keda_asks_for(render: Render) -> None:
+    documented = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    [rule] = re.findall(r"```yaml\n(externalRules:.*?)```", documented, re.S)
+    [external] = yaml.safe_load(rule)["externalRules"]
+    [scaled] = of_kind(render("hpa"), "HorizontalPodAutoscaler").values()
+    [metric] = scaled["spec"]["metrics"]
+    assert external["name"]["as"] == metric["external"]["metric"]["name"]
+    [scaled] = of_kind(render("keda"), "ScaledObject").values()
+    asked = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    pods = f'namespace="{NAMESPACE}",service="{RELEASE}-triton"'
+    own = external["metricsQuery"].replace("<<.LabelMatchers>>", pods)
+    assert own.replace(" by (namespace, service)", "") == asked
+
+
 @pytest.mark.parametrize("file", ["keda", "hpa"])
 def test_triton_scales_on_how_long_clips_wait(render: Render, file: str) -> None:
     resources = render(file)
