@@ -124,8 +124,8 @@ def test_a_call_says_which_server_it_asks_if_there_is_one(
     monkeypatch.setenv(BASE, "http://127.0.0.1:4318")
     monkeypatch.setattr("gateway.tracing._provider", lambda _: provider)
     tracing = Tracing(url)
-    with provider.get_tracer("a request").start_as_current_span("a request"):
-        with tracing.call("encoder"):
-            pass
+    request = provider.get_tracer("a request").start_as_current_span("a request")
+    with request, tracing.call("encoder"):
+        pass
     call = memory.get_finished_spans()[0]
     assert call.attributes == {"emotion2vec.model": "encoder", **server}
