@@ -17,6 +17,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -138,6 +139,8 @@ class Metrics:
             buckets=LAG_BUCKETS,
             registry=self._registry,
         )
+        # Among others, when the process started: a restart is seen without a supervisor, too.
+        ProcessCollector(registry=self._registry)
         if restarts is not None:
             self._registry.register(_Restarts(restarts))
 

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     keep_hours: float = Field(default=168.0, gt=0, description="hours that a result is kept")
     keep_audio: bool = Field(default=True, description="whether a result has its audio")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(), description="keys, separated by commas; none: no key is needed"
+        default=(), description="keys, separated by commas; unset: no key is needed"
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may call, separated by commas, or *"
@@ -119,12 +119,23 @@ class Settings(BaseSettings):
         check_url(value)
         return value
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @field_validator("api_keys", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+    def _keys(cls, value: object) -> object:
+        keys = _split(value)
+        # Whoever sets the variable wants keys. It is empty by mistake, such as a Secret that was
+        # made from shell variables that are not set.
+        if isinstance(value, str) and not keys:
+            raise ValueError(
+                "it is set but has no key in it, and the gateway would be open to everyone: put a "
+                "key into it, or unset it for a gateway without keys"
+            )
+        return keys
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origin_list(cls, value: object) -> object:
+        return _split(value)
 
     @field_validator("cors_origins")
     @classmethod
@@ -136,6 +147,13 @@ class Settings(BaseSettings):
                     "lower case and without a path, or * for all"
                 )
         return value
+
+
+def _split(value: object) -> object:
+    """The parts of a variable's value that has commas between them."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
 
 
 @contextmanager

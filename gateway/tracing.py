@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from emotion2vec_client._endpoint import parse
 from gateway.metrics import Observed
 from server.tracing import traces_url
 
@@ -27,7 +27,7 @@ class Tracing:
     """Sends spans to the collector that the standard variables name; without one, does nothing.
 
     Args:
-        triton: Triton's address.
+        triton: Triton's address, or several.
 
     Raises:
         TracingError: A variable has a bad value.
@@ -36,11 +36,7 @@ class Tracing:
     def __init__(self, triton: str) -> None:
         url = traces_url()
         self._provider = None if url is None else _provider(url)
-        address = urlsplit(triton if "://" in triton else f"//{triton}")
-        self._triton: dict[str, str | int] = {
-            "server.address": address.hostname or "",
-            "server.port": address.port or 0,
-        }
+        self._triton = {} if url is None else _server(triton)
 
     @property
     def fastapi(self) -> TelemetryConfig:
@@ -112,6 +108,14 @@ def _excluded(scope: MutableMapping[str, Any]) -> bool:
     """
     is_call = scope["type"] == "http" and scope["method"] == "POST"
     return not (is_call and scope["path"].startswith("/api/"))
+
+
+def _server(triton: str) -> dict[str, str | int]:
+    """The attributes of Triton's address; none for a list, as gRPC chooses the server by itself."""
+    endpoint = parse(triton)
+    if endpoint.others:
+        return {}
+    return {"server.address": endpoint.host, "server.port": endpoint.port}
 
 
 def _provider(url: str) -> TracerProvider:

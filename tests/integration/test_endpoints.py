@@ -138,11 +138,17 @@ def test_production_refuses_a_triton_that_is_open_to_a_network(pretrained: Setti
 
 
 def test_production_refuses_a_gateway_that_is_open_to_a_network(tiny_repository: Path) -> None:
-    """Setting the variable is not enough: the gateway must find a key in it."""
-    options = ("--gateway", "--production")
-    with Service(tiny_repository, *options, host="0.0.0.0", api_keys=" , ") as server:
+    with Service(tiny_repository, "--gateway", "--production", host="0.0.0.0") as server:
         assert server.wait() == 1
     assert "refuses a gateway on 0.0.0.0 that is open to everyone" in server.said
+    assert "starting Triton" not in server.said
+
+
+def test_keys_that_are_missing_from_their_variable_open_nothing(tiny_repository: Path) -> None:
+    """Also without --production: who sets the variable wants keys."""
+    with Service(tiny_repository, "--gateway", api_keys=" , ") as server:
+        assert server.wait() == 1
+    assert "E2V_API_KEYS cannot be used: it is set but has no key in it" in server.said
     assert "starting Triton" not in server.said
 
 

@@ -81,6 +81,36 @@ def test_the_dashboard_takes_its_data_source_from_a_variable() -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
+def test_the_panels_show_restarts_without_a_supervisor(tmp_path: Path) -> None:
+    """As in Kubernetes: the gateway's process is another, and Triton's counters begin again."""
+    series = {
+        'emotion2vec_ready{instance="g"}': "1+0x9 stale 1+0x30",
+        'process_start_time_seconds{instance="g"}': "100+0x9 stale 700+0x30",
+        'nv_inference_request_success{model="encoder",instance="t"}': "9+1x9 0+1x9 0+1x20",
+    }
+    parts = [('{part="gateway"}', 1), ('{part="triton"}', 2)]
+    shown = {"Restarts in an hour": [("{}", 3)], "Restarts": parts}
+    expected = [
+        {
+            "expr": query.filled(LONG),
+            "eval_time": "40m",
+            "exp_samples": [{"labels": labels, "value": value} for labels, value in samples],
+        }
+        for panel, samples in shown.items()
+        for query in queries()
+        if query.panel == panel
+    ]
+    assert len(expected) == len(shown)
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": each} for name, each in series.items()],
+        "promql_expr_test": expected,
+    }
+    file = tmp_path / "panels.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
+    promtool("test", "rules", file)
+
+
 @pytest.fixture(scope="module")
 def service(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("monitored")

@@ -6,6 +6,7 @@ as the manifests say, where the container is the wheel's Triton and this project
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -605,16 +606,92 @@ def test_the_notes_name_what_is_there(helm: Path, render: Render, file: str) -> 
 def test_monitoring_has_the_files_and_the_key(render: Render) -> None:
     resources = render("monitoring")
     [rules] = of_kind(resources, "PrometheusRule").values()
-    assert rules["spec"] == yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    text = (CHART / "files" / "rules.yaml").read_text()
+    own = text.replace('namespace=~".*"', f'namespace="{NAMESPACE}"')
+    assert own != text
+    assert rules["spec"] == yaml.safe_load(own)
     assert rules["metadata"]["labels"]["release"] == "prometheus"
     [config] = of_kind(resources, "ConfigMap").values()
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
-    text = (CHART / "files" / "dashboard.json").read_text()
-    assert config["data"]["dashboard.json"] == text
+    [rendered] = (json.loads(each) for each in config["data"].values())
+    shipped = json.loads((CHART / "files" / "dashboard.json").read_text())
+    [namespace] = (each for each in rendered["templating"]["list"] if each["name"] == "namespace")
+    assert namespace["current"] == {"text": [NAMESPACE], "value": [NAMESPACE]}
+    assert rendered["panels"] == shipped["panels"]
     [monitor] = of_kind(resources, "ServiceMonitor").values()
     by_port = {each["port"]: each for each in monitor["spec"]["endpoints"]}
     credentials = by_port["http"]["authorization"]["credentials"]
     assert credentials == {"name": "emotion2vec-keys", "key": "metrics"}
+
+
+def test_two_releases_do_not_tell_or_compute_anything_twice(helm: Path, tmp_path: Path) -> None:
+    """As promtool finds it with the rules of both: each alert is that of one namespace."""
+    files, dashboards = [], []
+    for namespace in ("production", "staging"):
+        command: list[str | Path] = [helm, "template", RELEASE, CHART, f"--namespace={namespace}"]
+        command.append(f"--values={CHART / 'ci' / 'monitoring.yaml'}")
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        resources = [each for each in yaml.safe_load_all(done.stdout) if each]
+        [rules] = of_kind(resources, "PrometheusRule").values()
+        file = tmp_path / f"{namespace}.yaml"
+        file.write_text(yaml.safe_dump(rules["spec"]))
+        files.append(file)
+        [config] = of_kind(resources, "ConfigMap").values()
+        dashboards += config["data"].items()
+    found = [json.loads(text) for _, text in dashboards]
+    for distinct in ({name for name, _ in dashboards}, {each["uid"] for each in found}):
+        assert len(distinct) == 2
+    assert all(len(each["uid"]) <= 40 for each in found)
+    assert len({each["title"] for each in found}) == 2
+
+    def series(name: str, namespace: str, values: str, **labels: str) -> Resource:
+        own = {"namespace": namespace, **labels}
+        selector = ",".join(f'{label}="{value}"' for label, value in own.items())
+        return {"series": f"{name}{{{selector}}}", "values": values}
+
+    api = {"source": "api"}
+    input_series = [
+        series("emotion2vec_ready", "production", "1+0x60 stale", instance="p"),
+        series("emotion2vec_ready", "staging", "1+0x120", instance="s"),
+    ]
+    for namespace in ("production", "staging"):
+        input_series += [
+            series("emotion2vec_requests_total", namespace, "0+100x120", **api, outcome="failed"),
+        ]
+
+    [failing, absent] = (
+        rule["annotations"]
+        for group in rules["spec"]["groups"]
+        for name in ("Emotion2vecFailing", "Emotion2vecAbsent")
+        for rule in group["rules"]
+        if rule.get("alert") == name
+    )
+    failing["description"] = failing["description"].replace(
+        "{{ $value | humanizePercentage }}", "100%"
+    )
+
+    def alerts(name: str, annotations: Resource, *namespaces: str) -> Resource:
+        expected = [
+            {
+                "exp_labels": {"severity": "critical", "namespace": each},
+                "exp_annotations": annotations,
+            }
+            for each in namespaces
+        ]
+        return {"alertname": name, "eval_time": "70m", "exp_alerts": expected}
+
+    expected = [
+        alerts("Emotion2vecFailing", failing, "production", "staging"),
+        alerts("Emotion2vecAbsent", absent, "production"),
+        alerts("Emotion2vecNotReady", {}),
+    ]
+    test = {"interval": "1m", "input_series": input_series, "alert_rule_test": expected}
+    tests = tmp_path / "tests.yaml"
+    tests.write_text(yaml.safe_dump({"rule_files": [str(each) for each in files], "tests": [test]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", tests], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_query_of_the_scaling_is_a_share_of_time(render: Render, tmp_path: Path) -> None:

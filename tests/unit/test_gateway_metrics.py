@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 
@@ -95,6 +96,13 @@ def test_readiness_is_that_of_now() -> None:
     metrics = Metrics()
     assert values(metrics, ready=True)["emotion2vec_ready"] == 1
     assert values(metrics, ready=False)["emotion2vec_ready"] == 0
+
+
+def test_the_start_of_the_process_is_told() -> None:
+    """By which a restart is seen where no supervisor counts it."""
+    text = Metrics().render(None, True).decode()
+    [start] = re.findall(r"^process_start_time_seconds (\S+)$", text, re.MULTILINE)
+    assert 0 < float(start) <= time.time()
 
 
 def test_restarts_are_those_that_the_supervisor_has_counted() -> None:

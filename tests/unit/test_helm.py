@@ -27,6 +27,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 ALLOWED = validator_for(SCHEMA)
 TRITON = (CHART / "templates" / "triton.yaml").read_text("utf-8")
 GATEWAY = (CHART / "templates" / "gateway.yaml").read_text("utf-8")
+MONITORING = (CHART / "templates" / "monitoring.yaml").read_text("utf-8")
 HELPERS = (CHART / "templates" / "_helpers.tpl").read_text("utf-8")
 DOCUMENT = (ROOT / "docs" / "deployment.md").read_text("utf-8")
 
@@ -198,6 +199,17 @@ def test_the_rules_and_the_dashboard_are_well_formed() -> None:
     assert complaints(rule | {"metadata": {"name": "rules"}}) == []
     dashboard = json.loads((CHART / "files" / "dashboard.json").read_text("utf-8"))
     assert dashboard["title"] and dashboard["uid"]
+
+
+def test_each_selector_of_the_rules_can_be_restricted_to_a_namespace() -> None:
+    """Otherwise a release would also tell the alerts of another."""
+    rules = yaml.safe_load((CHART / "files" / "rules.yaml").read_text("utf-8"))
+    metric = re.compile(r"\b(?:emotion2vec[\w:]+|nv_\w+|process_\w+|up)\b(.{0,16})")
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        found = metric.findall(re.sub("#.*", "", rule["expr"]))
+        assert set(found) == {'{namespace=~".*"'}, rule
+    [marker] = re.findall(r'replace "(.*?)" \(', MONITORING)
+    assert marker.replace("\\", "") == 'namespace=~".*"'
 
 
 def manifests() -> dict[str, Resource]:

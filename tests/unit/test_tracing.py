@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from gateway.app import create_app
 from gateway.check import SettingsError, read_settings
 from gateway.metrics import Observed
+from gateway.settings import Settings
 from gateway.tracing import Tracing, describe
 from server.tracing import TracingError, traces_url, triton_arguments
 
@@ -85,3 +91,41 @@ def test_without_a_collector_nothing_is_loaded_and_no_header_is_sent(
         assert headers == {}
     describe(Observed())
     tracing.close()
+
+
+SEVERAL = "10.0.0.1:8001,10.0.0.2:8001"
+
+
+@pytest.mark.parametrize("url", ["localhost:8001", SEVERAL, "http://localhost", "[::1]:8001"])
+@pytest.mark.parametrize("collector", ["", "http://127.0.0.1:4318"])
+def test_a_gateway_starts_with_every_form_of_address(
+    url: str, collector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BASE, collector)
+    create_app(Settings(triton_url=url, outputs=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("speech.example.org:9001", {"server.address": "speech.example.org", "server.port": 9001}),
+        ("speech.example.org", {"server.address": "speech.example.org", "server.port": 8001}),
+        ("http://[::1]", {"server.address": "::1", "server.port": 8000}),
+        # Which one answers is not known.
+        (SEVERAL, {}),
+    ],
+)
+def test_a_call_says_which_server_it_asks_if_there_is_one(
+    url: str, server: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    monkeypatch.setenv(BASE, "http://127.0.0.1:4318")
+    monkeypatch.setattr("gateway.tracing._provider", lambda _: provider)
+    tracing = Tracing(url)
+    request = provider.get_tracer("a request").start_as_current_span("a request")
+    with request, tracing.call("encoder"):
+        pass
+    call = memory.get_finished_spans()[0]
+    assert call.attributes == {"emotion2vec.model": "encoder", **server}
