@@ -39,7 +39,7 @@ ELSEWHERE = {
 """Commands that are not run here, with the reason."""
 
 BLOCKS_ELSEWHERE = {
-    "docker build|rclone|helm |kubectl ": "needs a cluster; see tests/proofs/test_helm.py",
+    "docker build|rclone|helm |kubectl ": "needs a cluster; see tests/proofs/test_helm*.py",
     "^prometheus ": "serves until it is ended; run by tests/integration/test_monitoring.py",
     "^OTEL_": "needs a collector; run by tests/integration/test_tracing.py",
 }
