@@ -60,7 +60,7 @@ def test_each_option_gives_its_resources(render: Render) -> None:
     usual = {"Deployment": 2, "Service": 2, "PodDisruptionBudget": 2, "NetworkPolicy": 2}
     more = {
         "tls-keys": {"Ingress": 1},
-        "keda": {"ScaledObject": 1},
+        "keda": {"ScaledObject": 1, "ServiceMonitor": 1, "PrometheusRule": 1, "ConfigMap": 1},
         "hpa": {"HorizontalPodAutoscaler": 1},
         "monitoring": {"ServiceMonitor": 1, "PrometheusRule": 1, "ConfigMap": 1},
     }

@@ -130,7 +130,7 @@ def _measure(
 
     began = time.time()
     sent = asyncio.run(load())
-    assert {each.status for each in sent} <= {200, 429}
+    assert {each.status for each in sent} <= {200, 429}, service.said
     prometheus.wait_for_scrape()
     waited, computed = (
         sum(prometheus.values(INCREASE.format(part, math.ceil(time.time() - began))))

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -58,8 +58,10 @@ class Server:
     @classmethod
     def load(cls, path: Path = RECORDED) -> Self:
         """Reads what `save` wrote."""
-        found = json.loads(path.read_text("utf-8"))
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        for name in ("batches", "weights"):
+            found[name] = tuple(found[name])
+        return cls(**found)
 
 
 @dataclass(frozen=True)
