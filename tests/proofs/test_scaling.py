@@ -100,7 +100,7 @@ def test_the_cluster_follows_its_load(
     rows = [
         (name, f"{wait:g} s", *_summary(load, load.run(server, scaler, Cluster(max_wait=wait))))
         for name, load in scaling.LOADS.items()
-        for wait in (30.0, 3.0)
+        for wait in (30.0, 2.0)
     ]
     show(
         table(
@@ -154,13 +154,13 @@ def _summary(load: scaling.Load, course: scaling.Course) -> tuple[str, ...]:
 
 
 def _draw(server: scaling.Server, scaler: scaling.Scaler, path: Path) -> None:
-    """Draws load, replicas, signal and answers of each course with a `max_wait` of 3 s."""
+    """Draws load, replicas, signal and answers of each course with a `max_wait` of 2 s."""
     figure, axes = plt.subplots(
         2, len(DRAWN), figsize=(12, 5.5), sharex="col", sharey="row", layout="constrained"
     )
     for column, name in enumerate(DRAWN):
         load = scaling.LOADS[name]
-        course = load.run(server, scaler, Cluster(max_wait=3.0))
+        course = load.run(server, scaler, Cluster(max_wait=2.0))
         minutes = np.array(course.times) / 60
         above, below = axes[:, column]
         above.set_title(name)

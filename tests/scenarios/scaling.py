@@ -109,7 +109,7 @@ class Cluster:
     Attributes:
         start: Seconds from the decision to add a replica until it is ready.
         found: Seconds from then until the gateways send to it.
-        max_wait: The gateway refuses a request that would wait longer, in seconds.
+        max_wait: The gateway refuses a request that might take longer, in seconds.
     """
 
     start: float = 20.0
@@ -207,7 +207,8 @@ def simulate(
             found = [each for each in replicas if each.found <= now and not each.leaving]
         for _ in range(number):
             waiting = sum(len(each.queue) for each in found) / len(found)
-            if waiting / server.capacity > cluster.max_wait:
+            # The gateway estimates the time to the answer, and so counts its own batch.
+            if (waiting + len(server.batches)) / server.capacity > cluster.max_wait:
                 course.refused.append(now)
                 continue
             # Several gateways that each take turns send as if by chance.

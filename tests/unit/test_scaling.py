@@ -15,7 +15,7 @@ SERVER = Server.load()
 VALUES = values()["autoscaling"]
 SCALER = Scaler(target=VALUES["waiting"], down=VALUES["downSeconds"])
 TARGET_SECONDS = 2.0
-FAST = Cluster(max_wait=3.0)
+FAST = Cluster(max_wait=2.0)
 """With the gateway's setting for fast answers under overload."""
 
 
@@ -37,7 +37,7 @@ def test_it_follows_its_load_within_30_s(name: str) -> None:
     load = LOADS[name]
     course = load.run(SERVER, SCALER, FAST)
     assert course.lag(load.at) <= 30
-    assert course.share_refused < 0.02
+    assert course.share_refused < 0.03
 
 
 def test_the_signal_itself_in_the_place_of_its_share_flaps() -> None:
