@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +176,87 @@ def test_an_error_of_a_file_is_a_row_and_one_of_its_store_is_not(
         monkeypatch.setattr(type(memory), "cat_file", fail)
         with pytest.raises(StoreError, match=r"memory://a\.wav"):
             Recording("a", "memory://a.wav").read()
+
+
+class ClientError(Exception):
+    """An answer of S3, as botocore has it."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.response = {"Error": {"Code": code}}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "is_a_row"),
+    [
+        ("NoSuchKey", FileNotFoundError, True),
+        ("AccessDenied", PermissionError, True),
+        ("ExpiredToken", PermissionError, False),
+        ("InvalidAccessKeyId", PermissionError, False),
+        ("NoSuchBucket", FileNotFoundError, False),
+    ],
+)
+def test_credentials_that_expire_end_the_command_and_are_no_rows(
+    code: str,
+    kind: type[OSError],
+    is_a_row: bool,
+    memory: fsspec.AbstractFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*path: object, **options: object) -> None:
+        # As s3fs translates it.
+        raise kind("the message of S3") from ClientError(code)
+
+    monkeypatch.setattr(type(memory), "cat_file", fail)
+    with pytest.raises(kind if is_a_row else StoreError):
+        Recording("a", "memory://a.wav").read()
+
+
+@pytest.mark.parametrize(("number", "is_a_row"), [(errno.ENOENT, True), (errno.ESTALE, False)])
+def test_a_mount_that_fails_ends_the_command(
+    number: int, is_a_row: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*path: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(FileNotFoundError if is_a_row else StoreError):
+        Recording("a", "/mnt/a.wav").read()
+
+
+def test_an_object_may_have_any_name(tmp_path: Path) -> None:
+    for name in ("c::d.wav", "[x].wav", "a?b.wav"):
+        (tmp_path / name).write_text(name)
+        assert contents(f"file://{tmp_path}/{name}") == [name.encode()]
+    assert len(contents(f"file://{tmp_path}")) == 3
+
+
+def test_members_that_have_no_bytes_of_their_own() -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("empty.wav"))
+        tar.addfile(tarfile.TarInfo("._mac.wav"))
+        link = tarfile.TarInfo("link.wav")
+        link.type, link.linkname = tarfile.LNKTYPE, "empty.wav"
+        tar.addfile(link)
+    Path("0.tar").write_bytes(packed.getvalue())
+    empty, linked = find(["0.tar"], "path")
+    assert empty.read() == b""
+    with pytest.raises(ValueError, match="it is a link: pack the shard with"):
+        linked.read()
+
+
+def test_a_compressed_shard_and_a_source_that_is_missing_are_refused_before_any_listing() -> None:
+    touch("a.wav", "b.tar.gz")
+    for source, said in (("gone", "there is no file or folder gone"), ("b.tar.gz", "unpack it")):
+        with pytest.raises(typer.BadParameter, match=said):
+            next(iter(find(["a.wav", source], "path")))
+
+
+def test_a_list_of_numbers_is_no_list() -> None:
+    parquet.write_table(pyarrow.table({"path": [1, 2]}), "numbers.parquet")
+    with pytest.raises(typer.BadParameter, match="column path has int64"):
+        names("numbers.parquet")
 
 
 def test_a_store_that_fails_ends_the_command(

@@ -43,7 +43,7 @@ class Recording:
         if self.data is not None:
             return self.data
         data = read(self.path, self.start, self.size)
-        if self.size is not None and len(data) < self.size:
+        if self.size is not None and len(data) != self.size:
             raise ValueError(f"{self.path} ends within {self.name}: the shard is damaged")
         return data
 

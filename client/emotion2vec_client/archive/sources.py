@@ -20,6 +20,7 @@ from emotion2vec_client.cli.common import sentence
 from emotion2vec_client.cli.files import SUFFIXES, Files, is_pattern
 
 SHARD = ".tar"
+COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 LISTS = (".parquet", ".csv")
 FOUND = SUFFIXES | {SHARD}
 """What is taken from folders."""
@@ -38,6 +39,10 @@ def find(sources: Sequence[str], column: str) -> Iterator[Recording]:
         OSError: A source cannot be read.
         StoreError: Its store does not answer.
     """
+    for source in sources:
+        # Before anything is listed, which may take long.
+        if not is_url(source):
+            _check_local(source)
     for source in sources:
         found = False
         for file in _remote(source) if is_url(source) else _local(source):
@@ -63,9 +68,16 @@ def _recordings(file: str, column: str) -> Iterator[Recording]:
         yield Recording(file, _absolute(file))
 
 
-def _local(source: str) -> Iterator[str]:
+def _check_local(source: str) -> None:
+    if source.lower().endswith(COMPRESSED):
+        raise typer.BadParameter(
+            f"{source} is compressed, which cannot be read in parts: unpack it"
+        )
     if source != "-" and not is_pattern(source) and not os.path.exists(source):
         raise typer.BadParameter(f"there is no file or folder {source}")
+
+
+def _local(source: str) -> Iterator[str]:
     for path in Files([source], suffixes=FOUND):
         yield str(path)
 
@@ -73,10 +85,10 @@ def _local(source: str) -> Iterator[str]:
 def _remote(source: str) -> Iterator[str]:
     with errors_of(source):
         filesystem, path = resolve(source)
-        if glob.has_magic(path):
+        # A name may look like a pattern.
+        matches = [path] if filesystem.exists(path) else []
+        if not matches and glob.has_magic(path):
             matches = sorted(filesystem.glob(path))
-        else:
-            matches = [path] if filesystem.exists(path) else []
     if not matches:
         raise typer.BadParameter(f"there is no file or folder {source}")
     for match in matches:
@@ -124,10 +136,17 @@ def _audio(shard: str, path: str, tar: tarfile.TarFile) -> Iterator[Recording]:
     while (member := tar.next()) is not None:
         # tarfile keeps all members otherwise.
         tar.members = []  # type: ignore[attr-defined]
-        if not member.isreg() or _suffix(member.name) not in SUFFIXES:
+        hidden = posixpath.basename(member.name).startswith(".")
+        if hidden or _suffix(member.name) not in SUFFIXES:
             continue
         name = f"{shard}/{member.name}"
-        if member.issparse():
+        if member.islnk() or member.issym():
+            yield Recording(
+                name, path, problem="it is a link: pack the shard with -h --hard-dereference"
+            )
+        elif not member.isreg():
+            continue
+        elif member.issparse():
             yield Recording(name, path, problem="it is sparse: pack the shard without -S")
         else:
             yield Recording(name, path, member.offset_data, member.size)
@@ -157,7 +176,10 @@ def _parquet(file: str, stream: BinaryIO, column: str) -> Iterator[str]:
     _check_column(file, column, table.schema_arrow.names)
     for batch in table.iter_batches(columns=[column]):
         for value in batch.column(0):
-            yield value.as_py() or ""
+            name = value.as_py() or ""
+            if not isinstance(name, str):
+                raise ValueError(f"column {column} has {value.type}, and not text")
+            yield name
 
 
 def _check_column(file: str, column: str, names: Sequence[str]) -> None:

@@ -23,6 +23,17 @@ OBJECT_STORES = frozenset(
 OF_THE_FILE = (FileNotFoundError, IsADirectoryError, PermissionError)
 """Errors of a single file. Any other error of a store would stop all further files too."""
 
+OF_A_PATH = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+     errno.ELOOP, errno.EINVAL)
+)  # fmt: skip
+"""The same on this machine. Others, such as EIO and ESTALE, are those of a disk or a mount."""
+
+OF_AN_OBJECT = frozenset(
+    ("NoSuchKey", "NoSuchVersion", "AccessDenied", "InvalidObjectState", "403", "404")
+)
+"""The same in S3's own words. s3fs raises `PermissionError` for expired credentials as well."""
+
 UNFINISHED = ".unfinished"
 
 
@@ -48,10 +59,16 @@ def resolve(url: str) -> tuple[Any, str]:
         ImportError: The package for the protocol is not installed.
     """
     fsspec = import_extra("fsspec", "archive")
-    if protocol_of(url) not in fsspec.available_protocols():
+    protocol = protocol_of(url)
+    if protocol not in fsspec.available_protocols():
         raise FileNotFoundError(errno.ENOENT, "Unknown protocol", url)
     # Without the cache, which would grow with the number of files.
-    return cast("tuple[Any, str]", fsspec.core.url_to_fs(url, use_listings_cache=False))
+    if "::" in url.partition("://")[0]:
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(url, use_listings_cache=False))
+    # `url_to_fs` would take a "::" in an object's name for a chain of filesystems.
+    kind = fsspec.get_filesystem_class(protocol)
+    options = kind._get_kwargs_from_urls(url) | {"use_listings_cache": False}
+    return fsspec.filesystem(protocol, **options), cast("str", kind._strip_protocol(url))
 
 
 @contextmanager
@@ -64,7 +81,13 @@ def errors_of(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (*OF_THE_FILE, StoreError):
+    except StoreError:
+        raise
+    except OF_THE_FILE as error:
+        answer = getattr(error.__cause__, "response", None) or {}
+        code = answer.get("Error", {}).get("Code")
+        if code is not None and code not in OF_AN_OBJECT:
+            raise StoreError(f"the store of {url} failed: {code}: {error}") from error
         raise
     except ImportError as error:
         raise StoreError(f"cannot use {url}: {error}") from error
@@ -88,10 +111,17 @@ def opened(name: str) -> Iterator[BinaryIO]:
 
 def read(name: str, start: int = 0, size: int | None = None) -> bytes:
     """The bytes of a file, or ``size`` of them from ``start``; fewer if it ends earlier."""
+    if size == 0:
+        return b""
     if not is_url(name):
-        with open(name, "rb") as file:
-            file.seek(start)
-            return file.read(-1 if size is None else size)
+        try:
+            with open(name, "rb") as file:
+                file.seek(start)
+                return file.read(-1 if size is None else size)
+        except OSError as error:
+            if error.errno in OF_A_PATH:
+                raise
+            raise StoreError(f"cannot read {name}: {error.strerror}") from error
     with errors_of(name):
         filesystem, path = resolve(name)
         end = None if size is None else start + size
