@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from emotion2vec_client import Client
 from emotion2vec_client._judges import NOBODY
-from emotion2vec_client.archive import local
+from emotion2vec_client.archive import local, on_ray
 from emotion2vec_client.archive import plan as plans
 from emotion2vec_client.archive.job import Job
 from emotion2vec_client.archive.recordings import Recording
@@ -85,3 +87,17 @@ def test_a_recording_is_audio_for_the_client(
     assert sorted(sent) == [b"0123456789", b"234"]
     assert str(found[2].error) == "known to be bad"
     assert "ends within d" in str(found[3].error)
+
+
+def test_a_task_of_ray_reads_a_part_ahead_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "READ_AHEAD_BYTES", 100)
+    monkeypatch.setattr(on_ray, "CLIP_BYTES", 10)
+    for number in range(40):
+        (tmp_path / f"{number}.wav").write_bytes(bytes(10))
+    recordings = [Recording(path.name, str(path)) for path in sorted(tmp_path.iterdir())]
+    job = SimpleNamespace(timeline=False, recordings=lambda number: recordings)
+    found = pickle.loads(on_ray._read(cast("Job", job), {"part": 0})["recordings"])
+    assert [each.name for each in found] == [each.name for each in recordings]
+    assert sum(len(each.data or b"") for each in found) == 100

@@ -11,6 +11,7 @@ import pickle
 import socket
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,9 @@ from emotion2vec_client.errors import (
 
 READ_AHEAD_BYTES = 128 * 2**20
 """Bytes of a part that are read ahead; what is beyond them is read when it is sent."""
+
+CLIP_BYTES, TIMELINE_BYTES = 8 * 2**20, 64 * 2**20
+"""Reserved for a file whose size is not known before it is read."""
 
 CONNECT_SECONDS = 10.0
 
@@ -128,16 +132,22 @@ def _steps(data: Any, job: Job, todo: Sequence[int]) -> Iterator[Step]:
 def _read(job: Job, item: Item) -> Item:
     """Reads the recordings of a part."""
     number, left = int(item["part"]), READ_AHEAD_BYTES
+    expected = TIMELINE_BYTES if job.timeline else CLIP_BYTES
+    lock = Lock()
 
     def load(recording: Recording) -> Recording | StoreError:
         nonlocal left
-        if left <= 0:
-            return recording
+        reserved = expected if recording.size is None else recording.size
+        with lock:
+            if left < reserved:
+                return recording
+            left -= reserved
         try:
             loaded = recording.loaded()
         except StoreError as error:
             return error
-        left -= len(loaded.data or b"")
+        with lock:
+            left += reserved - len(loaded.data or b"")
         return loaded
 
     try:
