@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import fsspec
 import pytest
 from pyarrow import parquet
 
 from emotion2vec_client.archive.job import CARD_KEY
+from emotion2vec_client.archive.plan import Plan, read_plan
+from emotion2vec_client.archive.results import PLAN_KEY
 from emotion2vec_client.archive.stores import Store
-from emotion2vec_client.cli import main
+from emotion2vec_client.cli import archive, main
 from tests.unit.cli_fakes import FakeClient, fake, touch
 
 __all__ = ["fake"]
@@ -96,21 +102,26 @@ def test_a_run_that_dies_at_any_write_is_continued(
 ) -> None:
     """The writes: inputs, plan, parts, manifest. A run may die before or after each."""
     touch(*NAMES)
-    put, count = Store.put, 0
+    writes, count = {"put": Store.put, "create": Store.create}, 0
 
     class Killed(BaseException):
         pass
 
-    def put_or_die(self: Store, name: str, data: bytes) -> None:
-        nonlocal count
-        count += 1
-        if count == died_at + 1 and not written:
-            raise Killed
-        put(self, name, data)
-        if count == died_at + 1:
-            raise Killed
+    def or_die(write: Callable[..., Any]) -> Callable[..., Any]:
+        def write_or_die(self: Store, name: str, data: bytes) -> Any:
+            nonlocal count
+            count += 1
+            if count == died_at + 1 and not written:
+                raise Killed
+            done = write(self, name, data)
+            if count == died_at + 1:
+                raise Killed
+            return done
 
-    monkeypatch.setattr(Store, "put", put_or_die)
+        return write_or_die
+
+    for name, write in writes.items():
+        monkeypatch.setattr(Store, name, or_die(write))
     if died_at < 2 * PARTS + 2:
         with pytest.raises(Killed):
             main(COMMAND)
@@ -257,7 +268,80 @@ def test_a_part_that_lost_rows_is_noticed(capsys: pytest.CaptureFixture[str]) ->
     assert main(COMMAND) == 0
     Path("out/part-00003.parquet").replace("out/part-00000.parquet")
     assert main(COMMAND) == 1
-    assert "part-00000.parquet has 1 row" in capsys.readouterr().err
+    assert "part-00000.parquet has other rows than its 3 inputs" in capsys.readouterr().err
+
+
+def test_rows_of_other_inputs_are_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    Path("out/part-00001.parquet").replace("out/part-00000.parquet")
+    assert main(COMMAND) == 1
+    assert "part-00000.parquet has other rows than its 3 inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["out", "memory://two-drivers"])
+def test_two_commands_that_begin_at_once_work_by_one_plan(
+    out: str, fake: type[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one sees no plan; then the first one plans and dies after a part."""
+    touch(*NAMES)
+    fsspec.filesystem("memory").store.clear()
+    command = [*COMMAND[:3], out, *COMMAND[4:]]
+    begun = False
+
+    def stop(recording: object) -> None:
+        if str(recording) == NAMES[2 * PART]:
+            raise KeyboardInterrupt
+
+    def first_begins(store: Store) -> Plan | None:
+        nonlocal begun
+        found = read_plan(store)
+        if not begun:
+            begun = True
+            fake.asked = staticmethod(stop)
+            assert main(command) == 130
+            fake.asked = staticmethod(lambda recording: None)
+            # It comes before all others, so that a second list has other parts.
+            touch("clips/+.wav")
+        return found
+
+    monkeypatch.setattr(archive, "read_plan", first_begins)
+    assert main(command) == 0
+    store = Store.of(out)
+    parts = sorted(name for name in store.names() if name.startswith("part-"))
+    assert [
+        row["file"]
+        for name in parts
+        for row in parquet.read_table(io.BytesIO(store.read(name))).to_pylist()
+    ] == NAMES
+    inputs = [name for name in store.names("_archive") if name.startswith("inputs-")]
+    assert len(inputs) == PARTS
+
+
+def test_a_disk_without_links_has_archives_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(*NAMES)
+
+    def no_links(source: object, target: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert Store.of("disk").create("a", b"first")
+    assert not Store.of("disk").create("a", b"second")
+    assert Path("disk/a").read_bytes() == b"first"
+    assert main(COMMAND) == 0
+    assert files() == NAMES
+
+
+def test_a_part_of_another_plan_is_done_again() -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    Path("out").rename("other")
+    assert main(COMMAND) == 0
+    Path("other/part-00001.parquet").replace("out/part-00001.parquet")
+    assert main(COMMAND) == 0
+    ids = {parquet.read_schema(path).metadata[PLAN_KEY.encode()] for path in Path("out").glob("p*")}
+    assert len(ids) == 1
+    assert files() == NAMES
 
 
 def test_progress_comes_in_lines_where_there_is_no_terminal(

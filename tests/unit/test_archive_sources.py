@@ -234,7 +234,7 @@ def test_names_may_be_any_bytes() -> None:
     from emotion2vec_client.archive.plan import read_inputs, write_plan
 
     store = Store.of("out")
-    write_plan(store, find(["clips"], "path"), {}, {}, 10, lambda listed: None)
-    [recording] = read_inputs(store, 0)
+    plan = write_plan(store, find(["clips"], "path"), {}, {}, 10, lambda listed: None)
+    [recording] = read_inputs(store, plan, 0)
     assert recording.name == "clips/\\udcff.wav"
     assert recording.read() == b"sound"

@@ -14,14 +14,8 @@ from emotion2vec_client._base import OUTAGE_SECONDS
 from emotion2vec_client._client import Client
 from emotion2vec_client.archive import local, on_ray
 from emotion2vec_client.archive.job import TIMELINE, Job, Step
-from emotion2vec_client.archive.plan import (
-    Plan,
-    differences,
-    finish,
-    missing,
-    read_plan,
-    write_plan,
-)
+from emotion2vec_client.archive.plan import Plan, differences, read_plan, write_plan
+from emotion2vec_client.archive.results import finish, missing, written
 from emotion2vec_client.archive.sources import find
 from emotion2vec_client.archive.stores import Store, StoreError
 from emotion2vec_client.cli import judging
@@ -152,7 +146,7 @@ def _plan(
     if plan is None:
         found = find(options["sources"], column)
         with progress_in_errors(lambda: "nothing was recognised yet"), _listing() as listed:
-            return write_plan(store, found, options, card, part_size, listed)
+            plan = write_plan(store, found, options, card, part_size, listed)
     other = list(differences(plan, options, card))
     if other:
         raise typer.BadParameter(
@@ -170,7 +164,7 @@ def _do(job: Job, todo: Sequence[int], steps: Generator[Step, None, None]) -> No
     def where() -> str:
         again = "run the same command again to continue"
         try:
-            done = plan.parts - len(missing(job.store, plan))
+            done = len(written(job.store, plan))
         except (OSError, StoreError):
             return again
         return f"{done:,} of {counted(plan.parts, 'part')} are in {job.store.url}: {again}"

@@ -1,0 +1,111 @@
+"""The parts of the results: which are done, and whether they are complete.
+
+Part 17 of the inputs becomes part 17 of the results, whose file appears in one step and has the id
+of the plan: a part whose file is there is done. So a run that is killed anywhere is continued by
+doing the parts whose files are missing.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from emotion2vec_client.analysis.arrays import import_extra
+from emotion2vec_client.archive.plan import FOLDER, Plan, as_json, read_names, read_plan
+from emotion2vec_client.archive.stores import UNFINISHED, Store
+from emotion2vec_client.errors import Emotion2VecError
+
+MANIFEST = f"{FOLDER}/manifest.json"
+
+PLAN_KEY = "emotion2vec.plan"
+"""Where the metadata of each Parquet file has the id of the plan."""
+
+READERS = 16
+"""Parts that are read at once."""
+
+AGAIN = "run the same command again"
+
+
+def part_name(number: int) -> str:
+    """Name of a part's file."""
+    return f"part-{number:05}.parquet"
+
+
+def written(store: Store, plan: Plan) -> list[int]:
+    """The numbers of the parts whose files are there; what is in them is not read."""
+    there = set(store.names())
+    return [number for number in range(plan.parts) if part_name(number) in there]
+
+
+def missing(store: Store, plan: Plan) -> list[int]:
+    """The numbers of the parts that are not done. A part of another plan is not."""
+
+    def is_done(number: int) -> bool:
+        return _plan_of(store, part_name(number)) == plan.id
+
+    there = written(store, plan)
+    with ThreadPoolExecutor(READERS) as pool:
+        done = {number for number, own in zip(there, pool.map(is_done, there)) if own}
+    return [number for number in range(plan.parts) if number not in done]
+
+
+def finish(store: Store, plan: Plan) -> int:
+    """Compares all parts with their inputs, and writes the manifest.
+
+    Returns:
+        How many rows have errors.
+
+    Raises:
+        Emotion2VecError: A part does not have the row of each of its inputs, or another command
+            has replaced the plan.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        failed = sum(pool.map(lambda number: _check(store, plan, number), range(plan.parts)))
+    if read_plan(store) != plan:
+        raise Emotion2VecError(
+            f"another command has begun {store.url} at the same time as this one: {AGAIN}"
+        )
+    for name in store.names(FOLDER):
+        if name.endswith(UNFINISHED) or (name.startswith("inputs-") and plan.id not in name):
+            store.remove(f"{FOLDER}/{name}")
+    summary = {"inputs": plan.inputs, "rows": plan.inputs, "failed": failed, "parts": plan.parts}
+    store.put(MANIFEST, as_json({**summary, "options": plan.options, "card": plan.card}))
+    return failed
+
+
+def _check(store: Store, plan: Plan, number: int) -> int:
+    """Compares a part with its inputs, and returns how many of its rows have errors."""
+    name = part_name(number)
+    try:
+        id, rows = _rows(store, name)
+    except FileNotFoundError as error:
+        raise Emotion2VecError(
+            f"{store.url}/{name} is missing: with --address, all machines must see this folder; "
+            f"{AGAIN}"
+        ) from error
+    if id != plan.id or rows.column("file").to_pylist() != read_names(store, plan, number):
+        raise Emotion2VecError(
+            f"{store.url}/{name} has other rows than its {plan.size(number):,} inputs: delete it, "
+            f"and {AGAIN}"
+        )
+    errors = rows.column("error")
+    return len(errors) - int(errors.null_count)
+
+
+def _plan_of(store: Store, name: str) -> str:
+    """The id of the plan that a file's metadata has."""
+    parquet = import_extra("pyarrow.parquet", "archive")
+    with store.opened(name) as file:
+        return _id(parquet.read_schema(file))
+
+
+def _rows(store: Store, name: str) -> tuple[str, Any]:
+    """The id of a file's plan, and the columns that tell which rows it has."""
+    parquet = import_extra("pyarrow.parquet", "archive")
+    with store.opened(name) as file:
+        table = parquet.read_table(file, columns=["file", "error"])
+    return _id(table.schema), table
+
+
+def _id(schema: Any) -> str:
+    return str((schema.metadata or {}).get(PLAN_KEY.encode(), b"").decode())
