@@ -332,6 +332,40 @@ def test_a_disk_without_links_has_archives_too(monkeypatch: pytest.MonkeyPatch) 
     assert files() == NAMES
 
 
+def test_the_manifest_is_there_only_while_nothing_is_missing(fake: type[FakeClient]) -> None:
+    touch(*NAMES)
+    manifest = Path("out/_archive/manifest.json")
+    assert main(COMMAND) == 0
+    Path("out/part-00001.parquet").unlink()
+    seen: list[bool] = []
+    fake.asked = staticmethod(lambda recording: seen.append(manifest.exists()))
+    assert main(COMMAND) == 0
+    assert seen == [False] * PART
+    Path("out/part-00001.parquet").replace("out/part-00000.parquet")
+    assert main(COMMAND) == 1
+    assert not manifest.exists()
+
+
+@pytest.mark.parametrize("lost", ["part-00000.parquet", "_segments/part-00000.parquet"])
+def test_a_timeline_without_its_segments_is_done_again(lost: str) -> None:
+    touch("clips/a.wav", "clips/b.wav")
+    command = [*COMMAND, "--timeline"]
+    assert main(command) == 0
+    Path("out", lost).unlink()
+    assert main(command) == 0
+    assert len(files()) == 2
+    assert len(files("out/_segments")) == 4
+
+
+def test_segments_of_other_recordings_are_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    touch(*NAMES)
+    assert main([*COMMAND, "--timeline"]) == 0
+    Path("out/_segments/part-00001.parquet").replace("out/_segments/part-00000.parquet")
+    assert main([*COMMAND, "--timeline"]) == 1
+    said = capsys.readouterr().err
+    assert "_segments/part-00000.parquet has other rows than its 3 inputs" in said
+
+
 def test_a_part_of_another_plan_is_done_again() -> None:
     touch(*NAMES)
     assert main(COMMAND) == 0

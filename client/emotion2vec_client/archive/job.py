@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from emotion2vec_client._client import Client
 from emotion2vec_client._judges import Judges
-from emotion2vec_client.archive.plan import SEGMENTS, Plan, differences, read_inputs
+from emotion2vec_client.archive.plan import Plan, differences, read_inputs
 from emotion2vec_client.archive.recordings import Recording
 from emotion2vec_client.archive.results import PLAN_KEY, part_name
 from emotion2vec_client.archive.rows import RecordingShape
@@ -73,12 +73,10 @@ class Job:
             "dimension": int(self.plan.card["embed_dim"]) if self.embedding else 0,
             "judged": self.judges.labels,
         }
-        if not self.timeline:
-            return {"": PredictionShape(**columns)}
-        return {
-            f"{SEGMENTS}/": TimelineShape(**columns),
-            "": RecordingShape(judged=self.judges.labels),
-        }
+        shapes: list[Shape] = [PredictionShape(**columns)]
+        if self.timeline:
+            shapes = [TimelineShape(**columns), RecordingShape(judged=self.judges.labels)]
+        return dict(zip(self.plan.folders, shapes))
 
     def rows(self, client: Client, recordings: Iterable[Recording]) -> Iterator[Row]:
         """Yields the row of each recording, in their order.

@@ -49,6 +49,11 @@ class Plan:
         """Number of parts."""
         return -(-self.inputs // self.part_size)
 
+    @property
+    def folders(self) -> Sequence[str]:
+        """Folders with a file for each part, in the order in which they are written."""
+        return (f"{SEGMENTS}/", "") if self.options.get("timeline") else ("",)
+
     def size(self, number: int) -> int:
         """Inputs in a part."""
         return min(self.part_size, self.inputs - number * self.part_size)

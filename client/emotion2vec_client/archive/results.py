@@ -7,12 +7,15 @@ doing the parts whose files are missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 from emotion2vec_client.analysis.arrays import import_extra
-from emotion2vec_client.archive.plan import FOLDER, Plan, as_json, read_names, read_plan
-from emotion2vec_client.archive.stores import UNFINISHED, Store
+from emotion2vec_client.archive.plan import FOLDER, SEGMENTS, Plan, as_json, read_names, read_plan
+from emotion2vec_client.archive.stores import UNFINISHED, Store, StoreError
 from emotion2vec_client.errors import Emotion2VecError
 
 MANIFEST = f"{FOLDER}/manifest.json"
@@ -33,15 +36,15 @@ def part_name(number: int) -> str:
 
 def written(store: Store, plan: Plan) -> list[int]:
     """The numbers of the parts whose files are there; what is in them is not read."""
-    there = set(store.names())
-    return [number for number in range(plan.parts) if part_name(number) in there]
+    there = {f"{folder}{name}" for folder in plan.folders for name in store.names(folder)}
+    return [number for number in range(plan.parts) if there.issuperset(_files(plan, number))]
 
 
 def missing(store: Store, plan: Plan) -> list[int]:
     """The numbers of the parts that are not done. A part of another plan is not."""
 
     def is_done(number: int) -> bool:
-        return _plan_of(store, part_name(number)) == plan.id
+        return all(_plan_of(store, name) == plan.id for name in _files(plan, number))
 
     there = written(store, plan)
     with ThreadPoolExecutor(READERS) as pool:
@@ -49,8 +52,20 @@ def missing(store: Store, plan: Plan) -> list[int]:
     return [number for number in range(plan.parts) if number not in done]
 
 
+@contextmanager
+def no_manifest_if_it_fails(store: Store) -> Iterator[None]:
+    """Removes the manifest, which says that all is there, if a part turns out not to be."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Emotion2VecError:
+        store.remove(MANIFEST)
+        raise
+
+
 def finish(store: Store, plan: Plan) -> int:
-    """Compares all parts with their inputs, and writes the manifest.
+    """Compares all parts with their inputs, and writes the manifest, or removes it.
 
     Returns:
         How many rows have errors.
@@ -59,7 +74,7 @@ def finish(store: Store, plan: Plan) -> int:
         Emotion2VecError: A part does not have the row of each of its inputs, or another command
             has replaced the plan.
     """
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool, no_manifest_if_it_fails(store):
         failed = sum(pool.map(lambda number: _check(store, plan, number), range(plan.parts)))
     if read_plan(store) != plan:
         raise Emotion2VecError(
@@ -73,23 +88,33 @@ def finish(store: Store, plan: Plan) -> int:
     return failed
 
 
+def _files(plan: Plan, number: int) -> list[str]:
+    return [f"{folder}{part_name(number)}" for folder in plan.folders]
+
+
 def _check(store: Store, plan: Plan, number: int) -> int:
     """Compares a part with its inputs, and returns how many of its rows have errors."""
-    name = part_name(number)
-    try:
-        id, rows = _rows(store, name)
-    except FileNotFoundError as error:
-        raise Emotion2VecError(
-            f"{store.url}/{name} is missing: with --address, all machines must see this folder; "
-            f"{AGAIN}"
-        ) from error
-    if id != plan.id or rows.column("file").to_pylist() != read_names(store, plan, number):
-        raise Emotion2VecError(
-            f"{store.url}/{name} has other rows than its {plan.size(number):,} inputs: delete it, "
-            f"and {AGAIN}"
-        )
-    errors = rows.column("error")
-    return len(errors) - int(errors.null_count)
+    failed, inputs = 0, read_names(store, plan, number)
+    for name in _files(plan, number):
+        try:
+            id, rows = _rows(store, name)
+        except FileNotFoundError as error:
+            raise Emotion2VecError(
+                f"{store.url}/{name} is missing: with --address, all machines must see this "
+                f"folder; {AGAIN}"
+            ) from error
+        names, expected = rows.column("file").to_pylist(), inputs
+        if name.startswith(SEGMENTS):
+            # A recording has a row for each segment.
+            names, expected = ([key for key, _ in groupby(each)] for each in (names, inputs))
+        if id != plan.id or names != expected:
+            raise Emotion2VecError(
+                f"{store.url}/{name} has other rows than its {plan.size(number):,} inputs: delete "
+                f"it, and {AGAIN}"
+            )
+        errors = rows.column("error")
+        failed = len(errors) - int(errors.null_count)
+    return failed
 
 
 def _plan_of(store: Store, name: str) -> str:

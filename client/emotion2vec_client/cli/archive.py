@@ -15,7 +15,7 @@ from emotion2vec_client._client import Client
 from emotion2vec_client.archive import local, on_ray
 from emotion2vec_client.archive.job import TIMELINE, Job, Step
 from emotion2vec_client.archive.plan import Plan, differences, read_plan, write_plan
-from emotion2vec_client.archive.results import finish, missing, written
+from emotion2vec_client.archive.results import MANIFEST, finish, missing, written
 from emotion2vec_client.archive.sources import find
 from emotion2vec_client.archive.stores import Store, StoreError
 from emotion2vec_client.cli import judging
@@ -124,6 +124,7 @@ def archive(
         todo = missing(store, plan)
         job = Job(store, plan, connections, judges, concurrency, timeline, embedding)
         if todo:
+            store.remove(MANIFEST)
             steps = on_ray.run(job, todo, address) if use_ray else local.run(job, client, todo)
             _do(job, todo, steps)
     failed = finish(store, plan)
