@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -330,6 +331,31 @@ def test_a_disk_without_links_has_archives_too(monkeypatch: pytest.MonkeyPatch) 
     assert Path("disk/a").read_bytes() == b"first"
     assert main(COMMAND) == 0
     assert files() == NAMES
+
+
+def test_only_unfinished_files_that_nobody_writes_are_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    touch(*NAMES)
+    fsync = os.fsync
+    left: dict[str, bytes] = {}
+
+    def look(number: int) -> None:
+        left.update({path.name: b"rows" for path in Path("out/_archive").glob("*.unfinished")})
+        fsync(number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", look)
+        assert main(COMMAND) == 0
+    # As if other commands were writing these, or were killed while they did.
+    for name, data in left.items():
+        Path("out/_archive", name).write_bytes(data)
+    assert main(COMMAND) == 0
+    assert {path.name for path in Path("out/_archive").glob("*.unfinished")} == set(left)
+    two_hours_later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: two_hours_later)
+    assert main(COMMAND) == 0
+    assert not list(Path("out/_archive").glob("*.unfinished"))
 
 
 def test_the_manifest_is_there_only_while_nothing_is_missing(fake: type[FakeClient]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.archive.plan import FOLDER, SEGMENTS, Plan, as_json, read_names, read_plan
-from emotion2vec_client.archive.stores import UNFINISHED, Store, StoreError
+from emotion2vec_client.archive.stores import Store, StoreError, is_abandoned
 from emotion2vec_client.errors import Emotion2VecError
 
 MANIFEST = f"{FOLDER}/manifest.json"
@@ -81,7 +81,7 @@ def finish(store: Store, plan: Plan) -> int:
             f"another command has begun {store.url} at the same time as this one: {AGAIN}"
         )
     for name in store.names(FOLDER):
-        if name.endswith(UNFINISHED) or (name.startswith("inputs-") and plan.id not in name):
+        if is_abandoned(name) or (name.startswith("inputs-") and plan.id not in name):
             store.remove(f"{FOLDER}/{name}")
     summary = {"inputs": plan.inputs, "rows": plan.inputs, "failed": failed, "parts": plan.parts}
     store.put(MANIFEST, as_json({**summary, "options": plan.options, "card": plan.card}))

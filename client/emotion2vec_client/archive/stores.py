@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ OF_THE_FILE = (FileNotFoundError, IsADirectoryError, PermissionError)
 """Errors of a single file. Any other error of a store would stop all further files too."""
 
 UNFINISHED = ".unfinished"
+ABANDONED_SECONDS = 3600
 
 
 class StoreError(ServerUnavailableError):
@@ -138,7 +140,7 @@ class Store:
         """
         path = f"{self.url}/{name}"
         # Two runs that write the same file must not share the unfinished one.
-        unfinished = f"{self.url}/_archive/{uuid.uuid4().hex}{UNFINISHED}"
+        unfinished = f"{self.url}/_archive/{_unfinished()}"
         if is_url(path):
             with errors_of(path):
                 self._put_remote(path, unfinished, data)
@@ -152,7 +154,7 @@ class Store:
         read the file afterwards.
         """
         path = f"{self.url}/{name}"
-        unfinished = f"{self.url}/_archive/{uuid.uuid4().hex}{UNFINISHED}"
+        unfinished = f"{self.url}/_archive/{_unfinished()}"
         if is_url(path):
             with errors_of(path):
                 return self._create_remote(path, unfinished, data)
@@ -215,6 +217,17 @@ class Store:
             filesystem.makedirs(each.rpartition("/")[0], exist_ok=True)
         filesystem.pipe_file(temporary, data)
         filesystem.mv(temporary, inner)
+
+
+def _unfinished() -> str:
+    return f"{time.time():.0f}-{uuid.uuid4().hex}{UNFINISHED}"
+
+
+def is_abandoned(name: str) -> bool:
+    """Whether an unfinished file is so old that nobody writes it any more."""
+    began = name.partition("-")[0]
+    old = began.isdigit() and time.time() - int(began) > ABANDONED_SECONDS
+    return name.endswith(UNFINISHED) and old
 
 
 def _put_local(path: Path, unfinished: Path, data: bytes, exclusive: bool = False) -> None:
