@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 import fsspec
+import pyarrow
 import pytest
 from pyarrow import parquet
 
@@ -356,6 +357,57 @@ def test_only_unfinished_files_that_nobody_writes_are_removed(
     monkeypatch.setattr(time, "time", lambda: two_hours_later)
     assert main(COMMAND) == 0
     assert not list(Path("out/_archive").glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("content", ["empty", "half", "other"])
+@pytest.mark.parametrize(
+    ("damaged", "then"),
+    [
+        ("part-00001.parquet", "delete it, and run the same command again"),
+        ("_archive/inputs-*-00001.parquet", "run the same command again to begin anew"),
+        ("_archive/plan.json", "run the same command again to begin anew"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(
+    damaged: str, then: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    [path] = Path("out").glob(damaged)
+    data = path.read_bytes()
+    other = b'{"a": 1}'
+    if path.suffix == ".parquet":
+        table = pyarrow.table({"a": [1]})
+        stream = io.BytesIO()
+        # A part is recognised by its metadata.
+        metadata = parquet.read_schema(path).metadata
+        parquet.write_table(table.replace_schema_metadata(metadata), stream)
+        other = stream.getvalue()
+    path.write_bytes({"empty": b"", "half": data[: len(data) // 2], "other": other}[content])
+    assert main(COMMAND) == 1
+    said = capsys.readouterr().err
+    assert f"{path} is damaged: " in said
+    assert then in said
+    assert path.suffix == ".json" or not Path("out/_archive/manifest.json").exists()
+    if damaged.startswith("part"):
+        path.unlink()
+        assert main(COMMAND) == 0
+        assert files() == NAMES
+
+
+def test_inputs_that_are_damaged_before_their_part_is_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    [path] = Path("out").glob("_archive/inputs-*-00001.parquet")
+    Path("out/part-00001.parquet").unlink()
+    path.write_bytes(path.read_bytes()[:-20])
+    assert main(COMMAND) == 1
+    assert f"{path} is damaged: " in capsys.readouterr().err
+    path.unlink()
+    assert main(COMMAND) == 1
+    assert f"{path} is missing: " in capsys.readouterr().err
 
 
 def test_the_manifest_is_there_only_while_nothing_is_missing(fake: type[FakeClient]) -> None:

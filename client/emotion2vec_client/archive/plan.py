@@ -11,19 +11,23 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Callable
 
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.archive.recordings import Recording
-from emotion2vec_client.archive.stores import Store
+from emotion2vec_client.archive.stores import OF_THE_FILE, Store, StoreError
 from emotion2vec_client.errors import Emotion2VecError
 
 # Readers of Parquet folders skip names that start with an underscore.
 FOLDER = "_archive"
 SEGMENTS = "_segments"
 PLAN = f"{FOLDER}/plan.json"
+
+COLUMNS = ("name", "path", "start", "size", "problem")
+"""Of the inputs."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,38 @@ class Plan:
         return min(self.part_size, self.inputs - number * self.part_size)
 
 
+class DamagedError(StoreError):
+    """A file of an archive is missing, cut off, or has other content."""
+
+
+@contextmanager
+def damage_reported(path: str, then: str) -> Iterator[None]:
+    """Says which file is damaged, and what to do then.
+
+    Raises:
+        DamagedError: The file cannot be understood.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Where the bytes cannot be decompressed, pyarrow raises one without a number.
+        if error.errno is not None or isinstance(error, OF_THE_FILE):
+            raise
+        raise DamagedError(f"{path} is damaged: {then} ({error})") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"{path} is damaged: {then} ({error})") from error
+
+
 def read_plan(store: Store) -> Plan | None:
     """The plan in a store, None if no archive was begun there.
 
     Raises:
         Emotion2VecError: The store has parts of something else.
+        DamagedError: The plan cannot be understood.
     """
     try:
-        return Plan(**json.loads(store.read(PLAN)))
+        with damage_reported(f"{store.url}/{PLAN}", _begin_anew(store)):
+            return Plan(**json.loads(store.read(PLAN)))
     except FileNotFoundError:
         pass
     if any(name.endswith(".parquet") for name in store.names()):
@@ -109,10 +137,19 @@ def write_plan(
 
 
 def read_inputs(store: Store, plan: Plan, number: int) -> list[Recording]:
-    """The inputs of a part."""
-    parquet = import_extra("pyarrow.parquet", "archive")
-    rows = parquet.read_table(io.BytesIO(store.read(_inputs(plan.id, number)))).to_pylist()
+    """The inputs of a part.
+
+    Raises:
+        DamagedError: They are missing, or cannot be read.
+    """
+    rows = _input_table(store, plan, number).to_pylist()
     return [Recording(**{**row, "path": os.fsdecode(row["path"])}) for row in rows]
+
+
+def read_names(store: Store, plan: Plan, number: int) -> list[str]:
+    """The names of a part's inputs, as its rows have them; raises the same."""
+    names: list[str] = _input_table(store, plan, number, ["name"]).column("name").to_pylist()
+    return names
 
 
 def differences(plan: Plan, options: Mapping[str, Any], card: Mapping[str, Any]) -> Iterator[str]:
@@ -134,12 +171,22 @@ def _inputs(id: str, number: int) -> str:
     return f"{FOLDER}/inputs-{id}-{number:05}.parquet"
 
 
-def read_names(store: Store, plan: Plan, number: int) -> list[str]:
-    """The names of a part's inputs, as its rows have them."""
+def _input_table(store: Store, plan: Plan, number: int, columns: Sequence[str] = COLUMNS) -> Any:
     parquet = import_extra("pyarrow.parquet", "archive")
-    data = io.BytesIO(store.read(_inputs(plan.id, number)))
-    names: list[str] = parquet.read_table(data, columns=["name"]).column("name").to_pylist()
-    return names
+    name = _inputs(plan.id, number)
+    try:
+        data = io.BytesIO(store.read(name))
+    except FileNotFoundError as error:
+        raise DamagedError(f"{store.url}/{name} is missing: {_begin_anew(store)}") from error
+    with damage_reported(f"{store.url}/{name}", _begin_anew(store)):
+        return parquet.read_table(data, columns=list(columns)).select(list(columns))
+
+
+def _begin_anew(store: Store) -> str:
+    return (
+        "which recordings its parts have is only known from it, so delete all of "
+        f"{store.url}, and run the same command again to begin anew"
+    )
 
 
 def _packed(recordings: Sequence[Recording]) -> bytes:

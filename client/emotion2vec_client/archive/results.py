@@ -14,7 +14,16 @@ from itertools import groupby
 from typing import Any
 
 from emotion2vec_client.analysis.arrays import import_extra
-from emotion2vec_client.archive.plan import FOLDER, SEGMENTS, Plan, as_json, read_names, read_plan
+from emotion2vec_client.archive.plan import (
+    FOLDER,
+    SEGMENTS,
+    DamagedError,
+    Plan,
+    as_json,
+    damage_reported,
+    read_names,
+    read_plan,
+)
 from emotion2vec_client.archive.stores import Store, StoreError, is_abandoned
 from emotion2vec_client.errors import Emotion2VecError
 
@@ -27,6 +36,7 @@ READERS = 16
 """Parts that are read at once."""
 
 AGAIN = "run the same command again"
+DELETE = f"delete it, and {AGAIN}"
 
 
 def part_name(number: int) -> str:
@@ -41,27 +51,19 @@ def written(store: Store, plan: Plan) -> list[int]:
 
 
 def missing(store: Store, plan: Plan) -> list[int]:
-    """The numbers of the parts that are not done. A part of another plan is not."""
+    """The numbers of the parts that are not done. A part of another plan is not.
+
+    Raises:
+        DamagedError: A part cannot be read.
+    """
 
     def is_done(number: int) -> bool:
         return all(_plan_of(store, name) == plan.id for name in _files(plan, number))
 
     there = written(store, plan)
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool, _no_manifest_if_it_fails(store):
         done = {number for number, own in zip(there, pool.map(is_done, there)) if own}
     return [number for number in range(plan.parts) if number not in done]
-
-
-@contextmanager
-def no_manifest_if_it_fails(store: Store) -> Iterator[None]:
-    """Removes the manifest, which says that all is there, if a part turns out not to be."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except Emotion2VecError:
-        store.remove(MANIFEST)
-        raise
 
 
 def finish(store: Store, plan: Plan) -> int:
@@ -73,8 +75,9 @@ def finish(store: Store, plan: Plan) -> int:
     Raises:
         Emotion2VecError: A part does not have the row of each of its inputs, or another command
             has replaced the plan.
+        DamagedError: A part or its inputs cannot be read.
     """
-    with ThreadPoolExecutor(READERS) as pool, no_manifest_if_it_fails(store):
+    with ThreadPoolExecutor(READERS) as pool, _no_manifest_if_it_fails(store):
         failed = sum(pool.map(lambda number: _check(store, plan, number), range(plan.parts)))
     if read_plan(store) != plan:
         raise Emotion2VecError(
@@ -86,6 +89,17 @@ def finish(store: Store, plan: Plan) -> int:
     summary = {"inputs": plan.inputs, "rows": plan.inputs, "failed": failed, "parts": plan.parts}
     store.put(MANIFEST, as_json({**summary, "options": plan.options, "card": plan.card}))
     return failed
+
+
+@contextmanager
+def _no_manifest_if_it_fails(store: Store) -> Iterator[None]:
+    """Removes the manifest, which says that all is there, if a part turns out not to be."""
+    try:
+        yield
+    except Emotion2VecError as error:
+        if isinstance(error, DamagedError) or not isinstance(error, StoreError):
+            store.remove(MANIFEST)
+        raise
 
 
 def _files(plan: Plan, number: int) -> list[str]:
@@ -109,8 +123,7 @@ def _check(store: Store, plan: Plan, number: int) -> int:
             names, expected = ([key for key, _ in groupby(each)] for each in (names, inputs))
         if id != plan.id or names != expected:
             raise Emotion2VecError(
-                f"{store.url}/{name} has other rows than its {plan.size(number):,} inputs: delete "
-                f"it, and {AGAIN}"
+                f"{store.url}/{name} has other rows than its {plan.size(number):,} inputs: {DELETE}"
             )
         errors = rows.column("error")
         failed = len(errors) - int(errors.null_count)
@@ -120,15 +133,16 @@ def _check(store: Store, plan: Plan, number: int) -> int:
 def _plan_of(store: Store, name: str) -> str:
     """The id of the plan that a file's metadata has."""
     parquet = import_extra("pyarrow.parquet", "archive")
-    with store.opened(name) as file:
+    with store.opened(name) as file, damage_reported(f"{store.url}/{name}", DELETE):
         return _id(parquet.read_schema(file))
 
 
 def _rows(store: Store, name: str) -> tuple[str, Any]:
     """The id of a file's plan, and the columns that tell which rows it has."""
     parquet = import_extra("pyarrow.parquet", "archive")
-    with store.opened(name) as file:
-        table = parquet.read_table(file, columns=["file", "error"])
+    columns = ["file", "error"]
+    with store.opened(name) as file, damage_reported(f"{store.url}/{name}", DELETE):
+        table = parquet.read_table(file, columns=columns).select(columns)
     return _id(table.schema), table
 
 
