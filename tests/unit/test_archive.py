@@ -66,17 +66,19 @@ def test_each_input_is_a_row_of_a_part_that_says_which_model_answered() -> None:
 
 def test_a_bad_file_is_a_row_with_its_error(capsys: pytest.CaptureFixture[str]) -> None:
     touch(*NAMES, "clips/bad.wav")
-    assert main(COMMAND) == 1
+    # Also when there is nothing left to do.
+    for _ in range(2):
+        # What repeats a job until it succeeds must not repeat one that is complete.
+        assert main(COMMAND) == 0
+        assert "1 file failed" in capsys.readouterr().err
     failures = [row for row in rows() if row["error"]]
     assert [(row["file"], row["emotion"]) for row in failures] == [("clips/bad.wav", None)]
-    assert "1 file failed" in capsys.readouterr().err
-    # Also when there is nothing left to do.
-    assert main(COMMAND) == 1
+    assert json.loads(Path("out/_archive/manifest.json").read_text("utf-8"))["failed"] == 1
 
 
 def test_a_timeline_has_a_row_per_segment_and_a_row_per_recording() -> None:
     touch("clips/a.wav", "clips/silent.wav", "clips/bad.wav")
-    assert main([*COMMAND, "--timeline", "--embedding"]) == 1
+    assert main([*COMMAND, "--timeline", "--embedding"]) == 0
     found = {row["file"]: row for row in rows()}
     assert [found[f"clips/{name}.wav"]["segments"] for name in ("a", "silent", "bad")] == [
         2,
@@ -460,7 +462,7 @@ def test_progress_comes_in_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     touch(*NAMES, "clips/bad.wav")
-    assert main(COMMAND) == 1
+    assert main(COMMAND) == 0
     said = capsys.readouterr().err
     assert "11 of 11 files" in said
     assert "files/s" in said
