@@ -218,7 +218,7 @@ def test_a_server_that_stays_down_ends_the_command_and_not_the_archive(
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        (["clips/1.wav"], 'sources was ["clips"] and is ["clips", "clips/1.wav"]'),
+        (["clips/1.wav"], "sources was [] and is ["),
         (["--embedding"], "embedding was false and is true"),
         (["--timeline"], "timeline was null"),
         (["--column", "file"], 'column was "path" and is "file"'),
@@ -234,6 +234,23 @@ def test_another_command_is_refused(
     assert main([*COMMAND, *changed]) == 2
     assert named in capsys.readouterr().err
     assert rows() == before
+
+
+def test_the_same_words_in_another_folder_are_another_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES, "elsewhere/clips/new.wav")
+    assert main(COMMAND) == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main([*COMMAND[:3], "../out", *COMMAND[4:]]) == 2
+    assert f'is ["{tmp_path}/elsewhere/clips"]' in capsys.readouterr().err
+    # Another way to the same folder is the same source.
+    assert main(["archive", "../clips", "-o", "../out", *COMMAND[4:]]) == 0
+
+
+def test_stdin_is_no_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["archive", "-", "-o", "out"]) == 2
+    assert "stdin (-) is no source" in capsys.readouterr().err
 
 
 def test_another_model_is_refused(

@@ -158,13 +158,19 @@ def differences(plan: Plan, options: Mapping[str, Any], card: Mapping[str, Any])
         for name in sorted({*before, *now}):
             # As they come out of JSON.
             value = json.loads(json.dumps(now.get(name)))
-            if value != before.get(name):
-                yield f"{of}{name} was {_short(before.get(name))} and is {_short(value)}"
+            was = before.get(name)
+            if value == was:
+                continue
+            if isinstance(value, list) and isinstance(was, list) and sorted(value) != sorted(was):
+                # What both have would hide the difference.
+                both = [each for each in value if each in was]
+                value, was = ([each for each in all if each not in both] for all in (value, was))
+            yield f"{of}{name} was {_short(was)} and is {_short(value)}"
 
 
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _inputs(id: str, number: int) -> str:

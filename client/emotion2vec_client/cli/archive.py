@@ -1,6 +1,7 @@
 """The command ``emotion2vec archive``."""
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -17,7 +18,7 @@ from emotion2vec_client.archive.job import TIMELINE, Job, Step
 from emotion2vec_client.archive.plan import Plan, differences, read_plan, write_plan
 from emotion2vec_client.archive.results import MANIFEST, finish, missing, written
 from emotion2vec_client.archive.sources import find
-from emotion2vec_client.archive.stores import Store, StoreError
+from emotion2vec_client.archive.stores import Store, StoreError, is_url
 from emotion2vec_client.cli import judging
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
@@ -109,10 +110,13 @@ def archive(
     use_ray = ray or address is not None
     if len(connections) > 1 and not use_ray:
         raise typer.BadParameter("several services need Ray: add --ray, or give one --url")
+    if "-" in sources:
+        raise typer.BadParameter("stdin (-) is no source, because it cannot be read again")
     judges = judging.load(policy, head)
     part_size = part_size or (TIMELINE_PART_SIZE if timeline else PART_SIZE)
     options = {
-        "sources": list(sources),
+        # Relative ones would be others in another folder.
+        "sources": [each if is_url(each) else os.path.abspath(each) for each in sources],
         "column": column,
         "timeline": TIMELINE if timeline else None,
         "embedding": embedding,
@@ -122,7 +126,7 @@ def archive(
     }
     store = Store.of(output)
     with connections[0].open(judges) as client, outages_reported():
-        plan = _plan(store, client, options, column, part_size)
+        plan = _plan(store, client, options, sources, part_size)
         todo = missing(store, plan)
         job = Job(store, plan, connections, judges, concurrency, timeline, embedding)
         if todo:
@@ -138,7 +142,7 @@ def archive(
 
 
 def _plan(
-    store: Store, client: Client, options: dict[str, Any], column: str, part_size: int
+    store: Store, client: Client, options: dict[str, Any], sources: Sequence[str], part_size: int
 ) -> Plan:
     """The plan that the store has, or a new one."""
     # A service that starts together with this command may need a minute.
@@ -147,7 +151,7 @@ def _plan(
     warn_of_weights(client)
     plan = read_plan(store)
     if plan is None:
-        found = find(options["sources"], column)
+        found = find(sources, options["column"])
         with progress_in_errors(lambda: "nothing was recognised yet"), _listing() as listed:
             plan = write_plan(store, found, options, card, part_size, listed)
     other = list(differences(plan, options, card))
