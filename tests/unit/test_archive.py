@@ -6,9 +6,11 @@ import errno
 import io
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -261,6 +263,40 @@ def test_another_model_is_refused(
     fake.weights = "random"
     assert main(COMMAND) == 2
     assert 'weights was "pretrained" and is "random"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("exported", "2026-02-03", 0),
+        ("tools", {"onnx": "2"}, 0),
+        ("checkpoint", "a copy of a", 0),
+        ("sha256", "1", 2),
+        ("precision", "int8", 2),
+    ],
+)
+def test_a_new_export_of_the_same_weights_continues(
+    field: str, value: Any, code: int, fake: type[FakeClient]
+) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    info = fake.model_info
+
+    def other(self: FakeClient) -> Any:
+        found = info(self)
+        return replace(found, card={**found.card, field: value})
+
+    fake.model_info = other  # type: ignore[method-assign]
+    assert main(COMMAND) == code
+
+
+def test_the_help_says_what_ray_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["archive", "--help"]) == 0
+    said = " ".join(re.findall(r"[\w:.-]+", capsys.readouterr().out))
+    assert "Several need Ray." in said
+    assert "with Ray of each of 2 actors per --url." in said
+    assert main(["predict", "--help"]) == 0
+    assert "need Ray" not in capsys.readouterr().out
 
 
 def test_a_model_that_changes_during_the_work_ends_it(

@@ -26,6 +26,9 @@ FOLDER = "_archive"
 SEGMENTS = "_segments"
 PLAN = f"{FOLDER}/plan.json"
 
+DECIDE = ("sha256", "weights", "embed_dim", "labels", "precision")
+"""Fields of the model card that decide the answers; others differ for each export."""
+
 COLUMNS = ("name", "path", "start", "size", "problem")
 """Of the inputs."""
 
@@ -154,8 +157,12 @@ def read_names(store: Store, plan: Plan, number: int) -> list[str]:
 
 def differences(plan: Plan, options: Mapping[str, Any], card: Mapping[str, Any]) -> Iterator[str]:
     """In which sources, options or fields of the model card a command differs from the plan."""
-    for before, now, of in ((plan.options, options, ""), (plan.card, card, "the model's ")):
-        for name in sorted({*before, *now}):
+    decide = DECIDE if card.get("sha256") else (*DECIDE, "checkpoint", "revision")
+    for before, now, of, names in (
+        (plan.options, options, "", {*plan.options, *options}),
+        (plan.card, card, "the model's ", decide),
+    ):
+        for name in sorted(names):
             # As they come out of JSON.
             value = json.loads(json.dumps(now.get(name)))
             was = before.get(name)

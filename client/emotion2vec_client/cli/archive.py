@@ -22,7 +22,6 @@ from emotion2vec_client.archive.stores import Store, StoreError, is_url
 from emotion2vec_client.cli import judging
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
-    ConcurrencyOption,
     flag,
     progress_in_errors,
     say_written,
@@ -81,7 +80,14 @@ def archive(
             show_default=False,
         ),
     ] = None,
-    concurrency: ConcurrencyOption = DEFAULT_CONCURRENCY,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help=f"Requests in flight at once; with Ray, of each of {on_ray.ACTORS} actors per "
+            "--url.",
+        ),
+    ] = DEFAULT_CONCURRENCY,
     policy: PolicyOption = None,
     head: HeadsOption = None,
     ray: Annotated[
