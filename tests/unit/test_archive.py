@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -20,12 +20,14 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from emotion2vec_client.archive.job import CARD_KEY
+from emotion2vec_client.archive import on_ray
+from emotion2vec_client.archive.job import CARD_KEY, Job, Part, Step
 from emotion2vec_client.archive.plan import Plan, read_plan
 from emotion2vec_client.archive.results import PLAN_KEY
 from emotion2vec_client.archive.stores import Store
 from emotion2vec_client.cli import archive, main
-from tests.unit.cli_fakes import FakeClient, fake, touch
+from emotion2vec_client.cli.rows import Row
+from tests.unit.cli_fakes import FakeClient, fake, prediction, touch
 
 __all__ = ["fake"]
 
@@ -509,6 +511,32 @@ def test_a_part_of_another_plan_is_done_again() -> None:
     ids = {parquet.read_schema(path).metadata[PLAN_KEY.encode()] for path in Path("out").glob("p*")}
     assert len(ids) == 1
     assert files() == NAMES
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_folder_that_the_cluster_does_not_share_is_told_after_the_first_part(
+    shared: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES)
+    done: list[int] = []
+
+    def elsewhere(job: Job, todo: Sequence[int], address: str) -> Iterator[Step]:
+        for number in todo:
+            part = Part(job, number)
+            for recording in job.recordings(number):
+                part.add(Row(str(recording), prediction()))
+            store = job.store if shared else Store.of("other")
+            for name, data in part.files().items():
+                store.put(name, data)
+            done.append(number)
+            yield Step(part.rows, 0)
+
+    monkeypatch.setattr(on_ray, "run", elsewhere)
+    monkeypatch.setattr(archive, "VISIBLE_SECONDS", 0.0)
+    assert main([*COMMAND, "--address", "head:6379"]) == (0 if shared else 1)
+    assert done == (list(range(PARTS)) if shared else [0])
+    said = capsys.readouterr().err
+    assert shared or "all machines of the cluster share" in said
 
 
 def test_progress_comes_in_lines_where_there_is_no_terminal(

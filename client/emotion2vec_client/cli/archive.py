@@ -35,12 +35,16 @@ from emotion2vec_client.cli.connection import (
 from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.judging import HeadsOption, PolicyOption
 from emotion2vec_client.cli.output import EmbeddingOption
+from emotion2vec_client.errors import Emotion2VecError
 
 PART_SIZE, TIMELINE_PART_SIZE = 1000, 20
 """Recordings in a part, unless the user chooses: a run that is killed loses unfinished parts."""
 
 LINE_SECONDS = 10.0
 """Time between two lines of progress where there is no terminal."""
+
+VISIBLE_SECONDS = 60.0
+"""Network disks may show a file that another machine has written only after a while."""
 
 Advance = Callable[[Step], None]
 
@@ -138,7 +142,7 @@ def archive(
         if todo:
             store.remove(MANIFEST)
             steps = on_ray.run(job, todo, address) if use_ray else local.run(job, client, todo)
-            _do(job, todo, steps)
+            _do(job, todo, _seen(job, todo, steps) if use_ray else steps)
     failed = finish(store, plan)
     problems = f"; {counted(failed, 'file')} failed: see the column error" if failed else ""
     say_written(
@@ -185,6 +189,28 @@ def _do(job: Job, todo: Sequence[int], steps: Generator[Step, None, None]) -> No
     with progress_in_errors(where), closing(steps), _progress(files, plan.inputs) as advance:
         for step in steps:
             advance(step)
+
+
+def _seen(
+    job: Job, todo: Sequence[int], steps: Generator[Step, None, None]
+) -> Generator[Step, None, None]:
+    """Ends the work if this machine does not see what the others write.
+
+    Raises:
+        Emotion2VecError: It does not.
+    """
+    first: Optional[float] = None
+    seen = False
+    with closing(steps):
+        for step in steps:
+            first = first or time.monotonic()
+            seen = seen or not set(todo).isdisjoint(written(job.store, job.plan))
+            if not seen and time.monotonic() - first >= VISIBLE_SECONDS:
+                raise Emotion2VecError(
+                    f"a part was written, but is not in {job.store.url} here: give a folder that "
+                    "all machines of the cluster share, or a URL such as s3://…"
+                )
+            yield step
 
 
 @contextmanager
