@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import re
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import fsspec
+import pyarrow
 import pytest
 from pyarrow import parquet
 
-from emotion2vec_client.archive.job import CARD_KEY
+from emotion2vec_client.archive import on_ray
+from emotion2vec_client.archive.job import CARD_KEY, Job, Part, Step
+from emotion2vec_client.archive.plan import Plan, read_plan
+from emotion2vec_client.archive.results import PLAN_KEY
 from emotion2vec_client.archive.stores import Store
-from emotion2vec_client.cli import main
-from tests.unit.cli_fakes import FakeClient, fake, touch
+from emotion2vec_client.cli import archive, main
+from emotion2vec_client.cli.rows import Row
+from tests.unit.cli_fakes import FakeClient, fake, prediction, touch
 
 __all__ = ["fake"]
 
@@ -58,17 +70,19 @@ def test_each_input_is_a_row_of_a_part_that_says_which_model_answered() -> None:
 
 def test_a_bad_file_is_a_row_with_its_error(capsys: pytest.CaptureFixture[str]) -> None:
     touch(*NAMES, "clips/bad.wav")
-    assert main(COMMAND) == 1
+    # Also when there is nothing left to do.
+    for _ in range(2):
+        # What repeats a job until it succeeds must not repeat one that is complete.
+        assert main(COMMAND) == 0
+        assert "1 file failed" in capsys.readouterr().err
     failures = [row for row in rows() if row["error"]]
     assert [(row["file"], row["emotion"]) for row in failures] == [("clips/bad.wav", None)]
-    assert "1 file failed" in capsys.readouterr().err
-    # Also when there is nothing left to do.
-    assert main(COMMAND) == 1
+    assert json.loads(Path("out/_archive/manifest.json").read_text("utf-8"))["failed"] == 1
 
 
 def test_a_timeline_has_a_row_per_segment_and_a_row_per_recording() -> None:
     touch("clips/a.wav", "clips/silent.wav", "clips/bad.wav")
-    assert main([*COMMAND, "--timeline", "--embedding"]) == 1
+    assert main([*COMMAND, "--timeline", "--embedding"]) == 0
     found = {row["file"]: row for row in rows()}
     assert [found[f"clips/{name}.wav"]["segments"] for name in ("a", "silent", "bad")] == [
         2,
@@ -96,21 +110,26 @@ def test_a_run_that_dies_at_any_write_is_continued(
 ) -> None:
     """The writes: inputs, plan, parts, manifest. A run may die before or after each."""
     touch(*NAMES)
-    put, count = Store.put, 0
+    writes, count = {"put": Store.put, "create": Store.create}, 0
 
     class Killed(BaseException):
         pass
 
-    def put_or_die(self: Store, name: str, data: bytes) -> None:
-        nonlocal count
-        count += 1
-        if count == died_at + 1 and not written:
-            raise Killed
-        put(self, name, data)
-        if count == died_at + 1:
-            raise Killed
+    def or_die(write: Callable[..., Any]) -> Callable[..., Any]:
+        def write_or_die(self: Store, name: str, data: bytes) -> Any:
+            nonlocal count
+            count += 1
+            if count == died_at + 1 and not written:
+                raise Killed
+            done = write(self, name, data)
+            if count == died_at + 1:
+                raise Killed
+            return done
 
-    monkeypatch.setattr(Store, "put", put_or_die)
+        return write_or_die
+
+    for name, write in writes.items():
+        monkeypatch.setattr(Store, name, or_die(write))
     if died_at < 2 * PARTS + 2:
         with pytest.raises(Killed):
             main(COMMAND)
@@ -203,7 +222,7 @@ def test_a_server_that_stays_down_ends_the_command_and_not_the_archive(
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        (["clips/1.wav"], 'sources was ["clips"] and is ["clips", "clips/1.wav"]'),
+        (["clips/1.wav"], "sources was [] and is ["),
         (["--embedding"], "embedding was false and is true"),
         (["--timeline"], "timeline was null"),
         (["--column", "file"], 'column was "path" and is "file"'),
@@ -221,6 +240,23 @@ def test_another_command_is_refused(
     assert rows() == before
 
 
+def test_the_same_words_in_another_folder_are_another_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES, "elsewhere/clips/new.wav")
+    assert main(COMMAND) == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main([*COMMAND[:3], "../out", *COMMAND[4:]]) == 2
+    assert f'is ["{tmp_path}/elsewhere/clips"]' in capsys.readouterr().err
+    # Another way to the same folder is the same source.
+    assert main(["archive", "../clips", "-o", "../out", *COMMAND[4:]]) == 0
+
+
+def test_stdin_is_no_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["archive", "-", "-o", "out"]) == 2
+    assert "stdin (-) is no source" in capsys.readouterr().err
+
+
 def test_another_model_is_refused(
     fake: type[FakeClient], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +265,40 @@ def test_another_model_is_refused(
     fake.weights = "random"
     assert main(COMMAND) == 2
     assert 'weights was "pretrained" and is "random"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("exported", "2026-02-03", 0),
+        ("tools", {"onnx": "2"}, 0),
+        ("checkpoint", "a copy of a", 0),
+        ("sha256", "1", 2),
+        ("precision", "int8", 2),
+    ],
+)
+def test_a_new_export_of_the_same_weights_continues(
+    field: str, value: Any, code: int, fake: type[FakeClient]
+) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    info = fake.model_info
+
+    def other(self: FakeClient) -> Any:
+        found = info(self)
+        return replace(found, card={**found.card, field: value})
+
+    fake.model_info = other  # type: ignore[method-assign]
+    assert main(COMMAND) == code
+
+
+def test_the_help_says_what_ray_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["archive", "--help"]) == 0
+    said = " ".join(re.findall(r"[\w:.-]+", capsys.readouterr().out))
+    assert "Several need Ray." in said
+    assert "with Ray of each of 2 actors per --url." in said
+    assert main(["predict", "--help"]) == 0
+    assert "need Ray" not in capsys.readouterr().out
 
 
 def test_a_model_that_changes_during_the_work_ends_it(
@@ -257,14 +327,223 @@ def test_a_part_that_lost_rows_is_noticed(capsys: pytest.CaptureFixture[str]) ->
     assert main(COMMAND) == 0
     Path("out/part-00003.parquet").replace("out/part-00000.parquet")
     assert main(COMMAND) == 1
-    assert "part-00000.parquet has 1 row" in capsys.readouterr().err
+    assert "part-00000.parquet has other rows than its 3 inputs" in capsys.readouterr().err
+
+
+def test_rows_of_other_inputs_are_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    Path("out/part-00001.parquet").replace("out/part-00000.parquet")
+    assert main(COMMAND) == 1
+    assert "part-00000.parquet has other rows than its 3 inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["out", "memory://two-drivers"])
+def test_two_commands_that_begin_at_once_work_by_one_plan(
+    out: str, fake: type[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one sees no plan; then the first one plans and dies after a part."""
+    touch(*NAMES)
+    fsspec.filesystem("memory").store.clear()
+    command = [*COMMAND[:3], out, *COMMAND[4:]]
+    begun = False
+
+    def stop(recording: object) -> None:
+        if str(recording) == NAMES[2 * PART]:
+            raise KeyboardInterrupt
+
+    def first_begins(store: Store) -> Plan | None:
+        nonlocal begun
+        found = read_plan(store)
+        if not begun:
+            begun = True
+            fake.asked = staticmethod(stop)
+            assert main(command) == 130
+            fake.asked = staticmethod(lambda recording: None)
+            # It comes before all others, so that a second list has other parts.
+            touch("clips/+.wav")
+        return found
+
+    monkeypatch.setattr(archive, "read_plan", first_begins)
+    assert main(command) == 0
+    store = Store.of(out)
+    parts = sorted(name for name in store.names() if name.startswith("part-"))
+    assert [
+        row["file"]
+        for name in parts
+        for row in parquet.read_table(io.BytesIO(store.read(name))).to_pylist()
+    ] == NAMES
+    inputs = [name for name in store.names("_archive") if name.startswith("inputs-")]
+    assert len(inputs) == PARTS
+
+
+def test_a_disk_without_links_has_archives_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(*NAMES)
+
+    def no_links(source: object, target: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert Store.of("disk").create("a", b"first")
+    assert not Store.of("disk").create("a", b"second")
+    assert Path("disk/a").read_bytes() == b"first"
+    assert main(COMMAND) == 0
+    assert files() == NAMES
+
+
+def test_only_unfinished_files_that_nobody_writes_are_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    touch(*NAMES)
+    fsync = os.fsync
+    left: dict[str, bytes] = {}
+
+    def look(number: int) -> None:
+        left.update({path.name: b"rows" for path in Path("out/_archive").glob("*.unfinished")})
+        fsync(number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", look)
+        assert main(COMMAND) == 0
+    # As if other commands were writing these, or were killed while they did.
+    for name, data in left.items():
+        Path("out/_archive", name).write_bytes(data)
+    assert main(COMMAND) == 0
+    assert {path.name for path in Path("out/_archive").glob("*.unfinished")} == set(left)
+    two_hours_later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: two_hours_later)
+    assert main(COMMAND) == 0
+    assert not list(Path("out/_archive").glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("content", ["empty", "half", "other"])
+@pytest.mark.parametrize(
+    ("damaged", "then"),
+    [
+        ("part-00001.parquet", "delete it, and run the same command again"),
+        ("_archive/inputs-*-00001.parquet", "run the same command again to begin anew"),
+        ("_archive/plan.json", "run the same command again to begin anew"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(
+    damaged: str, then: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    [path] = Path("out").glob(damaged)
+    data = path.read_bytes()
+    other = b'{"a": 1}'
+    if path.suffix == ".parquet":
+        table = pyarrow.table({"a": [1]})
+        stream = io.BytesIO()
+        # A part is recognised by its metadata.
+        metadata = parquet.read_schema(path).metadata
+        parquet.write_table(table.replace_schema_metadata(metadata), stream)
+        other = stream.getvalue()
+    path.write_bytes({"empty": b"", "half": data[: len(data) // 2], "other": other}[content])
+    assert main(COMMAND) == 1
+    said = capsys.readouterr().err
+    assert f"{path} is damaged: " in said
+    assert then in said
+    assert path.suffix == ".json" or not Path("out/_archive/manifest.json").exists()
+    if damaged.startswith("part"):
+        path.unlink()
+        assert main(COMMAND) == 0
+        assert files() == NAMES
+
+
+def test_inputs_that_are_damaged_before_their_part_is_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    [path] = Path("out").glob("_archive/inputs-*-00001.parquet")
+    Path("out/part-00001.parquet").unlink()
+    path.write_bytes(path.read_bytes()[:-20])
+    assert main(COMMAND) == 1
+    assert f"{path} is damaged: " in capsys.readouterr().err
+    path.unlink()
+    assert main(COMMAND) == 1
+    assert f"{path} is missing: " in capsys.readouterr().err
+
+
+def test_the_manifest_is_there_only_while_nothing_is_missing(fake: type[FakeClient]) -> None:
+    touch(*NAMES)
+    manifest = Path("out/_archive/manifest.json")
+    assert main(COMMAND) == 0
+    Path("out/part-00001.parquet").unlink()
+    seen: list[bool] = []
+    fake.asked = staticmethod(lambda recording: seen.append(manifest.exists()))
+    assert main(COMMAND) == 0
+    assert seen == [False] * PART
+    Path("out/part-00001.parquet").replace("out/part-00000.parquet")
+    assert main(COMMAND) == 1
+    assert not manifest.exists()
+
+
+@pytest.mark.parametrize("lost", ["part-00000.parquet", "_segments/part-00000.parquet"])
+def test_a_timeline_without_its_segments_is_done_again(lost: str) -> None:
+    touch("clips/a.wav", "clips/b.wav")
+    command = [*COMMAND, "--timeline"]
+    assert main(command) == 0
+    Path("out", lost).unlink()
+    assert main(command) == 0
+    assert len(files()) == 2
+    assert len(files("out/_segments")) == 4
+
+
+def test_segments_of_other_recordings_are_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    touch(*NAMES)
+    assert main([*COMMAND, "--timeline"]) == 0
+    Path("out/_segments/part-00001.parquet").replace("out/_segments/part-00000.parquet")
+    assert main([*COMMAND, "--timeline"]) == 1
+    said = capsys.readouterr().err
+    assert "_segments/part-00000.parquet has other rows than its 3 inputs" in said
+
+
+def test_a_part_of_another_plan_is_done_again() -> None:
+    touch(*NAMES)
+    assert main(COMMAND) == 0
+    Path("out").rename("other")
+    assert main(COMMAND) == 0
+    Path("other/part-00001.parquet").replace("out/part-00001.parquet")
+    assert main(COMMAND) == 0
+    ids = {parquet.read_schema(path).metadata[PLAN_KEY.encode()] for path in Path("out").glob("p*")}
+    assert len(ids) == 1
+    assert files() == NAMES
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_folder_that_the_cluster_does_not_share_is_told_after_the_first_part(
+    shared: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES)
+    done: list[int] = []
+
+    def elsewhere(job: Job, todo: Sequence[int], address: str) -> Iterator[Step]:
+        for number in todo:
+            part = Part(job, number)
+            for recording in job.recordings(number):
+                part.add(Row(str(recording), prediction()))
+            store = job.store if shared else Store.of("other")
+            for name, data in part.files().items():
+                store.put(name, data)
+            done.append(number)
+            yield Step(part.rows, 0)
+
+    monkeypatch.setattr(on_ray, "run", elsewhere)
+    monkeypatch.setattr(archive, "VISIBLE_SECONDS", 0.0)
+    assert main([*COMMAND, "--address", "head:6379"]) == (0 if shared else 1)
+    assert done == (list(range(PARTS)) if shared else [0])
+    said = capsys.readouterr().err
+    assert shared or "all machines of the cluster share" in said
 
 
 def test_progress_comes_in_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     touch(*NAMES, "clips/bad.wav")
-    assert main(COMMAND) == 1
+    assert main(COMMAND) == 0
     said = capsys.readouterr().err
     assert "11 of 11 files" in said
     assert "files/s" in said

@@ -32,6 +32,7 @@ def test_memory_does_not_grow_with_the_number_of_names(tmp_path: Path) -> None:
     store = Store.of(str(tmp_path))
 
     def peak(count: int) -> int:
+        store.remove(plans.PLAN)
         tracemalloc.start()
         plans.write_plan(store, generated(count), {}, {}, 1000, lambda listed: None)
         _, most = tracemalloc.get_traced_memory()

@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from emotion2vec_client._client import Client
 from emotion2vec_client._judges import Judges
-from emotion2vec_client.archive.plan import (
-    SEGMENTS,
-    Plan,
-    differences,
-    part_name,
-    read_inputs,
-)
+from emotion2vec_client.archive.plan import Plan, differences, read_inputs
 from emotion2vec_client.archive.recordings import Recording
+from emotion2vec_client.archive.results import PLAN_KEY, part_name
 from emotion2vec_client.archive.rows import RecordingShape
 from emotion2vec_client.archive.stores import Store
 from emotion2vec_client.cli.rows import PredictionShape, Row, Shape, TimelineShape
@@ -78,12 +73,10 @@ class Job:
             "dimension": int(self.plan.card["embed_dim"]) if self.embedding else 0,
             "judged": self.judges.labels,
         }
-        if not self.timeline:
-            return {"": PredictionShape(**columns)}
-        return {
-            f"{SEGMENTS}/": TimelineShape(**columns),
-            "": RecordingShape(judged=self.judges.labels),
-        }
+        shapes: list[Shape] = [PredictionShape(**columns)]
+        if self.timeline:
+            shapes = [TimelineShape(**columns), RecordingShape(judged=self.judges.labels)]
+        return dict(zip(self.plan.folders, shapes))
 
     def rows(self, client: Client, recordings: Iterable[Recording]) -> Iterator[Row]:
         """Yields the row of each recording, in their order.
@@ -105,7 +98,7 @@ class Job:
 
     def recordings(self, number: int) -> list[Recording]:
         """The recordings of a part."""
-        return read_inputs(self.store, number)
+        return read_inputs(self.store, self.plan, number)
 
     def check_model(self, client: Client) -> None:
         """Refuses another model than that of the plan.
@@ -126,7 +119,8 @@ class Part:
         self._number = number
         self._open = ExitStack()
         self._files = {folder: io.BytesIO() for folder in job.shapes}
-        metadata = {CARD_KEY: json.dumps(job.plan.card, ensure_ascii=False)}
+        card = json.dumps(job.plan.card, ensure_ascii=False)
+        metadata = {CARD_KEY: card, PLAN_KEY: job.plan.id}
         self._writers = [
             self._open.enter_context(ParquetWriter(self._files[folder], shape, metadata))
             for folder, shape in job.shapes.items()

@@ -1,8 +1,7 @@
 """The plan of an archive: its inputs in numbered parts, kept in the folder of the results.
 
-The plan is written once, and is there once all inputs are. Part 17 of the inputs becomes part 17 of
-the results, whose file appears in one step: a part whose file exists is done. So a run that is
-killed anywhere is continued by doing the parts whose files are missing.
+The plan is there once all inputs are, and the first one stays: of two commands that begin the same
+archive at once, both work by the plan that was written first. Inputs are of one plan, by its id.
 """
 
 from __future__ import annotations
@@ -10,25 +9,28 @@ from __future__ import annotations
 import io
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Callable
 
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.archive.recordings import Recording
-from emotion2vec_client.archive.stores import UNFINISHED, Store
+from emotion2vec_client.archive.stores import OF_THE_FILE, Store, StoreError
 from emotion2vec_client.errors import Emotion2VecError
 
 # Readers of Parquet folders skip names that start with an underscore.
 FOLDER = "_archive"
 SEGMENTS = "_segments"
 PLAN = f"{FOLDER}/plan.json"
-MANIFEST = f"{FOLDER}/manifest.json"
 
-READERS = 16
-"""Parts whose counts are read at once."""
+DECIDE = ("sha256", "weights", "embed_dim", "labels", "precision")
+"""Fields of the model card that decide the answers; others differ for each export."""
+
+COLUMNS = ("name", "path", "start", "size", "problem")
+"""Of the inputs."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Plan:
     """What an archive is made of.
 
     Attributes:
+        id: Random.
         options: Sources and options of the command that began it.
         card: The model card.
         part_size: Inputs in a part; the last one may have fewer.
         inputs: Number of inputs.
     """
 
+    id: str
     options: Mapping[str, Any]
     card: Mapping[str, Any]
     part_size: int
@@ -52,9 +56,36 @@ class Plan:
         """Number of parts."""
         return -(-self.inputs // self.part_size)
 
+    @property
+    def folders(self) -> Sequence[str]:
+        """Folders with a file for each part, in the order in which they are written."""
+        return (f"{SEGMENTS}/", "") if self.options.get("timeline") else ("",)
+
     def size(self, number: int) -> int:
         """Inputs in a part."""
         return min(self.part_size, self.inputs - number * self.part_size)
+
+
+class DamagedError(StoreError):
+    """A file of an archive is missing, cut off, or has other content."""
+
+
+@contextmanager
+def damage_reported(path: str, then: str) -> Iterator[None]:
+    """Says which file is damaged, and what to do then.
+
+    Raises:
+        DamagedError: The file cannot be understood.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Where the bytes cannot be decompressed, pyarrow raises one without a number.
+        if error.errno is not None or isinstance(error, OF_THE_FILE):
+            raise
+        raise DamagedError(f"{path} is damaged: {then} ({error})") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"{path} is damaged: {then} ({error})") from error
 
 
 def read_plan(store: Store) -> Plan | None:
@@ -62,9 +93,11 @@ def read_plan(store: Store) -> Plan | None:
 
     Raises:
         Emotion2VecError: The store has parts of something else.
+        DamagedError: The plan cannot be understood.
     """
     try:
-        return Plan(**json.loads(store.read(PLAN)))
+        with damage_reported(f"{store.url}/{PLAN}", _begin_anew(store)):
+            return Plan(**json.loads(store.read(PLAN)))
     except FileNotFoundError:
         pass
     if any(name.endswith(".parquet") for name in store.names()):
@@ -84,6 +117,8 @@ def write_plan(
 ) -> Plan:
     """Cuts the inputs into parts, and writes them and the plan. Keeps one part in memory.
 
+    Returns the plan that the store then has: another command may have been first.
+
     Args:
         store: Gets the plan.
         recordings: The inputs.
@@ -92,75 +127,79 @@ def write_plan(
         part_size: See `Plan`.
         listed: Called with the number of inputs so far.
     """
-    inputs = 0
+    id, inputs = uuid.uuid4().hex, 0
     source = iter(recordings)
     while part := list(islice(source, part_size)):
-        store.put(_inputs(inputs // part_size), _packed(part))
+        store.put(_inputs(id, inputs // part_size), _packed(part))
         inputs += len(part)
         listed(inputs)
-    plan = Plan(options, card, part_size, inputs)
-    store.put(PLAN, _json(asdict(plan)))
+    store.create(PLAN, as_json(asdict(Plan(id, options, card, part_size, inputs))))
+    plan = read_plan(store)
+    assert plan is not None
     return plan
 
 
-def read_inputs(store: Store, number: int) -> list[Recording]:
-    """The inputs of a part."""
-    parquet = import_extra("pyarrow.parquet", "archive")
-    rows = parquet.read_table(io.BytesIO(store.read(_inputs(number)))).to_pylist()
+def read_inputs(store: Store, plan: Plan, number: int) -> list[Recording]:
+    """The inputs of a part.
+
+    Raises:
+        DamagedError: They are missing, or cannot be read.
+    """
+    rows = _input_table(store, plan, number).to_pylist()
     return [Recording(**{**row, "path": os.fsdecode(row["path"])}) for row in rows]
 
 
-def part_name(number: int) -> str:
-    """Name of a part's file."""
-    return f"part-{number:05}.parquet"
-
-
-def missing(store: Store, plan: Plan) -> list[int]:
-    """The numbers of the parts that are not done."""
-    done = set(store.names())
-    return [number for number in range(plan.parts) if part_name(number) not in done]
-
-
-def finish(store: Store, plan: Plan) -> int:
-    """Counts the rows of all parts, writes the manifest, and returns how many rows have errors.
-
-    Raises:
-        Emotion2VecError: A part does not have a row for each of its inputs.
-    """
-    with ThreadPoolExecutor(READERS) as pool:
-        counts = list(pool.map(lambda number: _counts(store, number), range(plan.parts)))
-    for number, (rows, _) in enumerate(counts):
-        if rows != plan.size(number):
-            raise Emotion2VecError(
-                f"{store.url}/{part_name(number)} has {rows:,} rows for {plan.size(number):,} "
-                "inputs: delete it, and run the same command again"
-            )
-    failed = sum(errors for _, errors in counts)
-    for name in store.names(FOLDER):
-        if name.endswith(UNFINISHED):
-            store.remove(f"{FOLDER}/{name}")
-    summary = {"inputs": plan.inputs, "rows": plan.inputs, "failed": failed, "parts": plan.parts}
-    store.put(MANIFEST, _json({**summary, "options": plan.options, "card": plan.card}))
-    return failed
+def read_names(store: Store, plan: Plan, number: int) -> list[str]:
+    """The names of a part's inputs, as its rows have them; raises the same."""
+    names: list[str] = _input_table(store, plan, number, ["name"]).column("name").to_pylist()
+    return names
 
 
 def differences(plan: Plan, options: Mapping[str, Any], card: Mapping[str, Any]) -> Iterator[str]:
     """In which sources, options or fields of the model card a command differs from the plan."""
-    for before, now, of in ((plan.options, options, ""), (plan.card, card, "the model's ")):
-        for name in sorted({*before, *now}):
+    decide = DECIDE if card.get("sha256") else (*DECIDE, "checkpoint", "revision")
+    for before, now, of, names in (
+        (plan.options, options, "", {*plan.options, *options}),
+        (plan.card, card, "the model's ", decide),
+    ):
+        for name in sorted(names):
             # As they come out of JSON.
             value = json.loads(json.dumps(now.get(name)))
-            if value != before.get(name):
-                yield f"{of}{name} was {_short(before.get(name))} and is {_short(value)}"
+            was = before.get(name)
+            if value == was:
+                continue
+            if isinstance(value, list) and isinstance(was, list) and sorted(value) != sorted(was):
+                # What both have would hide the difference.
+                both = [each for each in value if each in was]
+                value, was = ([each for each in all if each not in both] for all in (value, was))
+            yield f"{of}{name} was {_short(was)} and is {_short(value)}"
 
 
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def _inputs(number: int) -> str:
-    return f"{FOLDER}/inputs-{number:05}.parquet"
+def _inputs(id: str, number: int) -> str:
+    return f"{FOLDER}/inputs-{id}-{number:05}.parquet"
+
+
+def _input_table(store: Store, plan: Plan, number: int, columns: Sequence[str] = COLUMNS) -> Any:
+    parquet = import_extra("pyarrow.parquet", "archive")
+    name = _inputs(plan.id, number)
+    try:
+        data = io.BytesIO(store.read(name))
+    except FileNotFoundError as error:
+        raise DamagedError(f"{store.url}/{name} is missing: {_begin_anew(store)}") from error
+    with damage_reported(f"{store.url}/{name}", _begin_anew(store)):
+        return parquet.read_table(data, columns=list(columns)).select(list(columns))
+
+
+def _begin_anew(store: Store) -> str:
+    return (
+        "which recordings its parts have is only known from it, so delete all of "
+        f"{store.url}, and run the same command again to begin anew"
+    )
 
 
 def _packed(recordings: Sequence[Recording]) -> bytes:
@@ -184,19 +223,6 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _counts(store: Store, number: int) -> tuple[int, int]:
-    """Rows of a part, and how many of them have errors."""
-    parquet = import_extra("pyarrow.parquet", "archive")
-    try:
-        with store.opened(part_name(number)) as file:
-            errors = parquet.read_table(file, columns=["error"]).column("error")
-    except FileNotFoundError as error:
-        raise Emotion2VecError(
-            f"{store.url}/{part_name(number)} is missing: with --address, all machines must see "
-            "this folder; run the same command again"
-        ) from error
-    return len(errors), len(errors) - errors.null_count
-
-
-def _json(content: Any) -> bytes:
+def as_json(content: Any) -> bytes:
+    """A file that people may read too."""
     return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()

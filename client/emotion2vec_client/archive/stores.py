@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ OF_AN_OBJECT = frozenset(
 """The same in S3's own words. s3fs raises `PermissionError` for expired credentials as well."""
 
 UNFINISHED = ".unfinished"
+ABANDONED_SECONDS = 3600
 
 
 class StoreError(ServerUnavailableError):
@@ -167,12 +170,29 @@ class Store:
         """
         path = f"{self.url}/{name}"
         # Two runs that write the same file must not share the unfinished one.
-        unfinished = f"{self.url}/_archive/{uuid.uuid4().hex}{UNFINISHED}"
+        unfinished = f"{self.url}/_archive/{_unfinished()}"
         if is_url(path):
             with errors_of(path):
                 self._put_remote(path, unfinished, data)
         else:
             _put_local(Path(path), Path(unfinished), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Writes a file in one step unless there is one of this name; returns whether it did.
+
+        Of two that call this at once, one gets True. Where a store cannot promise that, both may:
+        read the file afterwards.
+        """
+        path = f"{self.url}/{name}"
+        unfinished = f"{self.url}/_archive/{_unfinished()}"
+        if is_url(path):
+            with errors_of(path):
+                return self._create_remote(path, unfinished, data)
+        try:
+            _put_local(Path(path), Path(unfinished), data, exclusive=True)
+        except FileExistsError:
+            return False
+        return True
 
     def names(self, folder: str = "") -> list[str]:
         """Names of the files in a folder, none if there is no such folder."""
@@ -199,6 +219,24 @@ class Store:
         except FileNotFoundError:
             return
 
+    def _create_remote(self, path: str, unfinished: str, data: bytes) -> bool:
+        filesystem, inner = resolve(path)
+        known = "mode" in inspect.signature(filesystem.pipe_file).parameters
+        if known and protocol_of(path) in OBJECT_STORES:
+            try:
+                filesystem.pipe_file(inner, data, mode="create")
+                return True
+            except OSError as error:
+                # Stores that are like S3 do not all say in the same way that there is one.
+                if isinstance(error, FileExistsError) or filesystem.exists(inner):
+                    return False
+                if error.errno != errno.ENOSYS:
+                    raise
+        if filesystem.exists(inner):
+            return False
+        self._put_remote(path, unfinished, data)
+        return True
+
     def _put_remote(self, path: str, unfinished: str, data: bytes) -> None:
         filesystem, inner = resolve(path)
         if protocol_of(path) in OBJECT_STORES:
@@ -211,7 +249,18 @@ class Store:
         filesystem.mv(temporary, inner)
 
 
-def _put_local(path: Path, unfinished: Path, data: bytes) -> None:
+def _unfinished() -> str:
+    return f"{time.time():.0f}-{uuid.uuid4().hex}{UNFINISHED}"
+
+
+def is_abandoned(name: str) -> bool:
+    """Whether an unfinished file is so old that nobody writes it any more."""
+    began = name.partition("-")[0]
+    old = began.isdigit() and time.time() - int(began) > ABANDONED_SECONDS
+    return name.endswith(UNFINISHED) and old
+
+
+def _put_local(path: Path, unfinished: Path, data: bytes, exclusive: bool = False) -> None:
     for each in (path, unfinished):
         each.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -220,6 +269,16 @@ def _put_local(path: Path, unfinished: Path, data: bytes) -> None:
             file.flush()
             # Otherwise a machine that loses power could have the name without the bytes.
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        if exclusive:
+            # Unlike a rename, this fails if there is one.
+            try:
+                os.link(unfinished, path)
+            except OSError:
+                # Some disks have no links.
+                if path.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+                unfinished.replace(path)
+        else:
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

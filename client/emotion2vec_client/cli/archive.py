@@ -1,6 +1,7 @@
 """The command ``emotion2vec archive``."""
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -14,20 +15,13 @@ from emotion2vec_client._base import OUTAGE_SECONDS
 from emotion2vec_client._client import Client
 from emotion2vec_client.archive import local, on_ray
 from emotion2vec_client.archive.job import TIMELINE, Job, Step
-from emotion2vec_client.archive.plan import (
-    Plan,
-    differences,
-    finish,
-    missing,
-    read_plan,
-    write_plan,
-)
+from emotion2vec_client.archive.plan import Plan, differences, read_plan, write_plan
+from emotion2vec_client.archive.results import MANIFEST, finish, missing, written
 from emotion2vec_client.archive.sources import find
-from emotion2vec_client.archive.stores import Store, StoreError
+from emotion2vec_client.archive.stores import Store, StoreError, is_url
 from emotion2vec_client.cli import judging
 from emotion2vec_client.cli.common import (
     DEFAULT_CONCURRENCY,
-    ConcurrencyOption,
     flag,
     progress_in_errors,
     say_written,
@@ -41,12 +35,16 @@ from emotion2vec_client.cli.connection import (
 from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.judging import HeadsOption, PolicyOption
 from emotion2vec_client.cli.output import EmbeddingOption
+from emotion2vec_client.errors import Emotion2VecError
 
 PART_SIZE, TIMELINE_PART_SIZE = 1000, 20
 """Recordings in a part, unless the user chooses: a run that is killed loses unfinished parts."""
 
 LINE_SECONDS = 10.0
 """Time between two lines of progress where there is no terminal."""
+
+VISIBLE_SECONDS = 60.0
+"""Network disks may show a file that another machine has written only after a while."""
 
 Advance = Callable[[Step], None]
 
@@ -86,7 +84,14 @@ def archive(
             show_default=False,
         ),
     ] = None,
-    concurrency: ConcurrencyOption = DEFAULT_CONCURRENCY,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help=f"Requests in flight at once; with Ray, of each of {on_ray.ACTORS} actors per "
+            "--url.",
+        ),
+    ] = DEFAULT_CONCURRENCY,
     policy: PolicyOption = None,
     head: HeadsOption = None,
     ray: Annotated[
@@ -106,17 +111,22 @@ def archive(
     Writes Parquet files with one row per recording; a recording that fails
     gets a row with the reason. Started again with the same sources and
     options, the command does what is missing, whatever ended it before.
-    Exit codes: 0 success, 1 something failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 every recording has its row, also those that failed, which
+    are counted at the end and in manifest.json; 1 rows are missing; 2 wrong
+    usage; 130 interrupted.
 
     Example: emotion2vec archive recordings/ -o emotions/
     """
     use_ray = ray or address is not None
     if len(connections) > 1 and not use_ray:
         raise typer.BadParameter("several services need Ray: add --ray, or give one --url")
+    if "-" in sources:
+        raise typer.BadParameter("stdin (-) is no source, because it cannot be read again")
     judges = judging.load(policy, head)
     part_size = part_size or (TIMELINE_PART_SIZE if timeline else PART_SIZE)
     options = {
-        "sources": list(sources),
+        # Relative ones would be others in another folder.
+        "sources": [each if is_url(each) else os.path.abspath(each) for each in sources],
         "column": column,
         "timeline": TIMELINE if timeline else None,
         "embedding": embedding,
@@ -126,22 +136,23 @@ def archive(
     }
     store = Store.of(output)
     with connections[0].open(judges) as client, outages_reported():
-        plan = _plan(store, client, options, column, part_size)
+        plan = _plan(store, client, options, sources, part_size)
         todo = missing(store, plan)
         job = Job(store, plan, connections, judges, concurrency, timeline, embedding)
         if todo:
+            store.remove(MANIFEST)
             steps = on_ray.run(job, todo, address) if use_ray else local.run(job, client, todo)
-            _do(job, todo, steps)
+            _do(job, todo, _seen(job, todo, steps) if use_ray else steps)
     failed = finish(store, plan)
     problems = f"; {counted(failed, 'file')} failed: see the column error" if failed else ""
     say_written(
         f"{counted(plan.inputs, 'row')} in {counted(plan.parts, 'part')} to {output}{problems}"
     )
-    return 1 if failed else 0
+    return 0
 
 
 def _plan(
-    store: Store, client: Client, options: dict[str, Any], column: str, part_size: int
+    store: Store, client: Client, options: dict[str, Any], sources: Sequence[str], part_size: int
 ) -> Plan:
     """The plan that the store has, or a new one."""
     # A service that starts together with this command may need a minute.
@@ -150,9 +161,9 @@ def _plan(
     warn_of_weights(client)
     plan = read_plan(store)
     if plan is None:
-        found = find(options["sources"], column)
+        found = find(sources, options["column"])
         with progress_in_errors(lambda: "nothing was recognised yet"), _listing() as listed:
-            return write_plan(store, found, options, card, part_size, listed)
+            plan = write_plan(store, found, options, card, part_size, listed)
     other = list(differences(plan, options, card))
     if other:
         raise typer.BadParameter(
@@ -170,7 +181,7 @@ def _do(job: Job, todo: Sequence[int], steps: Generator[Step, None, None]) -> No
     def where() -> str:
         again = "run the same command again to continue"
         try:
-            done = plan.parts - len(missing(job.store, plan))
+            done = len(written(job.store, plan))
         except (OSError, StoreError):
             return again
         return f"{done:,} of {counted(plan.parts, 'part')} are in {job.store.url}: {again}"
@@ -178,6 +189,28 @@ def _do(job: Job, todo: Sequence[int], steps: Generator[Step, None, None]) -> No
     with progress_in_errors(where), closing(steps), _progress(files, plan.inputs) as advance:
         for step in steps:
             advance(step)
+
+
+def _seen(
+    job: Job, todo: Sequence[int], steps: Generator[Step, None, None]
+) -> Generator[Step, None, None]:
+    """Ends the work if this machine does not see what the others write.
+
+    Raises:
+        Emotion2VecError: It does not.
+    """
+    first: Optional[float] = None
+    seen = False
+    with closing(steps):
+        for step in steps:
+            first = first or time.monotonic()
+            seen = seen or not set(todo).isdisjoint(written(job.store, job.plan))
+            if not seen and time.monotonic() - first >= VISIBLE_SECONDS:
+                raise Emotion2VecError(
+                    f"a part was written, but is not in {job.store.url} here: give a folder that "
+                    "all machines of the cluster share, or a URL such as s3://…"
+                )
+            yield step
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Callable, Optional, get_type_hints
@@ -90,7 +91,9 @@ def connects(command: Callable[..., Any]) -> Callable[..., Any]:
     own = inspect.signature(command)
     several = "connections" in own.parameters
     if several:
-        hints["url"] = Annotated[(list[str], *hints["url"].__metadata__)]
+        url = copy(hints["url"].__metadata__[0])
+        url.help = f"{url.help} Several need Ray."
+        hints["url"] = Annotated[list[str], url]
         defaults["url"] = [Connection.url]
 
     @functools.wraps(command)
