@@ -35,7 +35,7 @@ SECONDS = 60 * float(os.environ.get("MINUTES", "0.7"))
 
 CAPACITY_SECONDS = 15.0
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0, 1.2)
-"""Loads, in terms of what four clients that wait for their answers get."""
+"""Loads, as shares of the rate at which four clients that wait for their answers are answered."""
 
 BUSY = 0.85
 """From this load on, batches have all sizes."""
@@ -90,9 +90,9 @@ def test_the_cluster_follows_its_load(
         inferring=busy,
         weights=tuple(length / statistics.fmean(lengths) for length in lengths),
         beside=measured[0].median - mean[1],
-        start=started,
     )
     server.save()
+    show(f"the service was ready after {started:.0f} s\n")
     scaler = scaling.Scaler(target=values()["autoscaling"]["waiting"])
     compared = [_beside_simulated(server, each) for each in measured]
     titles = ("requests/s", "signal", "simulated", "95th percentile", "simulated")

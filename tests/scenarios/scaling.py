@@ -37,14 +37,12 @@ class Server:
             others use the cores.
         weights: Length of each clip that is sent, as a share of the mean.
         beside: Seconds of an answer outside the encoder and its queue.
-        start: Seconds from the start of the program until it is ready.
     """
 
     batches: tuple[float, ...]
     inferring: float
     weights: tuple[float, ...]
     beside: float
-    start: float
 
     @property
     def capacity(self) -> float:

@@ -40,7 +40,7 @@ def test_it_follows_its_load_within_30_s(name: str) -> None:
     assert course.share_refused < 0.03
 
 
-def test_the_signal_itself_in_the_place_of_its_share_flaps() -> None:
+def test_a_signal_without_a_limit_flaps() -> None:
     """Why the chart does not scale on queue time divided by compute time: it has no limit."""
 
     class Ratio(Scaler):

@@ -1,4 +1,4 @@
-"""The variables of OpenTelemetry, and a service that nobody traces."""
+"""OpenTelemetry's variables, and a service for which none is set."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def run(job: Job, todo: Sequence[int], address: str | None) -> Generator[Step, N
     try:
         ray.init(address=address, logging_level=logging.ERROR)
     except Exception as error:
-        # Some of what Ray raises here is no more specific.
+        # Ray raises plain exceptions for some failures to start.
         what = "start on this machine" if address is None else f"join the cluster at {address}"
         raise ServerUnavailableError(f"Ray cannot {what}: {error}") from error
     try:

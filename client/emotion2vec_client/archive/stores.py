@@ -254,7 +254,7 @@ def _unfinished() -> str:
 
 
 def is_abandoned(name: str) -> bool:
-    """Whether an unfinished file is so old that nobody writes it any more."""
+    """Whether an unfinished file is older than any write takes."""
     began = name.partition("-")[0]
     old = began.isdigit() and time.time() - int(began) > ABANDONED_SECONDS
     return name.endswith(UNFINISHED) and old
