@@ -14,6 +14,7 @@ from tritonclient.grpc.model_config_pb2 import BatchInput, DataType, ModelConfig
 import emotion2vec_client._speakers
 import emotion2vec_client.labels
 from audio import layout, options, speech
+from emotion2vec_client.archive.recordings import CLIP_LIMIT, TIMELINE_LIMIT
 from export import contract
 from export.config import encoder_config
 from export.published import TOKENS
@@ -173,6 +174,11 @@ def test_shared_memory_is_taken_at_the_start_for_any_batch() -> None:
 
     file = int(read_config("preprocess").parameters["max_bytes"].string_value)
     assert 1.5 * (file + waveform + 4 * samples) < POOL_BYTES
+
+
+def test_an_archive_sends_what_the_models_take() -> None:
+    for model, limit in (("preprocess", CLIP_LIMIT), ("emotion2vec_timeline", TIMELINE_LIMIT)):
+        assert int(read_config(model).parameters["max_bytes"].string_value) == limit
 
 
 def test_no_segment_of_the_timeline_is_longer_than_a_clip() -> None:

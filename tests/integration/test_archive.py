@@ -14,6 +14,10 @@ from pyarrow import parquet
 from benchmarks.launch import Program, wait_until
 from emotion2vec_client import Client
 from emotion2vec_client._audio import wav_bytes
+from emotion2vec_client._judges import NOBODY
+from emotion2vec_client.archive.job import Job
+from emotion2vec_client.archive.plan import Plan
+from emotion2vec_client.archive.stores import Store
 from tests.conftest import SAMPLES, speech_like
 from tests.integration.terminal import COMMAND
 
@@ -93,6 +97,11 @@ def test_a_shard_gives_what_its_files_give(url: str, client: Client, tmp_path: P
         row = rows(out)[f"{shard}/{seed}.wav"]
         scores = client.predict(clip(seed)).scores
         assert {name: row[name] for name in scores} == pytest.approx(dict(scores), abs=TOLERANCE)
+
+
+def test_a_server_that_works_answers_silence(client: Client) -> None:
+    store, plan = Store("unused"), Plan("0", {}, {}, 1, 1)
+    Job(store, plan, [], NOBODY, 1, timeline=True, embedding=False).check_server(client)
 
 
 def test_timelines_of_long_recordings(url: str, client: Client, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from emotion2vec_client import (
     LABELS,
+    Emotion2VecError,
     InvalidAudioError,
     Prediction,
     Segment,
@@ -88,13 +89,16 @@ class FakeClient:
             "a", None, self.weights, False, None, "fp32", "cpu", labels, card, uar=0.655
         )
 
+    def predict(self, audio: bytes) -> Prediction:
+        return prediction(self.weights)
+
     def predict_many(
         self, items: Iterable[Path], granularity: str = "utterance", **options: Any
     ) -> Iterator[Outcome[Path]]:
         for item in items:
             try:
                 self._check(item)
-            except (InvalidAudioError, ServerUnavailableError) as error:
+            except Emotion2VecError as error:
                 yield Outcome(item, None, error)
             else:
                 frames = 4 if granularity == "frame" else 0

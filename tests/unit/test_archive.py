@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from emotion2vec_client.archive import on_ray
-from emotion2vec_client.archive.job import CARD_KEY, Job, Part, Step
+from emotion2vec_client.archive.job import CARD_KEY
 from emotion2vec_client.archive.stores import Store
-from emotion2vec_client.cli import archive, main
-from emotion2vec_client.cli.rows import Row
+from emotion2vec_client.cli import main
 from tests.unit.archive_runs import COMMAND, NAMES, PART, PARTS, files, rows
-from tests.unit.cli_fakes import FakeClient, fake, prediction, touch
+from tests.unit.cli_fakes import FakeClient, fake, touch
 
 __all__ = ["fake"]
 
@@ -231,9 +229,20 @@ def test_the_same_words_in_another_folder_are_another_command(
     assert main(["archive", "../clips", "-o", "../out", *COMMAND[4:]]) == 0
 
 
-def test_stdin_is_no_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["archive", "-", "-o", "out"]) == 2
-    assert "stdin (-) is no source" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("-", "out", "stdin (-) is no source"),
+        ("clips", "", "--output '' is no folder: give a path"),
+        ("clips", "s3://", "--output 's3://' is no folder"),
+    ],
+)
+def test_what_is_no_source_or_no_destination(
+    source: str, out: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES)
+    assert main(["archive", source, "-o", out]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_another_model_is_refused(
@@ -299,32 +308,6 @@ def test_a_folder_with_other_parquet_files_is_refused(capsys: pytest.CaptureFixt
     touch(*NAMES, "out/mine.parquet")
     assert main(COMMAND) == 1
     assert "choose another folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_folder_that_the_cluster_does_not_share_is_told_after_the_first_part(
-    shared: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    touch(*NAMES)
-    done: list[int] = []
-
-    def elsewhere(job: Job, todo: Sequence[int], address: str) -> Iterator[Step]:
-        for number in todo:
-            part = Part(job, number)
-            for recording in job.recordings(number):
-                part.add(Row(str(recording), prediction()))
-            store = job.store if shared else Store.of("other")
-            for name, data in part.files().items():
-                store.put(name, data)
-            done.append(number)
-            yield Step(part.rows, 0)
-
-    monkeypatch.setattr(on_ray, "run", elsewhere)
-    monkeypatch.setattr(archive, "VISIBLE_SECONDS", 0.0)
-    assert main([*COMMAND, "--address", "head:6379"]) == (0 if shared else 1)
-    assert done == (list(range(PARTS)) if shared else [0])
-    said = capsys.readouterr().err
-    assert shared or "all machines of the cluster share" in said
 
 
 def test_progress_comes_in_lines_where_there_is_no_terminal(

@@ -98,7 +98,9 @@ def test_a_task_of_ray_reads_a_part_ahead_and_no_more(
     for number in range(40):
         (tmp_path / f"{number}.wav").write_bytes(bytes(10))
     recordings = [Recording(path.name, str(path)) for path in sorted(tmp_path.iterdir())]
-    job = SimpleNamespace(timeline=False, recordings=lambda number: recordings)
+    job = SimpleNamespace(
+        timeline=False, recordings=lambda number: recordings, check_machine=lambda: None
+    )
     found = pickle.loads(on_ray._read(cast("Job", job), {"part": 0})["recordings"])
     assert [each.name for each in found] == [each.name for each in recordings]
     assert sum(len(each.data or b"") for each in found) == 100

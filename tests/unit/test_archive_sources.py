@@ -17,7 +17,7 @@ import typer
 from pyarrow import parquet
 
 from emotion2vec_client.archive.recordings import Recording
-from emotion2vec_client.archive.sources import find
+from emotion2vec_client.archive.sources import SHARD_READERS, find
 from emotion2vec_client.archive.stores import Store, StoreError
 from emotion2vec_client.cli import main
 from tests.unit.cli_fakes import fake, touch
@@ -104,15 +104,14 @@ def test_a_list_names_paths_beside_it_urls_and_shards(
     else:
         parquet.write_table(pyarrow.table({"audio": listed}), list_name)
     found = list(find([list_name], "audio"))
-    folder = tmp_path / "lists"
     assert [each.name for each in found] == [
         "near.wav",
         absolute,
         "memory://far.wav",
         "missing.wav",
-        f"{folder}/shard.tar/a/1.wav",
-        f"{folder}/shard.tar/2.flac",
-        f"{folder}/gone.tar",
+        "shard.tar/a/1.wav",
+        "shard.tar/2.flac",
+        "gone.tar",
     ]
     assert [each.read() for each in found[:3]] == [b"", b"", b"far"]
     with pytest.raises(FileNotFoundError):
@@ -123,7 +122,30 @@ def test_a_list_names_paths_beside_it_urls_and_shards(
         names(list_name)
 
 
-def test_a_store_has_the_same_sources(memory: fsspec.AbstractFileSystem) -> None:
+def test_names_of_several_lists_have_their_folders() -> None:
+    for folder in ("1", "2"):
+        touch(f"{folder}/a.wav")
+        Path(folder, "list.csv").write_text("path\na.wav\n")
+    assert names("1/list.csv") == ["a.wav"]
+    assert names("1/list.csv", "2/list.csv") == names("*/list.csv") == ["1/a.wav", "2/a.wav"]
+
+
+def test_shards_are_listed_in_their_order() -> None:
+    count = 3 * SHARD_READERS
+    for number in range(count):
+        Path(f"{number:02}.tar").write_bytes(shard({f"{number}.wav": b"x"} if number else {}))
+        touch(f"{number:02}.wav")
+    expected = [
+        name
+        for number in range(count)
+        for name in ([f"{number:02}.tar/{number}.wav"] if number else []) + [f"{number:02}.wav"]
+    ]
+    assert names("*") == expected
+
+
+def test_a_store_has_the_same_sources(
+    memory: fsspec.AbstractFileSystem, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path, data in {
         "/calls/b.wav": b"b",
         "/calls/deep/a.mp3": b"a",
@@ -138,6 +160,10 @@ def test_a_store_has_the_same_sources(memory: fsspec.AbstractFileSystem) -> None
         "memory:///calls/b.wav",
         "memory:///calls/deep/a.mp3",
     ]
+    assert (
+        "skipped 1 file whose name does not end in an audio extension: memory:///calls/notes"
+        in (capsys.readouterr().err)
+    )
     assert contents("memory://calls") == [b"first", b"second one", b"b", b"a"]
     assert names("memory://calls/*.wav") == ["memory:///calls/b.wav"]
     assert contents("memory://calls.csv") == [b"b"]
@@ -168,6 +194,7 @@ def test_an_error_of_a_file_is_a_row_and_one_of_its_store_is_not(
         Recording("a", "memory://a.wav").read()
     with pytest.raises(FileNotFoundError, match="Unknown protocol"):
         Recording("a", "nothing://a.wav").read()
+    memory.pipe_file("/a.wav", b"a")
     for error in (ConnectionResetError(), RuntimeError("botocore"), ImportError("no s3fs")):
 
         def fail(*path: object, error: Exception = error, **options: object) -> None:
@@ -229,6 +256,42 @@ def test_an_object_may_have_any_name(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
         assert contents(f"file://{tmp_path}/{name}") == [name.encode()]
     assert len(contents(f"file://{tmp_path}")) == 3
+
+
+def test_objects_below_a_folder_without_a_name_are_told(
+    memory: fsspec.AbstractFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    memory.pipe_file("/calls/a.wav", b"a")
+    listed = type(memory).ls
+
+    def as_in_s3(self: fsspec.AbstractFileSystem, path: str, **options: object) -> object:
+        # As s3fs has "calls/" as an object, and calls//b.wav.
+        marker = {"name": "/calls/", "size": 0, "type": "file"}
+        nameless = {"name": "/calls/", "size": 0, "type": "directory"}
+        return [marker, nameless, *listed(self, path, **options)]
+
+    monkeypatch.setattr(type(memory), "ls", as_in_s3)
+    assert names("memory://calls") == ["memory:///calls/a.wav"]
+    said = capsys.readouterr().err
+    assert said == "skipped all below memory:///calls//: name these objects in a list\n"
+
+
+def test_an_empty_object_is_read_where_stores_refuse_a_range_of_it(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.pipe_file("/empty.wav", b"")
+    memory.pipe_file("/a.wav", b"a")
+
+    def refuse(*path: object, **options: object) -> None:
+        # As s3fs translates InvalidRange.
+        raise OSError(errno.EINVAL, "The requested range is not satisfiable")
+
+    monkeypatch.setattr(type(memory), "cat_file", refuse)
+    assert Recording("empty", "memory://empty.wav").read() == b""
+    with pytest.raises(StoreError, match="range is not satisfiable"):
+        Recording("a", "memory://a.wav").read()
 
 
 def test_members_that_have_no_bytes_of_their_own() -> None:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from emotion2vec_client._audio import SAMPLE_RATE, wav_bytes
 from emotion2vec_client._client import Client
 from emotion2vec_client._judges import Judges
-from emotion2vec_client.archive.plan import Plan, differences, read_inputs
-from emotion2vec_client.archive.recordings import Recording
-from emotion2vec_client.archive.results import PLAN_KEY, part_name
+from emotion2vec_client.archive.plan import PLAN, Plan, differences, read_inputs, read_plan
+from emotion2vec_client.archive.recordings import CLIP_LIMIT, TIMELINE_LIMIT, Recording
+from emotion2vec_client.archive.results import PLAN_KEY, part_name, with_new_rows
 from emotion2vec_client.archive.rows import RecordingShape
-from emotion2vec_client.archive.stores import Store
+from emotion2vec_client.archive.stores import Store, StoreError
 from emotion2vec_client.cli.rows import PredictionShape, Row, Shape, TimelineShape
 from emotion2vec_client.cli.writers import ParquetWriter
-from emotion2vec_client.errors import WrongAddressError
+from emotion2vec_client.errors import (
+    Emotion2VecError,
+    PredictionTimeoutError,
+    ServerUnavailableError,
+    WrongAddressError,
+)
 
 if TYPE_CHECKING:
     from emotion2vec_client.cli.connection import Connection
@@ -27,7 +34,16 @@ if TYPE_CHECKING:
 CARD_KEY = "emotion2vec.model_card"
 """Where the metadata of each Parquet file has the model card, as JSON."""
 
-TIMELINE = {"segmentation": "vad"}
+TIMELINE: Mapping[str, Any] = {"segmentation": "vad"}
+
+OF_THE_SERVER = frozenset((Emotion2VecError.__name__, PredictionTimeoutError.__name__))
+"""Errors of rows that say nothing certain of the recording."""
+
+RETRIES = 2
+"""How often a recording is tried again after such an error."""
+
+SILENCE = wav_bytes([0.0] * SAMPLE_RATE, SAMPLE_RATE)
+"""A second that every server which works can answer."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class Step:
 
     Attributes:
         files: Recordings that were recognised.
-        failed: How many of them have errors.
+        failed: How many of them have errors, less those of earlier steps that no longer do.
     """
 
     files: int
@@ -55,6 +71,8 @@ class Job:
         concurrency: Requests in flight, for each client.
         timeline: Whether recordings are long.
         embedding: Whether rows have embeddings.
+        again: Positions of the recordings that are recognised again, in parts that are there.
+        sources: Local files and folders that each machine must have.
     """
 
     store: Store
@@ -64,6 +82,8 @@ class Job:
     concurrency: int
     timeline: bool
     embedding: bool
+    again: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    sources: Sequence[str] = ()
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
@@ -97,8 +117,46 @@ class Job:
         return TimelineWork(client, shape, self.concurrency, options).rows(paths, None, shown=False)
 
     def recordings(self, number: int) -> list[Recording]:
-        """The recordings of a part."""
-        return read_inputs(self.store, self.plan, number)
+        """The recordings of a part that are to be recognised."""
+        limit = TIMELINE_LIMIT if self.timeline else CLIP_LIMIT
+        inputs = read_inputs(self.store, self.plan, number)
+        chosen = [inputs[each] for each in self.again.get(number, range(len(inputs)))]
+        return [replace(each, limit=limit) for each in chosen]
+
+    def size(self, number: int) -> int:
+        """How many they are."""
+        return len(self.again[number]) if number in self.again else self.plan.size(number)
+
+    def check_machine(self) -> None:
+        """Refuses a machine of a cluster that does not have the folders of the others.
+
+        Otherwise its recordings would be rows that say there is no such file, and its results
+        would be lost.
+
+        Raises:
+            StoreError: It does not see the sources or the plan.
+        """
+        lacks = [each for each in self.sources if not os.path.exists(each)]
+        if not lacks and read_plan(self.store) != self.plan:
+            lacks = [f"{self.store.url}/{PLAN}"]
+        if lacks:
+            raise StoreError(
+                f"{socket.gethostname()} does not have {lacks[0]}: give files that all machines of "
+                "the cluster share, or URLs such as s3://…"
+            )
+
+    def check_server(self, client: Client) -> None:
+        """Tells a server that fails from a recording that makes it fail.
+
+        Raises:
+            ServerUnavailableError: The server has no answer for silence either.
+        """
+        try:
+            client.predict(SILENCE)
+            if self.timeline:
+                client.timeline(SILENCE, **TIMELINE)
+        except Emotion2VecError as error:
+            raise ServerUnavailableError(f"the server answers nothing: {error}") from error
 
     def check_model(self, client: Client) -> None:
         """Refuses another model than that of the plan.
@@ -112,35 +170,74 @@ class Job:
 
 
 class Part:
-    """Collects the rows of a part."""
+    """Collects the rows of a part.
 
-    def __init__(self, job: Job, number: int) -> None:
+    Args:
+        job: What is done.
+        number: Of the part.
+        client: Connected to the service that answers.
+    """
+
+    def __init__(self, job: Job, number: int, client: Client) -> None:
         self._job = job
         self._number = number
-        self._open = ExitStack()
-        self._files = {folder: io.BytesIO() for folder in job.shapes}
-        card = json.dumps(job.plan.card, ensure_ascii=False)
-        metadata = {CARD_KEY: card, PLAN_KEY: job.plan.id}
-        self._writers = [
-            self._open.enter_context(ParquetWriter(self._files[folder], shape, metadata))
-            for folder, shape in job.shapes.items()
-        ]
-        self.rows = self.failed = 0
+        self._client = client
+        self._rows: list[Row] = []
+        self._of_the_server = 0
+
+    @property
+    def failed(self) -> int:
+        """How many rows have errors."""
+        return sum(row.answer is None for row in self._rows)
 
     def add(self, row: Row) -> None:
-        """Adds the row of the next recording."""
-        for writer in self._writers:
-            writer.write(row)
-        self.rows += 1
-        self.failed += row.answer is None
+        """Adds the row of the next recording.
+
+        Raises:
+            ServerUnavailableError: Its error is one that all further recordings would have.
+        """
+        if row.error_type in OF_THE_SERVER:
+            if self._of_the_server % self._job.concurrency == 0:
+                self._job.check_server(self._client)
+            self._of_the_server += 1
+        self._rows.append(row)
+
+    def retry(self) -> None:
+        """Tries again those for which the server failed: it may only have had too much to do.
+
+        Raises:
+            Emotion2VecError: The server stays down, or does not accept the client.
+            StoreError: The store of the recordings does not answer.
+        """
+        for _ in range(RETRIES):
+            failed = [
+                index for index, row in enumerate(self._rows) if row.error_type in OF_THE_SERVER
+            ]
+            if not failed:
+                return
+            recordings = self._job.recordings(self._number)
+            rows = self._job.rows(self._client, [recordings[index] for index in failed])
+            for index, row in zip(failed, rows):
+                self._rows[index] = row
 
     def files(self) -> dict[str, bytes]:
         """The complete files by name, in the order in which they must be written."""
-        expected = self._job.plan.size(self._number)
-        if self.rows != expected:
-            raise RuntimeError(f"part {self._number} has {self.rows} rows, and not {expected}")
-        self._open.close()
+        expected = self._job.size(self._number)
+        if len(self._rows) != expected:
+            raise RuntimeError(
+                f"part {self._number} has {len(self._rows)} rows, and not {expected}"
+            )
         return {
-            f"{folder}{part_name(self._number)}": file.getvalue()
-            for folder, file in self._files.items()
+            f"{folder}{part_name(self._number)}": self._file(folder, shape)
+            for folder, shape in self._job.shapes.items()
         }
+
+    def _file(self, folder: str, shape: Shape) -> bytes:
+        plan, packed = self._job.plan, io.BytesIO()
+        card = json.dumps(plan.card, ensure_ascii=False)
+        with ParquetWriter(packed, shape, {CARD_KEY: card, PLAN_KEY: plan.id}) as writer:
+            counts = [writer.write(row) for row in self._rows]
+        if len(self._rows) < plan.size(self._number):
+            name = f"{folder}{part_name(self._number)}"
+            return with_new_rows(self._job.store, name, packed.getvalue(), counts)
+        return packed.getvalue()

@@ -36,10 +36,13 @@ def run(job: Job, client: Client, todo: Sequence[int]) -> Generator[Step, None, 
     with closing(rows), ThreadPoolExecutor(1, "archive") as writer:
         written: Future[None] | None = None
         for number in todo:
-            part = Part(job, number)
-            for row in islice(rows, job.plan.size(number)):
+            part = Part(job, number, client)
+            for row in islice(rows, job.size(number)):
                 part.add(row)
                 yield Step(1, int(row.answer is None))
+            failed = part.failed
+            part.retry()
+            yield Step(0, part.failed - failed)
             job.check_model(client)
             if written is not None:
                 written.result()

@@ -151,8 +151,9 @@ def _read(job: Job, item: Item) -> Item:
         return loaded
 
     try:
+        job.check_machine()
         recordings = list(_many.stream(job.recordings(number), load, READERS, ordered=True))
-    except (OSError, StoreError) as error:
+    except (OSError, Emotion2VecError) as error:
         return {"part": number, "recordings": b"", "stopped": sentence(error)}
     for each in recordings:
         if isinstance(each, StoreError):
@@ -172,27 +173,30 @@ class _Recogniser:
     def __call__(self, item: Item) -> Item:
         number = int(item["part"])
         client = self._clients[number % len(self._clients)]
-        part = Part(self._job, number)
+        part = Part(self._job, number, client)
         done = {"written": b"", "files": 0, "failed": 0, "stopped": item["stopped"]}
         if done["stopped"]:
             return done
         try:
             for row in self._job.rows(client, pickle.loads(item["recordings"])):
                 part.add(row)
+            part.retry()
             self._job.check_model(client)
-        except Emotion2VecError as error:
+            written = pickle.dumps(part.files())
+        except (OSError, Emotion2VecError) as error:
             # Ray would try again if this were raised, and then show where in the code it was.
-            return {**done, "stopped": str(error)}
-        written = pickle.dumps(part.files())
-        return {**done, "written": written, "files": part.rows, "failed": part.failed}
+            return {**done, "stopped": sentence(error)}
+        return {**done, "written": written, "files": self._job.size(number), "failed": part.failed}
 
 
 def _write(job: Job, item: Item) -> Item:
     """Writes the files of a part."""
     stopped = item["stopped"]
     try:
-        for name, data in ({} if stopped else pickle.loads(item["written"])).items():
-            job.store.put(name, data)
-    except (OSError, StoreError) as error:
+        if not stopped:
+            job.check_machine()
+            for name, data in pickle.loads(item["written"]).items():
+                job.store.put(name, data)
+    except (OSError, Emotion2VecError) as error:
         stopped = sentence(error)
     return {"files": item["files"], "failed": item["failed"], "stopped": stopped}

@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.archive.recordings import Recording
-from emotion2vec_client.archive.stores import OF_THE_FILE, Store, StoreError
+from emotion2vec_client.archive.stores import Store, StoreError
 from emotion2vec_client.errors import Emotion2VecError
 
 # Readers of Parquet folders skip names that start with an underscore.
@@ -80,8 +80,8 @@ def damage_reported(path: str, then: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # Where the bytes cannot be decompressed, pyarrow raises one without a number.
-        if error.errno is not None or isinstance(error, OF_THE_FILE):
+        # Where the bytes cannot be decompressed, pyarrow raises this class, without a number.
+        if type(error) is not OSError or error.errno is not None:
             raise
         raise DamagedError(f"{path} is damaged: {then} ({error})") from error
     except (ValueError, TypeError, KeyError) as error:

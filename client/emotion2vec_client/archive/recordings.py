@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from emotion2vec_client.archive.stores import read
 
+CLIP_LIMIT, TIMELINE_LIMIT = 10 * 2**20, 200 * 2**20
+"""Largest files in bytes that the server takes, for a clip and for a timeline."""
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -18,6 +21,7 @@ class Recording:
         size: In bytes; None for a whole file.
         problem: Why it cannot be read, if that is known already.
         data: Its bytes, if they were read already.
+        limit: Largest file in bytes that the server takes; no more than this is read.
     """
 
     name: str
@@ -26,6 +30,7 @@ class Recording:
     size: int | None = None
     problem: str = ""
     data: bytes | None = field(default=None, repr=False)
+    limit: int = TIMELINE_LIMIT
 
     def __str__(self) -> str:
         return self.name
@@ -35,14 +40,21 @@ class Recording:
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is known to be unusable.
+            ValueError: It is known to be unusable, or too large.
             StoreError: Its store does not answer.
         """
         if self.problem:
             raise ValueError(self.problem)
         if self.data is not None:
             return self.data
-        data = read(self.path, self.start, self.size)
+        # One byte more shows that there are more, however many they are.
+        most = self.limit + 1
+        data = read(self.path, self.start, most if self.size is None else min(self.size, most))
+        if len(data) == most:
+            raise ValueError(
+                f"the file has more than {self.limit // 2**20} MB, which is the limit: make it "
+                "shorter, or compress it"
+            )
         if self.size is not None and len(data) != self.size:
             raise ValueError(f"{self.path} ends within {self.name}: the shard is damaged")
         return data

@@ -7,7 +7,8 @@ doing the parts whose files are missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
@@ -64,6 +65,49 @@ def missing(store: Store, plan: Plan) -> list[int]:
     with ThreadPoolExecutor(READERS) as pool, _no_manifest_if_it_fails(store):
         done = {number for number, own in zip(there, pool.map(is_done, there)) if own}
     return [number for number in range(plan.parts) if number not in done]
+
+
+def failures(store: Store, plan: Plan, numbers: Sequence[int]) -> Mapping[int, Sequence[int]]:
+    """The positions of the rows with errors, for each of the given parts that has any.
+
+    Raises:
+        DamagedError: A part cannot be read.
+    """
+
+    def failed(number: int) -> Sequence[int]:
+        found = [_errors(_rows(store, name)[1]) for name in _files(plan, number)]
+        # A run may have been killed between the two files of a part.
+        same = len({len(each) for each in found}) == 1
+        return found[-1] if same else range(plan.size(number))
+
+    with ThreadPoolExecutor(READERS) as pool, _no_manifest_if_it_fails(store):
+        return {number: each for number, each in zip(numbers, pool.map(failed, numbers)) if each}
+
+
+def with_new_rows(store: Store, name: str, data: bytes, counts: Sequence[int]) -> bytes:
+    """A file of a part with new rows in the place of those that had errors.
+
+    Args:
+        store: Has the file.
+        name: Of the file.
+        data: A file with the new rows.
+        counts: How many of them are for each row that had an error.
+
+    Raises:
+        DamagedError: The file cannot be read.
+    """
+    arrow, parquet = import_extra("pyarrow", "archive"), import_extra("pyarrow.parquet", "archive")
+    with store.opened(name) as file, damage_reported(f"{store.url}/{name}", DELETE):
+        old = parquet.read_table(file)
+    new = parquet.read_table(io.BytesIO(data))
+    pieces, kept, used = [], 0, 0
+    for position, count in zip(_errors(old), counts):
+        pieces += [old.slice(kept, position - kept), new.slice(used, count)]
+        kept, used = position + 1, used + count
+    pieces.append(old.slice(kept))
+    packed = io.BytesIO()
+    parquet.write_table(arrow.concat_tables(pieces).cast(new.schema), packed)
+    return packed.getvalue()
 
 
 def finish(store: Store, plan: Plan) -> int:
@@ -125,9 +169,14 @@ def _check(store: Store, plan: Plan, number: int) -> int:
             raise Emotion2VecError(
                 f"{store.url}/{name} has other rows than its {plan.size(number):,} inputs: {DELETE}"
             )
-        errors = rows.column("error")
-        failed = len(errors) - int(errors.null_count)
+        failed = len(_errors(rows))
     return failed
+
+
+def _errors(rows: Any) -> Sequence[int]:
+    """The positions of rows with errors."""
+    errors = enumerate(rows.column("error").is_valid().to_pylist())
+    return [position for position, failed in errors if failed]
 
 
 def _plan_of(store: Store, name: str) -> str:

@@ -8,7 +8,9 @@ import io
 import os
 import posixpath
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import typer
@@ -17,7 +19,7 @@ from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.archive.recordings import Recording
 from emotion2vec_client.archive.stores import OF_THE_FILE, errors_of, is_url, opened, resolve
 from emotion2vec_client.cli.common import sentence
-from emotion2vec_client.cli.files import SUFFIXES, Files, is_pattern
+from emotion2vec_client.cli.files import SUFFIXES, Files, Skipped, is_pattern
 
 SHARD = ".tar"
 COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -25,9 +27,15 @@ LISTS = (".parquet", ".csv")
 FOUND = SUFFIXES | {SHARD}
 """What is taken from folders."""
 
+SHARD_READERS = 8
+"""Shards whose members are listed at once."""
+
+SHARD_BLOCK = 2**20
+"""Bytes that a store is asked for at once while the members of a shard are listed."""
+
 
 def find(sources: Sequence[str], column: str) -> Iterator[Recording]:
-    """Yields the recordings of each source.
+    """Yields the recordings of each source, and reports on stderr what it skipped in folders.
 
     Args:
         sources: Files, folders, patterns, tar shards, and lists (Parquet or CSV), each by path or
@@ -45,27 +53,51 @@ def find(sources: Sequence[str], column: str) -> Iterator[Recording]:
             _check_local(source)
     for source in sources:
         found = False
-        for file in _remote(source) if is_url(source) else _local(source):
-            for recording in _recordings(file, column):
-                found = True
-                yield recording
+        # Two lists may have the same names.
+        apart = len(sources) > 1 or is_pattern(source)
+        for recording in _with_members(_files(source, column, apart)):
+            found = True
+            yield recording
         if not found:
             raise typer.BadParameter(f"no audio in {source}")
 
 
-def _recordings(file: str, column: str) -> Iterator[Recording]:
-    suffix = _suffix(file)
-    if suffix in LISTS:
+def _files(source: str, column: str, apart: bool) -> Iterator[Recording]:
+    """The files of a source, shards as a whole.
+
+    Args:
+        source: See `find`.
+        column: See `find`.
+        apart: Whether names from lists get the list's folder.
+    """
+    for file in _remote(source) if is_url(source) else _local(source):
+        if _suffix(file) not in LISTS:
+            yield Recording(file, _absolute(file))
+            continue
         for name in _listed(file, column):
-            path = _beside(file, name)
-            if path.lower().endswith(SHARD):
-                yield from _members(path, path)
-            else:
-                yield Recording(name, path)
-    elif suffix == SHARD:
-        yield from _members(file, _absolute(file))
-    else:
-        yield Recording(file, _absolute(file))
+            yield Recording(_beside(file, name) if apart else name, _beside(_absolute(file), name))
+
+
+def _with_members(files: Iterable[Recording]) -> Iterator[Recording]:
+    """The same with the members of each shard in its place; several shards are read at once."""
+    ahead: deque[Recording | Future[list[Recording]]] = deque()
+    with ThreadPoolExecutor(SHARD_READERS) as pool:
+        try:
+            for file in files:
+                is_shard = _suffix(file.path) == SHARD
+                ahead.append(pool.submit(_members, file) if is_shard else file)
+                if len(ahead) > SHARD_READERS:
+                    yield from _listed_or_one(ahead.popleft())
+            while ahead:
+                yield from _listed_or_one(ahead.popleft())
+        finally:
+            for each in ahead:
+                if isinstance(each, Future):
+                    each.cancel()
+
+
+def _listed_or_one(found: Recording | Future[list[Recording]]) -> Sequence[Recording]:
+    return found.result() if isinstance(found, Future) else [found]
 
 
 def _check_local(source: str) -> None:
@@ -91,14 +123,16 @@ def _remote(source: str) -> Iterator[str]:
             matches = sorted(filesystem.glob(path))
     if not matches:
         raise typer.BadParameter(f"there is no file or folder {source}")
+    skipped = Skipped()
     for match in matches:
         with errors_of(source):
             folder = filesystem.isdir(match)
-        for each in _walk(filesystem, match, source) if folder else [match]:
+        for each in _walk(filesystem, match, source, skipped) if folder else [match]:
             yield filesystem.unstrip_protocol(each)
+    skipped.report()
 
 
-def _walk(filesystem: Any, folder: str, source: str) -> Iterator[str]:
+def _walk(filesystem: Any, folder: str, source: str, skipped: Skipped) -> Iterator[str]:
     # Not the filesystem's own walk, which leaves out what it cannot list.
     with errors_of(source):
         entries = sorted(
@@ -107,29 +141,39 @@ def _walk(filesystem: Any, folder: str, source: str) -> Iterator[str]:
         )
     for path, is_folder in entries:
         name = posixpath.basename(path)
-        if name.startswith(".") or path == folder.rstrip("/"):
+        if path == folder.rstrip("/"):
+            # The object that stands for the folder itself, or a key with "//", which is a folder
+            # without a name, and which the filesystems cannot list.
+            if is_folder:
+                skipped.nameless.append(filesystem.unstrip_protocol(f"{path}//"))
+        elif name.startswith("."):
             continue
-        if is_folder:
-            yield from _walk(filesystem, path, source)
+        elif is_folder:
+            yield from _walk(filesystem, path, source, skipped)
         elif _suffix(name) in FOUND:
             yield path
+        else:
+            skipped.file(filesystem.unstrip_protocol(path))
 
 
-def _members(shard: str, path: str) -> Iterator[Recording]:
+def _members(file: Recording) -> list[Recording]:
     """The audio in a tar file, without its bytes. A damaged shard is itself the last one."""
+    found: list[Recording] = []
+    shard, path = file.name, file.path
     try:
-        with opened(path) as file, errors_of(path):
+        with opened(path, SHARD_BLOCK) as stream, errors_of(path):
             try:
-                with tarfile.open(fileobj=file, mode="r:") as tar:
-                    yield from _audio(shard, path, tar)
+                with tarfile.open(fileobj=stream, mode="r:") as tar:
+                    found.extend(_audio(shard, path, tar))
                     # tarfile takes a damaged header for the end.
-                    file.seek(tar.offset)
-                    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                    stream.seek(tar.offset)
+                    if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                         raise tarfile.ReadError("it has no end")
             except tarfile.TarError as error:
-                yield Recording(shard, path, problem=f"the shard is damaged: {error}")
+                found.append(Recording(shard, path, problem=f"the shard is damaged: {error}"))
     except OF_THE_FILE as error:
-        yield Recording(shard, path, problem=sentence(error))
+        found.append(Recording(shard, path, problem=sentence(error)))
+    return found
 
 
 def _audio(shard: str, path: str, tar: tarfile.TarFile) -> Iterator[Recording]:
@@ -195,7 +239,7 @@ def _beside(file: str, name: str) -> str:
         return name
     if is_url(file):
         return f"{file.rpartition('/')[0]}/{name}"
-    return os.path.join(os.path.dirname(_absolute(file)), name)
+    return os.path.join(os.path.dirname(file), name)
 
 
 def _absolute(file: str) -> str:

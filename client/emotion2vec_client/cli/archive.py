@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Callable, Optional
@@ -16,7 +16,7 @@ from emotion2vec_client._client import Client
 from emotion2vec_client.archive import local, on_ray
 from emotion2vec_client.archive.job import TIMELINE, Job, Step
 from emotion2vec_client.archive.plan import Plan, differences, read_plan, write_plan
-from emotion2vec_client.archive.results import MANIFEST, finish, missing, written
+from emotion2vec_client.archive.results import MANIFEST, failures, finish, missing, written
 from emotion2vec_client.archive.sources import find
 from emotion2vec_client.archive.stores import Store, StoreError, is_url
 from emotion2vec_client.cli import judging
@@ -35,16 +35,12 @@ from emotion2vec_client.cli.connection import (
 from emotion2vec_client.cli.display import counted
 from emotion2vec_client.cli.judging import HeadsOption, PolicyOption
 from emotion2vec_client.cli.output import EmbeddingOption
-from emotion2vec_client.errors import Emotion2VecError
 
 PART_SIZE, TIMELINE_PART_SIZE = 1000, 20
 """Recordings in a part, unless the user chooses: a run that is killed loses unfinished parts."""
 
 LINE_SECONDS = 10.0
 """Time between two lines of progress where there is no terminal."""
-
-VISIBLE_SECONDS = 60.0
-"""Network disks may show a file that another machine has written only after a while."""
 
 Advance = Callable[[Step], None]
 
@@ -94,6 +90,9 @@ def archive(
     ] = DEFAULT_CONCURRENCY,
     policy: PolicyOption = None,
     head: HeadsOption = None,
+    retry_failed: Annotated[
+        bool, flag("--retry-failed", help="Also recognise recordings again that have errors.")
+    ] = False,
     ray: Annotated[
         bool, flag("--ray", help="Work with Ray, on this machine or as a Ray job.")
     ] = False,
@@ -108,8 +107,9 @@ def archive(
 ) -> int:
     """Recognise the emotions of an archive of up to millions of recordings.
 
-    Writes Parquet files with one row per recording; a recording that fails
-    gets a row with the reason. Started again with the same sources and
+    These have 25 ms to 30 s and up to 10 MB each; with --timeline, up to two
+    hours and 200 MB. Writes Parquet files with one row per recording; a
+    recording that fails gets a row with the reason. Started again with the same sources and
     options, the command does what is missing, whatever ended it before.
     Exit codes: 0 every recording has its row, also those that failed, which
     are counted at the end and in manifest.json; 1 rows are missing; 2 wrong
@@ -124,9 +124,10 @@ def archive(
         raise typer.BadParameter("stdin (-) is no source, because it cannot be read again")
     judges = judging.load(policy, head)
     part_size = part_size or (TIMELINE_PART_SIZE if timeline else PART_SIZE)
+    # Relative ones would be others in another folder.
+    absolute = [each if is_url(each) else os.path.abspath(each) for each in sources]
     options = {
-        # Relative ones would be others in another folder.
-        "sources": [each if is_url(each) else os.path.abspath(each) for each in sources],
+        "sources": absolute,
         "column": column,
         "timeline": TIMELINE if timeline else None,
         "embedding": embedding,
@@ -134,15 +135,25 @@ def archive(
         "policy": _digest(policy),
         "heads": {path.stem: _digest(path) for path in head or []},
     }
-    store = Store.of(output)
+    try:
+        store = Store.of(output)
+    except ValueError as error:
+        raise typer.BadParameter(f"--output {error}") from error
     with connections[0].open(judges) as client, outages_reported():
         plan = _plan(store, client, options, sources, part_size)
         todo = missing(store, plan)
-        job = Job(store, plan, connections, judges, concurrency, timeline, embedding)
+        again: Mapping[int, Sequence[int]] = {}
+        if retry_failed:
+            again = failures(store, plan, sorted(set(range(plan.parts)).difference(todo)))
+            todo = sorted([*todo, *again])
+        on_disk = [_existing(each) for each in absolute if not is_url(each)]
+        job = Job(
+            store, plan, connections, judges, concurrency, timeline, embedding, again, on_disk
+        )
         if todo:
             store.remove(MANIFEST)
             steps = on_ray.run(job, todo, address) if use_ray else local.run(job, client, todo)
-            _do(job, todo, _seen(job, todo, steps) if use_ray else steps)
+            _do(job, todo, steps)
     failed = finish(store, plan)
     problems = f"; {counted(failed, 'file')} failed: see the column error" if failed else ""
     say_written(
@@ -176,7 +187,7 @@ def _plan(
 def _do(job: Job, todo: Sequence[int], steps: Generator[Step, None, None]) -> None:
     """Does the missing parts, and shows progress."""
     plan = job.plan
-    files = plan.inputs - sum(plan.size(number) for number in todo)
+    files = plan.inputs - sum(job.size(number) for number in todo)
 
     def where() -> str:
         again = "run the same command again to continue"
@@ -189,28 +200,6 @@ def _do(job: Job, todo: Sequence[int], steps: Generator[Step, None, None]) -> No
     with progress_in_errors(where), closing(steps), _progress(files, plan.inputs) as advance:
         for step in steps:
             advance(step)
-
-
-def _seen(
-    job: Job, todo: Sequence[int], steps: Generator[Step, None, None]
-) -> Generator[Step, None, None]:
-    """Ends the work if this machine does not see what the others write.
-
-    Raises:
-        Emotion2VecError: It does not.
-    """
-    first: Optional[float] = None
-    seen = False
-    with closing(steps):
-        for step in steps:
-            first = first or time.monotonic()
-            seen = seen or not set(todo).isdisjoint(written(job.store, job.plan))
-            if not seen and time.monotonic() - first >= VISIBLE_SECONDS:
-                raise Emotion2VecError(
-                    f"a part was written, but is not in {job.store.url} here: give a folder that "
-                    "all machines of the cluster share, or a URL such as s3://…"
-                )
-            yield step
 
 
 @contextmanager
@@ -267,6 +256,13 @@ def _listing() -> Iterator[Callable[[int], None]]:
             print(f"found {counted(found, 'file')} so far", file=sys.stderr)
 
     yield say
+
+
+def _existing(path: str) -> str:
+    """The path, or the nearest folder of it that exists: it may be a pattern."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def _digest(path: Optional[Path]) -> Optional[str]:

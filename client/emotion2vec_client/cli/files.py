@@ -135,11 +135,19 @@ class Listed(Files):
 
 @dataclass
 class Skipped:
-    """Files and links in folders that were skipped, with the first few names."""
+    """Files and links in folders that were skipped, with the first few names.
+
+    Attributes:
+        files: Whose suffix is not one of audio.
+        links: To folders.
+        names: Of the first files.
+        nameless: Folders of object stores without a name, as in ``calls//a.wav``.
+    """
 
     files: int = 0
     links: int = 0
     names: list[str] = field(default_factory=list)
+    nameless: list[str] = field(default_factory=list)
 
     def file(self, path: str) -> None:
         """Counts a file whose suffix is not one of audio."""
@@ -164,6 +172,8 @@ class Skipped:
                 f"{'link to a folder' if self.links == 1 else 'links to folders'}",
                 file=sys.stderr,
             )
+        for folder in self.nameless:
+            print(f"skipped all below {folder}: name these objects in a list", file=sys.stderr)
 
 
 def _walk(folder: str, skipped: Skipped, suffixes: frozenset[str]) -> Iterator[Path]:
