@@ -61,8 +61,11 @@ cluster.shutdown()
 """
 
 
+# s3fs writes the first object, but cannot list it.
 CREATE = """
+import fsspec
 from emotion2vec_client.archive.stores import Store
+fsspec.filesystem("s3").pipe_file("calls/in//lost.wav", b"")
 store = Store.of("s3://calls/once")
 print(store.create("a", b"first"), store.create("a", b"second"), store.read("a"))
 """
@@ -254,8 +257,8 @@ def test_from_and_to_s3(
         store.create_dir("calls")
         objects = {f"in/{clip.name}": clip.read_bytes() for clip in clips[S3_COUNT // 2 :]}
         objects |= {"in/shard.tar": packed.getvalue(), "in/bad-0.wav": b"no audio"}
-        # S3 refuses to read a range of an empty object, and s3fs cannot list the last one.
-        objects |= {"in/bad-1.wav": b"", "in//lost.wav": b""}
+        # S3 refuses to read a range of an empty object.
+        objects |= {"in/bad-1.wav": b""}
         for name, data in objects.items():
             with store.open_output_stream(f"calls/{name}") as stream:
                 stream.write(data)
