@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from export import verify
+from export import samples, verify
 from export.batch import pack
 from export.card import model_card
 from export.checkpoint import Checkpoint
@@ -144,7 +144,7 @@ def _rung(
     megabytes: float,
 ) -> Rung:
     full = [row for row in rows if row.samples >= verify.BRIEF] or rows
-    own = [row for row in rows if not row.clip.startswith(verify.RANDOM)]
+    own = [row for row in rows if not row.clip.startswith(samples.RANDOM)]
     flipped = [row for row in own if row.flipped]
     seconds = measured[precision]
     return Rung(

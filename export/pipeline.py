@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from export import demonstration, install, ladder, portable, verify
+from export import demonstration, install, ladder, portable, samples, verify
 from export.card import describe, model_card
 from export.checkpoint import Checkpoint, load_folder
 from export.config import ENCODER
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         return
     target = TARGETS[options.target]
     precisions = target.precisions() if options.precision == "auto" else [options.precision]
-    clips = verify.test_clips(options.verify_with or verify.SAMPLES, options.seed)
+    clips = samples.test_clips(options.verify_with or samples.SAMPLES, options.seed)
     # A separate build, because exporting changes a model.
     reference = verify.cached(Reference(checkpoint, checkpoint.build()).run)
     rungs = None
@@ -89,7 +89,7 @@ def _portable(checkpoint: Checkpoint, options: argparse.Namespace) -> None:
     if not options.portable.absolute().parent.is_dir():
         raise ExportError(f"there is no folder {options.portable.parent}: create it first")
     card = model_card(checkpoint, "cpu", precision)
-    clips = verify.test_clips(options.verify_with or verify.SAMPLES, options.seed)
+    clips = samples.test_clips(options.verify_with or samples.SAMPLES, options.seed)
     target: Path = options.portable
     with tempfile.TemporaryDirectory(dir=target.absolute().parent) as folder:
         encoder, file = Path(folder) / "model.onnx", Path(folder) / target.name

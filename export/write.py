@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export import verify
+from export import samples
 from export.checkpoint import Checkpoint
 from export.config import encoder_config
 from export.errors import ExportError
@@ -79,7 +79,7 @@ def quantized(encoder: PackedEncoder, folder: Path | None) -> dict[str, Any]:
         ExportError: There is no recording, or int8 changes the answers too much.
     """
     name = "the project's own samples" if folder is None else str(folder)
-    clips = verify.recordings(folder or verify.SAMPLES, MOST_CLIPS)
+    clips = samples.recordings(folder or samples.SAMPLES, MOST_CLIPS)
     with step(f"calibrating int8 on {len(clips)} recordings of {name}") as at:
         done = quantize(encoder, list(clips.values()), at)
     if folder is None:

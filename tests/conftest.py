@@ -166,20 +166,20 @@ def graphs_from_before(
     graph_before: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Makes exports in this process reuse an earlier graph and compare only one short clip."""
-    from export import onnx, pipeline, verify, write
+    from export import onnx, pipeline, samples, write
 
     def write_onnx(encoder: object, path: Path, precision: str) -> None:
         for file in graph_before(precision).glob("model.onnx*"):
             copy(file, path.parent)
 
-    def test_clips(samples: Path, seed: int) -> dict[str, np.ndarray]:
+    def test_clips(folder: Path, seed: int) -> dict[str, np.ndarray]:
         return {"short": speech_like(16_000, seed)}
 
     # Export it before patching. Tests of other precisions must ask for theirs first.
     graph_before("fp32")
     for module in (onnx, pipeline, write):
         monkeypatch.setattr(module, "write_onnx", write_onnx)
-    monkeypatch.setattr(verify, "test_clips", test_clips)
+    monkeypatch.setattr(samples, "test_clips", test_clips)
 
 
 def settings_for(repository: Path) -> Settings:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from export import ladder, verify
+from export import ladder, samples
 from export.__main__ import main
 from export.errors import ExportError
 from export.verify import TOLERANCES, Row, table
@@ -83,12 +83,12 @@ def test_recordings_that_cannot_be_read_are_said(
     (tmp_path / "phone.m4a").write_bytes(b"no sound")
     (tmp_path / "._good.wav").touch()
     (tmp_path / "notes.txt").touch()
-    assert [len(clip) for clip in verify.recordings(tmp_path).values()] == [16_000]
+    assert [len(clip) for clip in samples.recordings(tmp_path).values()] == [16_000]
     told = capsys.readouterr().out
     assert f"2 recordings of {tmp_path} are left out (cut.wav, phone.m4a)" in told
     (tmp_path / "good.wav").unlink()
     with pytest.raises(ExportError, match="has no recording that can be used"):
-        verify.recordings(tmp_path)
+        samples.recordings(tmp_path)
 
 
 def test_of_many_recordings_some_are_read(
@@ -96,5 +96,5 @@ def test_of_many_recordings_some_are_read(
 ) -> None:
     for number in range(10):
         soundfile.write(tmp_path / f"{number}.wav", np.zeros(1_600), 16_000)
-    assert list(verify.recordings(tmp_path, 3)) == ["0.wav", "3.wav", "6.wav"]
+    assert list(samples.recordings(tmp_path, 3)) == ["0.wav", "3.wav", "6.wav"]
     assert f"3 of 10 recordings in {tmp_path} are used" in capsys.readouterr().out

@@ -29,14 +29,14 @@ def card_of(repository: Path) -> dict:
 EXPORT = """
 import shutil, sys
 from pathlib import Path
-from export import __main__, onnx, verify
+from export import __main__, onnx, samples, verify
 
 def write_onnx(encoder, path, precision):
     for file in Path(sys.argv[1]).glob("model.onnx*"):
         shutil.copy(file, path.parent)
 
 onnx.write_onnx = write_onnx
-verify.LENGTHS = [16_000]
+samples.LENGTHS = [16_000]
 sys.exit(__main__.main(sys.argv[2:]))
 """
 """``python -m export`` with a short comparison, and with the graph in the folder of argument 1."""

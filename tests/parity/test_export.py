@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from export import verify
+from export import samples, verify
 from export.batch import pack
 from export.checkpoint import load_folder
 from export.onnx import STORED
@@ -46,13 +46,13 @@ def session(request: pytest.FixtureRequest, graphs: dict[str, Path]) -> Session:
 
 def compare(session: Session, folder: Path) -> list[verify.Row]:
     checkpoint = load_folder(folder)
-    clips = verify.test_clips(ROOT / "samples", seed=1)
+    clips = samples.test_clips(ROOT / "samples", seed=1)
     return verify.compare(session.run, Reference(checkpoint, checkpoint.build()).run, clips)
 
 
 def test_equals_funasr_alone_and_batched(session: Session, tiny_checkpoint: Path) -> None:
     rows = compare(session, tiny_checkpoint)
-    assert len(rows) >= len(verify.LENGTHS) + 14
+    assert len(rows) >= len(samples.LENGTHS) + 14
     assert any(row.clip == "real/happy.flac" for row in rows)
     tolerance = verify.TOLERANCES["fp32"]
     assert all(row.within(tolerance) for row in rows), verify.table(rows, tolerance)
@@ -157,7 +157,7 @@ def test_only_the_asked_for_outputs_come(session: Session) -> None:
 
 def test_answers_differ_between_recordings(session: Session) -> None:
     """Otherwise no comparison of scores could fail."""
-    clips = verify.test_clips(ROOT / "samples", seed=1)
+    clips = samples.test_clips(ROOT / "samples", seed=1)
     top = [
         session.run(pack([clip]).inputs(), ["scores"])["scores"].max() for clip in clips.values()
     ]
@@ -233,5 +233,5 @@ def test_the_card_tells_where_the_weights_come_from(
     assert len(card["sha256"]) == 64
     assert card["published"] is False
     names = {row["clip"] for row in card["verified"]["rows"]}
-    assert {f"random {n}" for n in verify.LENGTHS} < names
+    assert {f"random {n}" for n in samples.LENGTHS} < names
     assert names & {path.name for path in recordings()}

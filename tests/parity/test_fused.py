@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 
 from audio.layout import frame_count, slot_count
-from export import fused, verify
+from export import fused, samples, verify
 from export.checkpoint import Checkpoint, load_folder
 from export.contract import MAX_SAMPLES
 from export.fused import FusedEncoder
@@ -120,7 +120,7 @@ def test_equals_funasr_alone_and_batched_in_one_piece_and_in_several(
     operators = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
     assert {"PackedMultiHeadAttention", "SkipLayerNormalization", "BiasGelu", "Scan"} <= operators
     assert not {"Conv", "Softplus"} & operators
-    recordings = verify.test_clips(ROOT / "samples" / "real", seed=1)
+    recordings = samples.test_clips(ROOT / "samples" / "real", seed=1)
     # Without the long ones: here attention takes memory for every pair of the batch's tokens.
     clips = {name: clip for name, clip in recordings.items() if len(clip) < 60_000}
     reference = Reference(checkpoint, checkpoint.build()).run

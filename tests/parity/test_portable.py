@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from export import portable, verify
+from export import portable, samples, verify
 from export.__main__ import main
 from export.checkpoint import load_folder
 from export.contract import LABELS
@@ -74,7 +74,7 @@ def test_int8_keeps_clear_answers_on_a_machine_without_its_instructions(
     arguments = ["--checkpoint", str(tiny_checkpoint), "--portable", str(small)]
     assert main([*arguments, "--precision", "int8"]) == 0
     session = portable.open_portable(small)
-    for name, clip in verify.recordings(verify.SAMPLES).items():
+    for name, clip in samples.recordings(samples.SAMPLES).items():
         truth, found = reference(clip), portable.answer(session, clip)
         assert np.abs(found.scores - truth.scores).max() < verify.TOLERANCES["int8"].scores, name
         if verify.margin(truth.scores) > verify.CLEAR_MARGIN:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 
-from export import quantize, verify
+from export import quantize, samples, verify
 from export.__main__ import main
 from export.checkpoint import Checkpoint, load_folder
 from export.errors import ExportError
@@ -50,7 +50,7 @@ def checkpoint(
 
 @pytest.fixture(scope="module")
 def recordings() -> dict[str, np.ndarray]:
-    return verify.recordings(ROOT / "samples")
+    return samples.recordings(ROOT / "samples")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_clear_answer_stays_and_scores_are_near(
     config: dict, graph: Path, checkpoint: Checkpoint
 ) -> None:
     reference = Reference(checkpoint, checkpoint.build()).run
-    clips = verify.test_clips(ROOT / "samples", seed=1)
+    clips = samples.test_clips(ROOT / "samples", seed=1)
     rows = verify.compare(open_session(graph, config).run, reference, clips, 4)
     assert all(row.within(TOLERANCE) for row in rows), verify.table(rows, TOLERANCE)
     # Otherwise no answer could become another one.
