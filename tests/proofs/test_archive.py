@@ -280,7 +280,7 @@ def test_from_and_to_s3(
             )
             first.process.kill()
             first.wait()
-        assert "skipped all below s3://calls/in//" in first.said
+        assert "skipped everything under s3://calls/in//" in first.said
         before = len(parts_there())
         assert before < total
         ray = (*options, "--ray")

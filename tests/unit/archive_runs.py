@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import fsspec
+import pytest
 from pyarrow import parquet
 
 PART = 3
@@ -20,3 +23,13 @@ def rows(folder: str = "out") -> list[dict[str, Any]]:
 
 def files(folder: str = "out") -> list[str]:
     return [row["file"] for row in rows(folder)]
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    """A filesystem in memory, empty, which stands for any store."""
+    filesystem = fsspec.filesystem("memory")
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+    yield filesystem
+    filesystem.store.clear()

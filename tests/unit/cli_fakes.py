@@ -89,9 +89,6 @@ class FakeClient:
             "a", None, self.weights, False, None, "fp32", "cpu", labels, card, uar=0.655
         )
 
-    def predict(self, audio: bytes) -> Prediction:
-        return prediction(self.weights)
-
     def predict_many(
         self, items: Iterable[Path], granularity: str = "utterance", **options: Any
     ) -> Iterator[Outcome[Path]]:

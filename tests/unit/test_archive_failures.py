@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from emotion2vec_client import Emotion2VecError, PredictionTimeoutError
+from emotion2vec_client import AccessDeniedError, Emotion2VecError, PredictionTimeoutError
 from emotion2vec_client._judges import NOBODY
 from emotion2vec_client.archive import on_ray
-from emotion2vec_client.archive.job import RETRIES, Job
+from emotion2vec_client.archive.job import RETRIES, SILENCE, Job
 from emotion2vec_client.archive.plan import PLAN, read_plan
 from emotion2vec_client.archive.stores import Store
 from emotion2vec_client.cli import main
@@ -70,22 +70,49 @@ def test_a_server_that_answers_nothing_ends_the_command(
     command = [*COMMAND, *(["--timeline"] if of_the_timeline else [])]
     fail(fake, NAMES[4], 99, PredictionTimeoutError("no answer in 30 s"))
 
-    def nothing(self: FakeClient, audio: Any, **options: Any) -> Any:
-        if isinstance(audio, bytes):
+    def hang(recording: Any) -> None:
+        one_fails(recording)
+        if recording == SILENCE and not (of_the_timeline and asked_silence.pop("predict_many", 0)):
             raise PredictionTimeoutError("no answer in 30 s")
-        return timeline(self, audio, **options)
 
-    timeline = fake.timeline
-    fake.predict = fake.timeline = nothing  # type: ignore[assignment, method-assign]
-    if of_the_timeline:
-        fake.predict = FakeClient.predict  # type: ignore[method-assign]
+    one_fails, asked_silence = fake.asked, {"predict_many": 1}
+    fake.asked = staticmethod(hang)
     assert main(command) == 1
     said = capsys.readouterr().err
-    assert "the server answers nothing: no answer in 30 s" in said
+    assert "the server does not answer: no answer in 30 s" in said
     assert "run the same command again" in said
     fail(fake, NAMES[4], 0, Emotion2VecError())
     assert main(command) == 0
     assert not any(row["error"] for row in rows())
+
+
+def test_a_server_that_hangs_later_leaves_no_rows(fake: type[FakeClient]) -> None:
+    touch(*NAMES)
+    silences = 0
+
+    def hang(recording: object) -> None:
+        nonlocal silences
+        silences += recording == SILENCE
+        if str(recording) == NAMES[1] or (silences and (recording != SILENCE or silences > 1)):
+            raise PredictionTimeoutError("no answer in 30 s")
+
+    fake.asked = staticmethod(hang)
+    assert main(COMMAND) == 1
+    assert silences == 2
+    assert not Path("out/part-00000.parquet").exists()
+
+
+def test_a_key_that_is_refused_is_told_as_such(
+    fake: type[FakeClient], capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*NAMES)
+
+    def refuse(recording: object) -> None:
+        raise (AccessDeniedError if recording == SILENCE else PredictionTimeoutError)("no key")
+
+    fake.asked = staticmethod(refuse)
+    assert main(COMMAND) == 1
+    assert "emotion2vec: no key; 0 of 4 parts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["--embedding"], ["--timeline", "--embedding"]])
@@ -141,6 +168,28 @@ def test_a_retry_that_is_killed_between_the_files_of_a_part_is_continued(
     assert len(parquet.read_table("out/_segments")) == 2 * 3
 
 
+def test_rows_that_another_command_has_replaced_are_left_alone(
+    fake: type[FakeClient], capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(NAMES[0], "clips/bad-1.wav", "clips/bad-2.wav")
+    assert main(COMMAND) == 0
+    repaired = False
+
+    def repair(recording: object) -> None:
+        nonlocal repaired
+        if str(recording).startswith("clips/bad") and not repaired:
+            repaired = True
+            refuse = fake._check
+            fake._check = lambda self, path: None  # type: ignore[method-assign]
+            assert main([*COMMAND, "--retry-failed"]) == 0
+            fake._check = refuse  # type: ignore[method-assign]
+
+    fake.asked = staticmethod(repair)
+    assert main([*COMMAND, "--retry-failed"]) == 1
+    assert "was changed meanwhile" in capsys.readouterr().err
+    assert [row["error"] for row in rows()] == [None] * 3
+
+
 @pytest.mark.parametrize(
     ("options", "megabytes", "refused"),
     [([], 10, False), ([], 11, True), (["--timeline"], 200, False), (["--timeline"], 201, True)],
@@ -185,6 +234,8 @@ def test_a_machine_of_a_cluster_without_the_folders_ends_the_work(lost: str) -> 
     else:
         Path("out").rename("elsewhere")
     written = {"stopped": "", "files": 3, "failed": 0, "written": b""}
-    for said in (on_ray._read(job, {"part": 0}), on_ray._write(job, written)):
+    asked = {"part": 0, "stopped": "", "recordings": b""}
+    recognised = on_ray._Recogniser(job)(asked)
+    for said in (on_ray._read(job, {"part": 0}), recognised, on_ray._write(job, written)):
         assert "all machines of the cluster share" in said["stopped"]
         assert ("/elsewhere/clips" if lost == "the sources" else PLAN) in said["stopped"]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
-import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -16,25 +13,15 @@ import pytest
 import typer
 from pyarrow import parquet
 
-from emotion2vec_client.archive.recordings import Recording
 from emotion2vec_client.archive.sources import SHARD_READERS, find
-from emotion2vec_client.archive.stores import Store, StoreError
+from emotion2vec_client.archive.stores import Store
 from emotion2vec_client.cli import main
+from tests.unit.archive_runs import memory
 from tests.unit.cli_fakes import fake, touch
 
-__all__ = ["fake"]
+__all__ = ["fake", "memory"]
 
 MEMBERS = {"a/1.wav": b"first", "a/1.json": b"{}", "2.flac": b"second one"}
-
-
-@pytest.fixture(autouse=True)
-def memory() -> Iterator[fsspec.AbstractFileSystem]:
-    """A filesystem in memory, empty, which stands for any store."""
-    filesystem = fsspec.filesystem("memory")
-    filesystem.store.clear()
-    filesystem.pseudo_dirs[:] = [""]
-    yield filesystem
-    filesystem.store.clear()
 
 
 def shard(members: dict[str, bytes] = MEMBERS) -> bytes:
@@ -187,70 +174,6 @@ def test_a_file_that_is_no_list_is_wrong_usage(capsys: pytest.CaptureFixture[str
     assert "calls.parquet cannot be read as a list" in capsys.readouterr().err
 
 
-def test_an_error_of_a_file_is_a_row_and_one_of_its_store_is_not(
-    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(FileNotFoundError):
-        Recording("a", "memory://a.wav").read()
-    with pytest.raises(FileNotFoundError, match="Unknown protocol"):
-        Recording("a", "nothing://a.wav").read()
-    memory.pipe_file("/a.wav", b"a")
-    for error in (ConnectionResetError(), RuntimeError("botocore"), ImportError("no s3fs")):
-
-        def fail(*path: object, error: Exception = error, **options: object) -> None:
-            raise error
-
-        monkeypatch.setattr(type(memory), "cat_file", fail)
-        with pytest.raises(StoreError, match=r"memory://a\.wav"):
-            Recording("a", "memory://a.wav").read()
-
-
-class ClientError(Exception):
-    """An answer of S3, as botocore has it."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.response = {"Error": {"Code": code}}
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "is_a_row"),
-    [
-        ("NoSuchKey", FileNotFoundError, True),
-        ("AccessDenied", PermissionError, True),
-        ("ExpiredToken", PermissionError, False),
-        ("InvalidAccessKeyId", PermissionError, False),
-        ("NoSuchBucket", FileNotFoundError, False),
-    ],
-)
-def test_credentials_that_expire_end_the_command_and_are_no_rows(
-    code: str,
-    kind: type[OSError],
-    is_a_row: bool,
-    memory: fsspec.AbstractFileSystem,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*path: object, **options: object) -> None:
-        # As s3fs translates it.
-        raise kind("the message of S3") from ClientError(code)
-
-    monkeypatch.setattr(type(memory), "cat_file", fail)
-    with pytest.raises(kind if is_a_row else StoreError):
-        Recording("a", "memory://a.wav").read()
-
-
-@pytest.mark.parametrize(("number", "is_a_row"), [(errno.ENOENT, True), (errno.ESTALE, False)])
-def test_a_mount_that_fails_ends_the_command(
-    number: int, is_a_row: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*path: object, **options: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("builtins.open", fail)
-    with pytest.raises(FileNotFoundError if is_a_row else StoreError):
-        Recording("a", "/mnt/a.wav").read()
-
-
 def test_an_object_may_have_any_name(tmp_path: Path) -> None:
     for name in ("c::d.wav", "[x].wav", "a?b.wav"):
         (tmp_path / name).write_text(name)
@@ -275,23 +198,7 @@ def test_objects_below_a_folder_without_a_name_are_told(
     monkeypatch.setattr(type(memory), "ls", as_in_s3)
     assert names("memory://calls") == ["memory:///calls/a.wav"]
     said = capsys.readouterr().err
-    assert said == "skipped all below memory:///calls//: name these objects in a list\n"
-
-
-def test_an_empty_object_is_read_where_stores_refuse_a_range_of_it(
-    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    memory.pipe_file("/empty.wav", b"")
-    memory.pipe_file("/a.wav", b"a")
-
-    def refuse(*path: object, **options: object) -> None:
-        # As s3fs translates InvalidRange.
-        raise OSError(errno.EINVAL, "The requested range is not satisfiable")
-
-    monkeypatch.setattr(type(memory), "cat_file", refuse)
-    assert Recording("empty", "memory://empty.wav").read() == b""
-    with pytest.raises(StoreError, match="range is not satisfiable"):
-        Recording("a", "memory://a.wav").read()
+    assert said == "skipped everything under memory:///calls//: give a list of it\n"
 
 
 def test_members_that_have_no_bytes_of_their_own() -> None:
@@ -320,57 +227,6 @@ def test_a_list_of_numbers_is_no_list() -> None:
     parquet.write_table(pyarrow.table({"path": [1, 2]}), "numbers.parquet")
     with pytest.raises(typer.BadParameter, match="column path has int64"):
         names("numbers.parquet")
-
-
-def test_a_store_that_fails_ends_the_command(
-    memory: fsspec.AbstractFileSystem,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    touch("a.wav")
-
-    def fail(*path: object, **options: object) -> None:
-        raise ConnectionResetError
-
-    monkeypatch.setattr(type(memory), "pipe_file", fail)
-    assert main(["archive", "a.wav", "-o", "memory://out"]) == 1
-    assert "the store of memory://out" in capsys.readouterr().err
-
-
-def test_results_in_a_store(memory: fsspec.AbstractFileSystem) -> None:
-    touch("clips/a.wav", "clips/bad.wav", "clips/c.wav")
-    command = ["archive", "clips", "-o", "memory://out", "--part-size", "2"]
-    assert main(command) == 0
-    memory.rm_file("/out/part-00000.parquet")
-    assert main(command) == 0
-    found = [
-        parquet.read_table(io.BytesIO(memory.cat_file(f"/out/part-0000{number}.parquet")))
-        for number in range(2)
-    ]
-    assert pyarrow.concat_tables(found).column("file").to_pylist() == [
-        "clips/a.wav",
-        "clips/bad.wav",
-        "clips/c.wav",
-    ]
-
-
-def test_where_files_appear_in_pieces_a_part_is_renamed(
-    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from emotion2vec_client.archive import stores
-
-    monkeypatch.setattr(stores, "OBJECT_STORES", frozenset())
-    moved: list[str] = []
-    move = type(memory).mv
-
-    def watch(self: fsspec.AbstractFileSystem, source: str, target: str) -> None:
-        moved.append(target)
-        move(self, source, target)
-
-    monkeypatch.setattr(type(memory), "mv", watch)
-    Store.of("memory://out").put("part-00000.parquet", b"rows")
-    assert moved == ["/out/part-00000.parquet"]
-    assert memory.cat_file("/out/part-00000.parquet") == b"rows"
 
 
 def test_names_may_be_any_bytes() -> None:

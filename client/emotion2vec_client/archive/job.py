@@ -19,6 +19,7 @@ from emotion2vec_client.archive.recordings import CLIP_LIMIT, TIMELINE_LIMIT, Re
 from emotion2vec_client.archive.results import PLAN_KEY, part_name, with_new_rows
 from emotion2vec_client.archive.rows import RecordingShape
 from emotion2vec_client.archive.stores import Store, StoreError
+from emotion2vec_client.cli.common import GONE
 from emotion2vec_client.cli.rows import PredictionShape, Row, Shape, TimelineShape
 from emotion2vec_client.cli.writers import ParquetWriter
 from emotion2vec_client.errors import (
@@ -37,13 +38,13 @@ CARD_KEY = "emotion2vec.model_card"
 TIMELINE: Mapping[str, Any] = {"segmentation": "vad"}
 
 OF_THE_SERVER = frozenset((Emotion2VecError.__name__, PredictionTimeoutError.__name__))
-"""Errors of rows that say nothing certain of the recording."""
+"""Errors that may be the server's fault and not the recording's."""
 
 RETRIES = 2
 """How often a recording is tried again after such an error."""
 
 SILENCE = wav_bytes([0.0] * SAMPLE_RATE, SAMPLE_RATE)
-"""A second that every server which works can answer."""
+"""A second of silence, which every working server can answer."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Job:
         return len(self.again[number]) if number in self.again else self.plan.size(number)
 
     def check_machine(self) -> None:
-        """Refuses a machine of a cluster that does not have the folders of the others.
+        """Refuses a machine that does not have the folders that the other machines have.
 
         Otherwise its recordings would be rows that say there is no such file, and its results
         would be lost.
@@ -149,14 +150,18 @@ class Job:
         """Tells a server that fails from a recording that makes it fail.
 
         Raises:
-            ServerUnavailableError: The server has no answer for silence either.
+            Emotion2VecError: The server does not answer silence either, or refuses the client.
         """
         try:
-            client.predict(SILENCE)
+            # It waits for requests in flight, so it may take as long as one of them.
+            for outcome in client.predict_many([SILENCE], concurrency=self.concurrency):
+                outcome.unwrap()
             if self.timeline:
                 client.timeline(SILENCE, **TIMELINE)
+        except GONE:
+            raise
         except Emotion2VecError as error:
-            raise ServerUnavailableError(f"the server answers nothing: {error}") from error
+            raise ServerUnavailableError(f"the server does not answer: {error}") from error
 
     def check_model(self, client: Client) -> None:
         """Refuses another model than that of the plan.
@@ -194,26 +199,31 @@ class Part:
         """Adds the row of the next recording.
 
         Raises:
-            ServerUnavailableError: Its error is one that all further recordings would have.
+            Emotion2VecError: All further recordings would fail too.
         """
         if row.error_type in OF_THE_SERVER:
+            # Not each time, because a server that hangs takes minutes to fail.
             if self._of_the_server % self._job.concurrency == 0:
                 self._job.check_server(self._client)
             self._of_the_server += 1
         self._rows.append(row)
 
     def retry(self) -> None:
-        """Tries again those for which the server failed: it may only have had too much to do.
+        """Retries the recordings on which the server failed: it may only have been overloaded.
 
         Raises:
-            Emotion2VecError: The server stays down, or does not accept the client.
+            Emotion2VecError: The server stays down, does not answer, or does not accept the client.
             StoreError: The store of the recordings does not answer.
         """
-        for _ in range(RETRIES):
+        for tries in range(RETRIES + 1):
             failed = [
                 index for index, row in enumerate(self._rows) if row.error_type in OF_THE_SERVER
             ]
             if not failed:
+                return
+            if tries == RETRIES:
+                # If it works, these are the recordings' own failures.
+                self._job.check_server(self._client)
                 return
             recordings = self._job.recordings(self._number)
             rows = self._job.rows(self._client, [recordings[index] for index in failed])

@@ -178,6 +178,7 @@ class _Recogniser:
         if done["stopped"]:
             return done
         try:
+            self._job.check_machine()
             for row in self._job.rows(client, pickle.loads(item["recordings"])):
                 part.add(row)
             part.retry()

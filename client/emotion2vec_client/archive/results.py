@@ -95,13 +95,19 @@ def with_new_rows(store: Store, name: str, data: bytes, counts: Sequence[int]) -
 
     Raises:
         DamagedError: The file cannot be read.
+        Emotion2VecError: Another command has replaced rows meanwhile.
     """
     arrow, parquet = import_extra("pyarrow", "archive"), import_extra("pyarrow.parquet", "archive")
     with store.opened(name) as file, damage_reported(f"{store.url}/{name}", DELETE):
         old = parquet.read_table(file)
     new = parquet.read_table(io.BytesIO(data))
+    errors = _errors(old)
+    if len(errors) != len(counts):
+        raise Emotion2VecError(
+            f"{store.url}/{name} was changed meanwhile, perhaps by another command: {AGAIN}"
+        )
     pieces, kept, used = [], 0, 0
-    for position, count in zip(_errors(old), counts):
+    for position, count in zip(errors, counts):
         pieces += [old.slice(kept, position - kept), new.slice(used, count)]
         kept, used = position + 1, used + count
     pieces.append(old.slice(kept))

@@ -17,7 +17,14 @@ import typer
 
 from emotion2vec_client.analysis.arrays import import_extra
 from emotion2vec_client.archive.recordings import Recording
-from emotion2vec_client.archive.stores import OF_THE_FILE, errors_of, is_url, opened, resolve
+from emotion2vec_client.archive.stores import (
+    OF_THE_FILE,
+    StoreError,
+    errors_of,
+    is_url,
+    opened,
+    resolve,
+)
 from emotion2vec_client.cli.common import sentence
 from emotion2vec_client.cli.files import SUFFIXES, Files, Skipped, is_pattern
 
@@ -203,6 +210,11 @@ def _listed(file: str, column: str) -> Iterator[str]:
             yield from (_csv if _suffix(file) == ".csv" else _parquet)(file, stream, column)
     except (ValueError, csv.Error) as error:
         raise typer.BadParameter(f"{file} cannot be read as a list: {error}") from error
+    except (typer.BadParameter, StoreError, OSError):
+        raise
+    except Exception as error:
+        # Of a store, while the list is read.
+        raise StoreError(f"the store of {file} failed: {error}") from error
 
 
 def _csv(file: str, stream: BinaryIO, column: str) -> Iterator[str]:

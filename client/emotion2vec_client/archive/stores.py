@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -30,6 +30,9 @@ OF_A_PATH = frozenset(
      errno.ELOOP, errno.EINVAL)
 )  # fmt: skip
 """The same on this machine. Others, such as EIO and ESTALE, are those of a disk or a mount."""
+
+OF_A_PAGE = (403, 404, 410)
+"""The same of a web server."""
 
 OF_AN_OBJECT = frozenset(
     ("NoSuchKey", "NoSuchVersion", "AccessDenied", "InvalidObjectState", "403", "404")
@@ -95,6 +98,9 @@ def errors_of(url: str) -> Iterator[None]:
     except ImportError as error:
         raise StoreError(f"cannot use {url}: {error}") from error
     except Exception as error:
+        # gcsfs begins its error for a forbidden object with this word.
+        if getattr(error, "status", None) in OF_A_PAGE or str(error).startswith("Forbidden: "):
+            raise PermissionError(errno.EACCES, f"Not available ({error})", url) from error
         raise StoreError(f"the store of {url} failed: {error or type(error).__name__}") from error
 
 
@@ -139,10 +145,17 @@ def read(name: str, start: int = 0, size: int | None = None) -> bytes:
             raise
         except Exception:
             # Stores refuse to read from the end of a file: an empty one ends where it begins.
-            if end is None or start < filesystem.size(path):
-                raise
-            return b""
+            if end is not None and _ends_by(filesystem, path, start):
+                return b""
+            raise
         return data
+
+
+def _ends_by(filesystem: Any, path: str, position: int) -> bool:
+    # If it fails as the read did, that error is the one to report.
+    with suppress(Exception):
+        return bool(filesystem.size(path) <= position)
+    return False
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def archive(
     policy: PolicyOption = None,
     head: HeadsOption = None,
     retry_failed: Annotated[
-        bool, flag("--retry-failed", help="Also recognise recordings again that have errors.")
+        bool, flag("--retry-failed", help="Also retry the recordings whose rows have errors.")
     ] = False,
     ray: Annotated[
         bool, flag("--ray", help="Work with Ray, on this machine or as a Ray job.")

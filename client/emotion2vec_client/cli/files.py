@@ -173,7 +173,7 @@ class Skipped:
                 file=sys.stderr,
             )
         for folder in self.nameless:
-            print(f"skipped all below {folder}: name these objects in a list", file=sys.stderr)
+            print(f"skipped everything under {folder}: give a list of it", file=sys.stderr)
 
 
 def _walk(folder: str, skipped: Skipped, suffixes: frozenset[str]) -> Iterator[Path]:
