@@ -17,13 +17,11 @@ import pytest
 import soundfile
 from filelock import FileLock
 
-from benchmarks.launch import ROOT, SAMPLES, free_ports
+from benchmarks.launch import PATIENCE, ROOT, SAMPLES, free_ports
 from emotion2vec_client import Client
 from emotion2vec_client.cli.files import SUFFIXES
 from server.settings import Settings
 from server.triton import Triton
-
-READY_SECONDS = 120
 
 WriteCheckpoint = Callable[..., Path]
 
@@ -192,7 +190,7 @@ def settings_for(repository: Path) -> Settings:
 def serving(settings: Settings) -> Iterator[Triton]:
     """A ready server. At the end it is killed, because unloading the models takes seconds."""
     with Triton(settings) as running:
-        running.wait_until_ready(READY_SECONDS)
+        running.wait_until_ready(PATIENCE)
         yield running
         running.kill()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
-from benchmarks.launch import Program, wait_until
+from benchmarks.launch import PATIENCE, Program, wait_until
 from server.triton import Triton
 from tests.conftest import ROOT, free_ports
 
@@ -29,7 +29,7 @@ def bench(*arguments: str, results: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=PATIENCE,
     )
 
 

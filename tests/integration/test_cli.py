@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from benchmarks.launch import PATIENCE
 from emotion2vec_client import LABELS, Client
 from emotion2vec_client.analysis.head import Head, Origin
 from emotion2vec_client.cli import main
@@ -162,7 +163,7 @@ def test_ctrl_c_leaves_a_file_that_resume_completes(url: str, tmp_path: Path) ->
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.01)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE) == 130
         told = process.stderr.read().strip().splitlines()[-1]
     before = json_rows(output.read_text())
     assert told == (

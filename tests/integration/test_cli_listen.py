@@ -14,7 +14,7 @@ import soundfile
 
 from audio.decoding import decode
 from audio.layout import SAMPLE_RATE
-from benchmarks.launch import SAMPLES
+from benchmarks.launch import PATIENCE, SAMPLES
 from emotion2vec_client import Client, Emotion2VecError
 from emotion2vec_client.cli.sources import read_stream
 from tests.fuzz.limits import LIMITS
@@ -33,7 +33,7 @@ def wav(tmp_path: Path) -> Path:
 
 def listen(gateway: Gateway, data: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
     command = [*COMMAND, "-", "--gateway", gateway.url, *options]
-    return subprocess.run(command, input=data, capture_output=True, check=False, timeout=300)
+    return subprocess.run(command, input=data, capture_output=True, check=False, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("kind", ["wav", "raw"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
+from benchmarks.launch import PATIENCE
 from emotion2vec_client import LABELS, Client
 from emotion2vec_client.cli import main
 from server.triton import Triton
@@ -130,7 +131,7 @@ def test_ctrl_c_among_many_timelines_says_how_to_go_on(
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.01)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE) == 130
         told = process.stderr.read()
     assert "run it again with --resume to continue" in told
     assert "Traceback" not in told

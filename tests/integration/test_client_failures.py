@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.launch import below
+from benchmarks.launch import PATIENCE, below
 from benchmarks.service import part_name
 from emotion2vec_client import (
     Client,
@@ -19,7 +19,7 @@ from emotion2vec_client import (
 )
 from emotion2vec_client._retry import Outage
 from server.triton import Triton
-from tests.conftest import READY_SECONDS, serving, settings_for, speech_like
+from tests.conftest import serving, settings_for, speech_like
 from tests.integration.conftest import Gated
 
 CLIP = (speech_like(8_000), 16_000)
@@ -57,11 +57,11 @@ def test_a_full_queue_is_an_overload_and_is_tried_again(
         with gated.held():
             # The encoder keeps a batch of four, and 16 more wait: the others are refused.
             attempts = [pool.submit(hasty.predict, CLIP) for _ in range(32)]
-            [refused, *_] = wait(attempts, READY_SECONDS, FIRST_COMPLETED).done
+            [refused, *_] = wait(attempts, PATIENCE, FIRST_COMPLETED).done
             with pytest.raises(OverloadedError, match="too much to do: try later"):
                 refused.result()
             many = pool.submit(list, patient.predict_many([CLIP] * 20))
-            assert tried_again.wait(READY_SECONDS)
+            assert tried_again.wait(PATIENCE)
         assert [outcome.error for outcome in many.result() if outcome.error] == []
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.launch import PATIENCE
 from emotion2vec_client import (
     AsyncClient,
     Client,
@@ -25,7 +26,7 @@ from emotion2vec_client import (
     ServerUnavailableError,
 )
 from server.triton import Triton
-from tests.conftest import READY_SECONDS, SAMPLES, recordings, settings_for, speech_like
+from tests.conftest import SAMPLES, recordings, settings_for, speech_like
 from tests.integration.gateways import Gateway
 
 HAPPY = SAMPLES / "happy.wav"
@@ -255,7 +256,7 @@ def test_many_survives_a_server_that_is_killed_and_restarted(tiny_repository: Pa
     first = Triton(settings)
     first.__enter__()
     try:
-        first.wait_until_ready(READY_SECONDS)
+        first.wait_until_ready(PATIENCE)
         with Client(f"127.0.0.1:{settings.grpc_port}") as client:
             alone = client.predict(clips[-1])
             outcomes = client.predict_many(clips, concurrency=16)

@@ -14,7 +14,7 @@ from shutil import copy, copytree
 import pytest
 
 from benchmarks import corpus
-from benchmarks.launch import Program, free_ports
+from benchmarks.launch import PATIENCE, Program, free_ports
 from tests.conftest import ROOT
 
 DOCUMENTS = (
@@ -46,7 +46,6 @@ BLOCKS_ELSEWHERE = {
 """Blocks that are not run here as a whole, by what is in them."""
 
 INSTALLS = "pip install "
-ENDS_SECONDS = 300
 
 
 def blocks() -> Iterator[tuple[str, str, str, str]]:
@@ -167,7 +166,7 @@ def run(
     return subprocess.run(
         program, input=text, cwd=folder,
         env={**os.environ, "PATH": f"{search}:{os.environ['PATH']}", **own},
-        capture_output=True, text=True, check=False, timeout=ENDS_SECONDS,
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import soundfile
 
-from benchmarks.launch import wait_until
+from benchmarks.launch import PATIENCE, wait_until
 from emotion2vec_client import LABELS, Client
 from server.triton import Triton
 from tests.conftest import SAMPLES, recordings, speech_like
@@ -43,7 +43,7 @@ def test_the_example_in_users_notes_runs_unchanged(
 ) -> None:
     script = USERS_NOTES.format(url=gateway.url, file=HAPPY, keyword=keyword)
     ended = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     expected = client.predict(HAPPY)
     first, second = ended.stdout.splitlines()

@@ -13,12 +13,12 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.launch import SAMPLES, below, wait_until, wait_until_gone
+from benchmarks.launch import PATIENCE, SAMPLES, below, wait_until, wait_until_gone
 from benchmarks.service import Service, part_name
 from server.leftovers import OWNED_PREFIX
 from server.reaper import SHM
 from server.triton import Triton
-from tests.conftest import READY_SECONDS, settings_for
+from tests.conftest import settings_for
 from tests.scenarios.faults import OTHERS
 
 MODELS = {"preprocess", "encoder", "emotion2vec_timeline"}
@@ -103,7 +103,7 @@ def test_signals_while_starting_leave_nothing(server: Service, models: int) -> N
 
 def test_a_killed_triton_leaves_no_folder(tiny_repository: Path) -> None:
     with Triton(settings_for(tiny_repository)) as triton:
-        triton.wait_until_ready(READY_SECONDS)
+        triton.wait_until_ready(PATIENCE)
         folder = triton.environment
         # The folder is unknown if another Triton started at the same time.
         assert folder is None or folder.is_dir()

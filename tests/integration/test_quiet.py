@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.launch import PATIENCE
 from tests.conftest import ROOT, SAMPLES
 
 PYTHON = sys.executable
 CACHES = (".cache/pip", ".cache/huggingface", ".cache/modelscope", ".modelscope")
 """Caches of pip and of the hubs' libraries."""
-
-HANGS = 900
 
 NAMED = "import socket; socket.getaddrinfo('collector.example.org', 443)"
 CONNECTED = "import socket; socket.create_connection(('192.0.2.7', 443), 5)"
@@ -36,7 +35,7 @@ def watched(folder: Path, commands: Sequence[str], **environment: str) -> dict[s
         ["unshare", *user, "--net", "--mount", PYTHON, "-m", "tests.integration.quiet",
          str(folder / "report.json"), *commands],
         cwd=ROOT, env={**inherited, **own}, capture_output=True, text=True, check=False,
-        timeout=HANGS,
+        timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, list[str]] = json.loads((folder / "report.json").read_text())
@@ -80,8 +79,8 @@ def test_nothing_is_asked_of_any_other_machine_and_nothing_written_elsewhere(
     script = tmp_path / "visit.sh"
     # The gateway may become ready after Triton.
     script.write_text(
-        "timeout 120 sh -c 'until curl -sf http://127.0.0.1:7860/ready; do sleep 0.1; done'\n"
-        + while_ready
+        f"timeout {PATIENCE:.0f} sh -c"
+        " 'until curl -sf http://127.0.0.1:7860/ready; do sleep 0.1; done'\n" + while_ready
     )
     report = watched(
         tmp_path,

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from benchmarks.launch import HOST, SAMPLES, wait_until
+from benchmarks.launch import HOST, PATIENCE, SAMPLES, wait_until
 from benchmarks.service import Service
 from emotion2vec_client import Client
 
@@ -151,7 +151,7 @@ def post(service: Service, path: str, header: str, data: bytes, **form: object) 
         files={"audio": (FILE, data)},
         data=form,
         headers=headers,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.launch import PATIENCE
 from benchmarks.tables import table
 from server.triton import Triton
-from tests.conftest import READY_SECONDS, settings_for
+from tests.conftest import settings_for
 from tests.fuzz import attacks, decoder, kserve, openapi
 from tests.fuzz.measured import Measured
 from tests.integration.gateways import Gateway
@@ -44,7 +45,7 @@ def test_no_file_breaks_the_decoder(show: Callable[[str], None]) -> None:
 
 def test_no_request_breaks_a_model(tiny_repository: Path, show: Callable[[str], None]) -> None:
     with Triton(settings_for(tiny_repository)) as triton:
-        triton.wait_until_ready(READY_SECONDS)
+        triton.wait_until_ready(PATIENCE)
         outcome = kserve.fuzz(triton, inputs=REQUESTS, seed=SEED)
     show(f"{REQUESTS} requests: {dict(outcome.statuses.most_common())}")
     assert outcome.findings == []
