@@ -137,7 +137,7 @@ class Supervisor:
             self._restarts.popleft()
         if len(self._restarts) == MOST_RESTARTS:
             raise ServerError(
-                f"gave up after {MOST_RESTARTS} restarts within {WITHIN_SECONDS / 60:.0f} "
+                f"gave up after {len(self._restarts)} restarts within {WITHIN_SECONDS / 60:.0f} "
                 f"minutes: {trouble}"
             )
         self._restarts.append(now)
