@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.backends.onnxruntime.parts import split
@@ -18,6 +18,8 @@ def test_without_a_limit_a_batch_is_one_part() -> None:
     assert split([], None) == []
 
 
+# A busy machine takes seconds for an example.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(1, 500_000)), st.integers(1, 500_000))
 def test_every_request_is_in_one_part_which_is_within_the_limit(
     sizes: list[int], limit: int
