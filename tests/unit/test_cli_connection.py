@@ -109,7 +109,7 @@ def test_a_long_outage_and_its_end_are_reported_once(
     monkeypatch.setattr("emotion2vec_client._retry.time.monotonic", lambda: now)
     outages = [Outage(60), Outage(60)]
     error = ServerUnavailableError("no server is ready")
-    with outages_reported():
+    with outages_reported(), outages_reported():
         # A queue that is full for a moment is not reported.
         outages[0].delay(0, error)
         outages[0].over()

@@ -6,7 +6,8 @@ import io
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -99,7 +100,7 @@ class Job:
             shapes = [TimelineShape(**columns), RecordingShape(judged=self.judges.labels)]
         return dict(zip(self.plan.folders, shapes))
 
-    def rows(self, client: Client, recordings: Iterable[Recording]) -> Iterator[Row]:
+    def rows(self, client: Client, recordings: Iterable[Recording]) -> Generator[Row, None, None]:
         """Yields the row of each recording, in their order.
 
         Raises:
@@ -226,9 +227,12 @@ class Part:
                 self._job.check_server(self._client)
                 return
             recordings = self._job.recordings(self._number)
-            rows = self._job.rows(self._client, [recordings[index] for index in failed])
-            for index, row in zip(failed, rows):
-                self._rows[index] = row
+            # Its end restores how outages are reported.
+            with closing(
+                self._job.rows(self._client, [recordings[each] for each in failed])
+            ) as rows:
+                for index, row in zip(failed, rows):
+                    self._rows[index] = row
 
     def files(self) -> dict[str, bytes]:
         """The complete files by name, in the order in which they must be written."""

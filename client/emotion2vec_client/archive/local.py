@@ -6,12 +6,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
-from typing import cast
 
 from emotion2vec_client._client import Client
 from emotion2vec_client.archive.job import Job, Part, Step
 from emotion2vec_client.archive.recordings import Recording
-from emotion2vec_client.cli.rows import Row
 
 
 def run(job: Job, client: Client, todo: Sequence[int]) -> Generator[Step, None, None]:
@@ -31,7 +29,7 @@ def run(job: Job, client: Client, todo: Sequence[int]) -> Generator[Step, None, 
         for number in todo:
             yield from job.recordings(number)
 
-    rows = cast("Generator[Row, None, None]", job.rows(client, recordings()))
+    rows = job.rows(client, recordings())
     # A disk may take seconds to write, during which nothing would be sent.
     with closing(rows), ThreadPoolExecutor(1, "archive") as writer:
         written: Future[None] | None = None

@@ -10,6 +10,7 @@ import os
 import pickle
 import socket
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -179,8 +180,9 @@ class _Recogniser:
             return done
         try:
             self._job.check_machine()
-            for row in self._job.rows(client, pickle.loads(item["recordings"])):
-                part.add(row)
+            with closing(self._job.rows(client, pickle.loads(item["recordings"]))) as rows:
+                for row in rows:
+                    part.add(row)
             part.retry()
             self._job.check_model(client)
             written = pickle.dumps(part.files())

@@ -135,6 +135,10 @@ def warn_of_weights(client: Client) -> None:
 @contextmanager
 def outages_reported() -> Iterator[None]:
     """Reports on stderr when the client waits for a server, and when the server is back."""
+    if any(isinstance(each, _Outages) for each in logger.handlers):
+        # Within another, which reports them.
+        yield
+        return
     handler = _Outages()
     level, propagates = logger.level, logger.propagate
     logger.addHandler(handler)
