@@ -85,7 +85,7 @@ def failures(store: Store, plan: Plan, numbers: Sequence[int]) -> Mapping[int, S
 
 
 def with_new_rows(store: Store, name: str, data: bytes, counts: Sequence[int]) -> bytes:
-    """A file of a part with new rows in the place of those that had errors.
+    """Replaces the rows that had errors in a part's file, and returns the bytes of the new file.
 
     Args:
         store: Has the file.
