@@ -1,9 +1,9 @@
 """Measures the encoder on a GPU, and writes a report that others can read.
 
 ``make bench-gpu``, on the machine with the GPU (docs/gpu.md). It exports and verifies the graph in
-each precision, times it beside FunASR, finds the memory that batches take, and names the kernels
-that ran. With ``--device cpu`` it tries the script itself on a CPU: without kernels, and with the
-peak memory of the process.
+each precision, times it beside FunASR, finds the memory that batches take, names the kernels that
+ran, and puts loads on a Triton that serves it. With ``--device cpu`` it tries the script itself on
+a CPU: without kernels, and with the peak memory of the process.
 
 Each part runs in its own process, so that no part sees another's memory or thread pools.
 """
@@ -20,12 +20,14 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import numpy as np
 from google.protobuf import json_format, text_format
 
 from audio.layout import SAMPLE_RATE
+from benchmarks import gpu_service
 from benchmarks.encoder import BATCHES, ROOT, machine
 from benchmarks.tables import table
 
@@ -49,11 +51,12 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for precision in options.precisions:
             repository = Path(folder) / precision
-            repository.mkdir()
+            ignored = ignore_patterns("encoder", "__pycache__")
+            copytree(ROOT / "model_repository", repository, ignore=ignored)
             lines += ["", f"## {precision}", "", *_export(options, repository, precision)]
             if not (repository / "encoder").exists():
                 continue
-            for part in ("times", "memory", "kernels"):
+            for part in PARTS:
                 lines += ["", *_reported(part, options, repository)]
     if options.rounds:
         lines += ["", "## Beside FunASR", "", *_beside_funasr(options)]
@@ -294,8 +297,18 @@ def _beside_funasr(options: argparse.Namespace) -> list[str]:
     return ["```", *told, "```"]
 
 
-PARTS = {"times": _times, "memory": _memory, "kernels": _kernels}
-REPORTS = {"times": _report_times, "memory": _report_memory, "kernels": _report_kernels}
+def _service(options: argparse.Namespace) -> dict[str, Any]:
+    # A CPU would not answer more clients in time.
+    return gpu_service.measure(options.repository, 4 if options.device == "cpu" else 128)
+
+
+PARTS = {"times": _times, "memory": _memory, "kernels": _kernels, "service": _service}
+REPORTS = {
+    "times": _report_times,
+    "memory": _report_memory,
+    "kernels": _report_kernels,
+    "service": gpu_service.report,
+}
 
 if __name__ == "__main__":
     main()

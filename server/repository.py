@@ -1,70 +1,94 @@
-"""The model repository as Triton gets it: with as many decoders as the machine needs."""
+"""The model repository as Triton gets it: with as many instances as the machine needs."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from server.errors import ServerError
 
-PREPROCESS = "preprocess"
+PREPROCESS, ENCODER = "preprocess", "encoder"
+
 FOR_A_CPU = 2
-"""With the encoder on the same CPU, more decoders would only take its time."""
+"""Decoders. With the encoder on the same CPU, more would only take its time."""
 
 SPARED = 2
 """Cores for Triton, the gateway and the rest, if the others decode for a GPU."""
 
-INSTANCES = re.compile(r"instance_group \[ \{ count: (\d+) kind: KIND_CPU \} \]")
+IN_PYTHON = 2
+"""Instances of an encoder on a GPU, if its backend runs in Python: one computes while the other
+packs the next batch and sends the answers of the last (docs/gpu.md has the gain)."""
+
+INSTANCES = re.compile(r"instance_group \[ \{ count: (\d+) kind: (KIND_CPU|KIND_GPU) \} \]")
 
 
-def decoders(repository: Path, cores: int | None = None) -> int:
-    """How many processes should decode clips.
+def instances(
+    repository: Path, decoders: int | None, *, in_python: bool, cores: int | None = None
+) -> dict[str, int]:
+    """How many instances of a model suit this machine, by the model's name.
 
     Args:
         repository: The folder of models.
+        decoders: Number of processes that decode clips; None for what suits the machine.
+        in_python: Whether the encoder's backend runs in Python, as outside NVIDIA's container.
         cores: Number of cores that may be used; by default, those of this process.
+
+    Returns:
+        Numbers for the models that have a configuration; Triton says what is missing. An encoder
+        whose instances somebody placed by hand, on certain GPUs, has none.
     """
     cores = cores or len(os.sched_getaffinity(0))
-    encoder = (repository / "encoder" / "config.pbtxt").read_text(encoding="utf-8")
-    return max(FOR_A_CPU, cores - SPARED) if "kind: KIND_GPU" in encoder else FOR_A_CPU
+    on_a_gpu = "KIND_GPU" in _config(repository, ENCODER)
+    counts = {PREPROCESS: decoders or (max(FOR_A_CPU, cores - SPARED) if on_a_gpu else FOR_A_CPU)}
+    if on_a_gpu and in_python and INSTANCES.search(_config(repository, ENCODER)):
+        counts[ENCODER] = IN_PYTHON
+    return {name: count for name, count in counts.items() if _config(repository, name)}
 
 
-def with_decoders(repository: Path, count: int, folder: Path) -> Path:
-    """A repository of the same models, whose preprocess has ``count`` instances.
+def with_instances(repository: Path, counts: Mapping[str, int], folder: Path) -> Path:
+    """A repository of the same models with other numbers of instances.
 
     Args:
         repository: The folder of models; not changed.
-        count: Number of instances.
+        counts: Number of instances by model.
         folder: An empty folder, for links to the models if another configuration is needed.
 
     Returns:
-        ``repository`` itself if its preprocess already has ``count`` instances, or is missing:
-        Triton then says so.
+        ``repository`` itself if its models already have these numbers.
 
     Raises:
-        ServerError: The configuration of preprocess does not say how many instances it has.
+        ServerError: A configuration does not say how many instances the model has.
     """
-    source = (repository / PREPROCESS).resolve()
-    if not (source / "config.pbtxt").is_file():
+    changed = {name: _with_count(repository, name, count) for name, count in counts.items()}
+    changed = {name: text for name, text in changed.items() if text != _config(repository, name)}
+    if not changed:
         return repository
-    config = (source / "config.pbtxt").read_text(encoding="utf-8")
+    for path in repository.iterdir():
+        if path.name not in changed:
+            (folder / path.name).symlink_to(path.resolve())
+    for name, text in changed.items():
+        own = folder / name
+        own.mkdir()
+        for path in (repository / name).resolve().iterdir():
+            if path.name != "config.pbtxt":
+                (own / path.name).symlink_to(path)
+        (own / "config.pbtxt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _config(repository: Path, name: str) -> str:
+    path = repository / name / "config.pbtxt"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _with_count(repository: Path, name: str, count: int) -> str:
+    config = _config(repository, name)
     found = INSTANCES.search(config)
     if found is None:
         raise ServerError(
-            f"{source / 'config.pbtxt'} has no instance_group in the form of this project: "
-            "restore it with git"
+            f"{repository / name / 'config.pbtxt'} has no instance_group in the form of this "
+            "project: restore it with git"
         )
-    if int(found[1]) == count:
-        return repository
-    for path in repository.iterdir():
-        if path.name != PREPROCESS:
-            (folder / path.name).symlink_to(path.resolve())
-    own = folder / PREPROCESS
-    own.mkdir()
-    for path in source.iterdir():
-        if path.name != "config.pbtxt":
-            (own / path.name).symlink_to(path)
-    text = config[: found.start(1)] + str(count) + config[found.end(1) :]
-    (own / "config.pbtxt").write_text(text, encoding="utf-8")
-    return folder
+    return config[: found.start(1)] + str(count) + config[found.end(1) :]

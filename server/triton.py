@@ -24,7 +24,7 @@ from server import installation, process, tracing
 from server.errors import ServerError
 from server.leftovers import OWNED_PREFIX, claim, remove_stale_files
 from server.reaper import SHM, environments, remove, remove_environments, remove_files
-from server.repository import decoders, with_decoders
+from server.repository import instances, with_instances
 from server.settings import Settings
 from server.stop import Stop
 
@@ -108,7 +108,7 @@ class Triton:
             self._reaper = process.Reaper(self._prefix, STOP_SECONDS, self._lock)
             self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
             backends = installed.backend_folder(Path(self._backends.name))
-            arguments = self._arguments(backends, self._repository())
+            arguments = self._arguments(backends, self._repository(installed))
             self._process = subprocess.Popen(
                 [str(installed.binary), *arguments, *installed.arguments],
                 env=_environment(installed, os.environ),
@@ -221,12 +221,14 @@ class Triton:
             [self.environment] = made
             self._reaper.own(self.environment)
 
-    def _repository(self) -> Path:
+    def _repository(self, installed: installation.Installation) -> Path:
         assert self._backends is not None
         folder = Path(self._backends.name) / "models"
         folder.mkdir()
         own = self.settings.model_repository.resolve()
-        return with_decoders(own, self.settings.decoders or decoders(own), folder)
+        in_python = installed.stub is not None
+        counts = instances(own, self.settings.decoders, in_python=in_python)
+        return with_instances(own, counts, folder)
 
     def _arguments(self, backends: Path, repository: Path) -> list[str]:
         return [

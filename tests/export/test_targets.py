@@ -62,7 +62,7 @@ def test_a_gpu_gets_instances_large_batches_and_no_cpu_accelerator(
     assert not config.optimization.execution_accelerators.cpu_execution_accelerator
 
 
-def test_cuda_computes_fp32_in_fp32_and_verifies_with_the_settings_that_serve(
+def test_cuda_computes_fp32_in_fp32_on_the_gpu_that_triton_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: dict[str, dict[str, str]] = {}
@@ -76,8 +76,8 @@ def test_cuda_computes_fp32_in_fp32_and_verifies_with_the_settings_that_serve(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fake)
     config = json_format.MessageToDict(config_for("cuda"), preserving_proto_field_name=True)
-    open_session(tmp_path / "model.onnx", config)
-    assert opened == {"CUDAExecutionProvider": {"use_tf32": "0"}}
+    open_session(tmp_path / "model.onnx", config, device=1)
+    assert opened == {"CUDAExecutionProvider": {"device_id": "1", "use_tf32": "0"}}
 
 
 def test_an_accelerator_that_is_not_known_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from audio.layout import SAMPLE_RATE
+from emotion2vec_client import Client
 from export.__main__ import main as export_main
-from tests.conftest import ROOT
+from export.checkpoint import load_folder
+from export.reference import Reference
+from tests.conftest import ROOT, serving, settings_for, speech_like
 
 pytestmark = pytest.mark.gpu
 
@@ -46,3 +52,28 @@ def test_the_benchmark_times_funasr_and_us_on_the_gpu(
     for work in result["works"].values():
         assert set(work["sides"]) == {"funasr", "funasr fp16", "fp16", "fp32"}
         assert work["sides"]["fp32"]["relative_error"] < 1e-4
+
+
+def test_triton_answers_as_funasr_does(
+    tiny_checkpoint: Path, empty_repository: Callable[[], Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("pytriton")
+    repository = empty_repository()
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--model-repository", str(repository)]
+    export_main([*arguments, "--target", "cuda", "--precision", "fp32"])
+    clips = {}
+    for samples in range(400, 128_400, 8_000):
+        path = tmp_path / f"{samples}.wav"
+        clips[path] = speech_like(samples, seed=samples)
+        soundfile.write(path, clips[path], SAMPLE_RATE, subtype="FLOAT")
+    checkpoint = load_folder(tiny_checkpoint)
+    reference = Reference(checkpoint, checkpoint.build())
+    with (
+        serving(settings_for(repository)) as triton,
+        Client(f"127.0.0.1:{triton.settings.grpc_port}") as client,
+    ):
+        for outcome in client.predict_many(clips, concurrency=len(clips)):
+            assert outcome.prediction is not None, outcome.error
+            truth = reference.run(clips[outcome.item]).scores
+            scores = list(outcome.prediction.scores.values())
+            np.testing.assert_allclose(scores, truth, atol=1e-5)

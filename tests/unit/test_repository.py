@@ -1,4 +1,4 @@
-"""How many processes decode, and the repository that Triton gets for it."""
+"""How many instances a model gets, and the repository that Triton gets for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shutil import rmtree
 import pytest
 
 from server.errors import ServerError
-from server.repository import decoders, with_decoders
+from server.repository import instances, with_instances
 from tests.conftest import ROOT
 
 
@@ -16,7 +16,9 @@ from tests.conftest import ROOT
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "model_repository"
     (folder / "encoder").mkdir(parents=True)
-    (folder / "encoder" / "config.pbtxt").write_text("instance_group [ { kind: KIND_CPU } ]")
+    serve_on(folder, "count: 1 kind: KIND_CPU")
+    (folder / "encoder" / "1").mkdir()
+    (folder / "encoder" / "1" / "model.onnx").write_text("graph")
     (folder / "preprocess" / "1").mkdir(parents=True)
     config = (ROOT / "model_repository" / "preprocess" / "config.pbtxt").read_text("utf-8")
     (folder / "preprocess" / "config.pbtxt").write_text(config, "utf-8")
@@ -30,36 +32,67 @@ def repository(tmp_path: Path) -> Path:
 def test_a_gpu_gets_a_decoder_for_each_core_but_two(
     kind: str, cores: int, count: int, repository: Path
 ) -> None:
-    config = f"instance_group [ {{ count: 1 kind: {kind} }} ]"
-    (repository / "encoder" / "config.pbtxt").write_text(config)
-    assert decoders(repository, cores) == count
+    serve_on(repository, f"count: 1 kind: {kind}")
+    counts = instances(repository, None, in_python=False, cores=cores)
+    assert counts == {"preprocess": count}
 
 
-def test_the_repository_stays_if_its_number_is_right(repository: Path, tmp_path: Path) -> None:
+def test_a_number_of_decoders_that_was_asked_for_is_kept(repository: Path) -> None:
+    serve_on(repository, "count: 1 kind: KIND_GPU")
+    assert instances(repository, 3, in_python=False, cores=16) == {"preprocess": 3}
+
+
+@pytest.mark.parametrize(("group", "in_python", "encoders"), [
+    ("count: 1 kind: KIND_GPU", True, 2),
+    ("count: 1 kind: KIND_GPU", False, None),
+    ("count: 1 kind: KIND_CPU", True, None),
+    ("count: 1 kind: KIND_GPU gpus: [ 1 ]", True, None),
+])  # fmt: skip
+def test_a_backend_in_python_packs_a_batch_while_a_gpu_computes_another(
+    group: str, in_python: bool, encoders: int | None, repository: Path
+) -> None:
+    serve_on(repository, group)
+    assert instances(repository, None, in_python=in_python).get("encoder") == encoders
+
+
+def test_the_repository_stays_if_its_numbers_are_right(repository: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    assert with_decoders(repository, 2, folder) == repository
+    assert with_instances(repository, {"preprocess": 2, "encoder": 1}, folder) == repository
     assert list(folder.iterdir()) == []
 
 
-def test_a_missing_model_is_left_to_triton(repository: Path, tmp_path: Path) -> None:
+def test_a_missing_model_is_left_to_triton(repository: Path) -> None:
     rmtree(repository / "preprocess")
-    assert with_decoders(repository, 14, tmp_path / "folder") == repository
+    assert instances(repository, 14, in_python=True) == {}
 
 
-def test_another_number_changes_nothing_else(repository: Path, tmp_path: Path) -> None:
+def test_other_numbers_change_nothing_else(repository: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    before = (repository / "preprocess" / "config.pbtxt").read_text("utf-8")
-    assert with_decoders(repository, 14, folder) == folder
-    text = (folder / "preprocess" / "config.pbtxt").read_text("utf-8")
-    assert text == before.replace("count: 2", "count: 14")
-    assert (repository / "preprocess" / "config.pbtxt").read_text("utf-8") == before
-    assert (folder / "preprocess" / "1" / "model.py").read_text() == "code"
+    before = {path: path.read_text("utf-8") for path in repository.rglob("*") if path.is_file()}
+    assert with_instances(repository, {"preprocess": 14, "encoder": 2}, folder) == folder
+    for path, text in before.items():
+        expected = text.replace("count: 2", "count: 14").replace("count: 1 ", "count: 2 ")
+        if path.name != "config.pbtxt":
+            expected = text
+        assert (folder / path.relative_to(repository)).read_text("utf-8") == expected
+        assert path.read_text("utf-8") == text
+
+
+def test_a_model_whose_number_is_right_is_linked(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with_instances(repository, {"preprocess": 14, "encoder": 1}, folder)
     assert (folder / "encoder").resolve() == (repository / "encoder").resolve()
 
 
 def test_a_configuration_in_another_form_is_refused(repository: Path, tmp_path: Path) -> None:
     (repository / "preprocess" / "config.pbtxt").write_text("name: 'preprocess'")
     with pytest.raises(ServerError, match=r"preprocess/config\.pbtxt has no instance_group"):
-        with_decoders(repository, 4, tmp_path)
+        with_instances(repository, {"preprocess": 4}, tmp_path)
+
+
+def serve_on(repository: Path, group: str) -> None:
+    config = f"instance_group [ {{ {group} }} ]"
+    (repository / "encoder" / "config.pbtxt").write_text(config)

@@ -187,7 +187,7 @@ class OrtSession:
         return dict(zip(outputs, found, strict=True))
 
 
-def open_session(path: Path, config: Mapping[str, Any]) -> Session:
+def open_session(path: Path, config: Mapping[str, Any], device: int = 0) -> Session:
     """Opens a graph as a Triton model configuration says.
 
     Instances of KIND_GPU get ONNX Runtime's CUDA provider, with the parameters of
@@ -199,6 +199,7 @@ def open_session(path: Path, config: Mapping[str, Any]) -> Session:
     Args:
         path: The ONNX file; its external data lies beside it.
         config: The model configuration, as Triton's JSON.
+        device: Number of the GPU; without meaning for a CPU.
 
     Raises:
         ValueError: The configuration asks for something this machine or this code lacks.
@@ -213,7 +214,8 @@ def open_session(path: Path, config: Mapping[str, Any]) -> Session:
             raise ValueError(
                 f"gpu_execution_accelerator asks for {asked}: this backend knows only cuda"
             )
-        return OrtSession(path, threads, CUDA, dict(accelerators).get("cuda"))
+        options = {"device_id": str(device), **dict(accelerators).get("cuda", {})}
+        return OrtSession(path, threads, CUDA, options)
     accelerators = _accelerators(config, "cpu")
     if not accelerators:
         return OrtSession(path, threads, "CPUExecutionProvider")
