@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from google.protobuf import json_format, text_format
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from audio import layout
@@ -75,9 +76,35 @@ def test_cuda_computes_fp32_in_fp32_on_the_gpu_that_triton_names(
             return list(opened)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fake)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     config = json_format.MessageToDict(config_for("cuda"), preserving_proto_field_name=True)
     open_session(tmp_path / "model.onnx", config, device=1)
     assert opened == {"CUDAExecutionProvider": {"device_id": "1", "use_tf32": "0"}}
+
+
+def test_an_onnx_runtime_without_cuda_is_told_from_a_broken_graph(tmp_path: Path) -> None:
+    config = {"instance_group": [{"kind": "KIND_GPU"}]}
+    with pytest.raises(ValueError, match="has no CUDAExecutionProvider: install onnxruntime-gpu"):
+        open_session(tmp_path / "model.onnx", config)
+
+
+@pytest.mark.parametrize("failure", ["falls back", "fails"])
+def test_a_cuda_that_cannot_start_is_told_with_what_to_install(
+    failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FallsBack:
+        def __init__(self, *_: object, **__: object) -> None:
+            if failure == "fails":
+                raise NoKernel("Could not find an implementation for PackedMultiHeadAttention")
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", FallsBack)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    config = {"instance_group": [{"kind": "KIND_GPU"}]}
+    with pytest.raises((ValueError, RuntimeError), match=r"onnxruntime-gpu\[cuda,cudnn\]"):
+        open_session(tmp_path / "model.onnx", config)
 
 
 def test_an_accelerator_that_is_not_known_is_refused(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ but then silently computes an fp16 graph in bf16, which is less exact."""
 
 CUDA = "CUDAExecutionProvider"
 
+NO_CUDA = (
+    "if its lines above name a library that it could not load, CUDA is incomplete: "
+    "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+)
+
 KEPT_SHAPES = 16
 """Cached kernels for each kind of operation. Nearly every batch has a new shape, so old kernels are
 rarely used again. OpenVINO's default caches thousands, which took 1 GB after 2,400 batches."""
@@ -154,6 +159,11 @@ class OrtSession:
     ):
         import onnxruntime
 
+        if provider not in onnxruntime.get_available_providers():
+            raise ValueError(
+                f"the installed ONNX Runtime has no {provider}: install onnxruntime-gpu in the "
+                "place of onnxruntime"
+            )
         if provider == CUDA:
             # Finds CUDA's libraries also where pip has installed them.
             onnxruntime.preload_dlls()
@@ -172,10 +182,12 @@ class OrtSession:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except self._errors as error:
-            raise RuntimeError(str(error)) from error
-        # Without CUDA's libraries, ONNX Runtime falls back to the CPU.
+            # Without CUDA's libraries, ONNX Runtime falls back to the CPU, which cannot compute a
+            # graph that was exported for CUDA, and then it names only an operator.
+            advice = f"; {NO_CUDA}" if provider == CUDA else ""
+            raise RuntimeError(f"{error}{advice}") from error
         if self._session.get_providers()[0] != provider:
-            raise ValueError(f"ONNX Runtime cannot start its {provider} on this machine")
+            raise ValueError(f"ONNX Runtime cannot start its {provider}; {NO_CUDA}")
 
     def run(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
