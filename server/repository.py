@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,8 +20,11 @@ SPARED = 2
 """Cores for Triton, the gateway and the rest, if the others decode for a GPU."""
 
 IN_PYTHON = 2
-"""Instances of an encoder on a GPU, if its backend runs in Python: one computes while the other
-packs the next batch and sends the answers of the last (docs/gpu.md has the gain)."""
+"""Instances of an encoder on a GPU with enough memory, if its backend runs in Python: one computes
+while the other packs the next batch and sends the answers of the last."""
+
+INSTANCE_MIB = {"fp16": 7 * 1024, "fp32": 14 * 1024}
+"""GPU memory of an instance under load, in MiB. In fp16, 6,471 were measured (docs/gpu.md)."""
 
 INSTANCES = re.compile(r"instance_group \[ \{ count: (\d+) kind: (KIND_CPU|KIND_GPU) \} \]")
 
@@ -36,14 +41,15 @@ def instances(
         cores: Number of cores that may be used; by default, those of this process.
 
     Returns:
-        Numbers for the models that have a configuration; Triton says what is missing. An encoder
-        whose instances somebody placed by hand, on certain GPUs, has none.
+        Numbers for the models that have a configuration; Triton says what is missing. There is none
+        for an encoder whose instances somebody placed on certain GPUs.
     """
     cores = cores or len(os.sched_getaffinity(0))
     on_a_gpu = "KIND_GPU" in _config(repository, ENCODER)
     counts = {PREPROCESS: decoders or (max(FOR_A_CPU, cores - SPARED) if on_a_gpu else FOR_A_CPU)}
     if on_a_gpu and in_python and INSTANCES.search(_config(repository, ENCODER)):
-        counts[ENCODER] = IN_PYTHON
+        needed = IN_PYTHON * INSTANCE_MIB[_precision(repository)]
+        counts[ENCODER] = IN_PYTHON if _gpu_mib() >= needed else 1
     return {name: count for name, count in counts.items() if _config(repository, name)}
 
 
@@ -81,6 +87,21 @@ def with_instances(repository: Path, counts: Mapping[str, int], folder: Path) ->
 def _config(repository: Path, name: str) -> str:
     path = repository / name / "config.pbtxt"
     return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _precision(repository: Path) -> str:
+    card = repository / ENCODER / "model_card.json"
+    return str(json.loads(card.read_text(encoding="utf-8"))["precision"])
+
+
+def _gpu_mib() -> int:
+    """Memory of the smallest GPU; 0 if the driver's tool cannot say."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return min((int(line) for line in told.splitlines() if line.strip().isdigit()), default=0)
 
 
 def _with_count(repository: Path, name: str, count: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 
@@ -10,6 +13,8 @@ import pytest
 from server.errors import ServerError
 from server.repository import instances, with_instances
 from tests.conftest import ROOT
+
+Gpus = Callable[..., None]
 
 
 @pytest.fixture
@@ -24,6 +29,21 @@ def repository(tmp_path: Path) -> Path:
     (folder / "preprocess" / "config.pbtxt").write_text(config, "utf-8")
     (folder / "preprocess" / "1" / "model.py").write_text("code")
     return folder
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    """Puts an ``nvidia-smi`` on the PATH that tells the memory of each GPU."""
+
+    def have(*memory: str) -> None:
+        tool = tmp_path / "bin" / "nvidia-smi"
+        tool.parent.mkdir()
+        lines = "".join(f"echo '{each}'\n" for each in memory)
+        tool.write_text(f"#!/bin/sh\n{lines}exit {0 if memory else 9}\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+
+    return have
 
 
 @pytest.mark.parametrize(("kind", "cores", "count"), [
@@ -49,10 +69,27 @@ def test_a_number_of_decoders_that_was_asked_for_is_kept(repository: Path) -> No
     ("count: 1 kind: KIND_GPU gpus: [ 1 ]", True, None),
 ])  # fmt: skip
 def test_a_backend_in_python_packs_a_batch_while_a_gpu_computes_another(
-    group: str, in_python: bool, encoders: int | None, repository: Path
+    group: str, in_python: bool, encoders: int | None, repository: Path, gpus: Gpus
 ) -> None:
+    gpus("81559")
     serve_on(repository, group)
     assert instances(repository, None, in_python=in_python).get("encoder") == encoders
+
+
+@pytest.mark.parametrize(("memory", "precision", "encoders"), [
+    (["15360"], "fp16", 2),
+    (["15360"], "fp32", 1),
+    (["8188"], "fp16", 1),
+    (["81559", "8188"], "fp16", 1),
+    (["[N/A]"], "fp16", 1),
+    ([], "fp16", 1),
+])  # fmt: skip
+def test_a_small_gpu_gets_one_encoder(
+    memory: list[str], precision: str, encoders: int, repository: Path, gpus: Gpus
+) -> None:
+    gpus(*memory)
+    serve_on(repository, "count: 1 kind: KIND_GPU", precision)
+    assert instances(repository, None, in_python=True)["encoder"] == encoders
 
 
 def test_the_repository_stays_if_its_numbers_are_right(repository: Path, tmp_path: Path) -> None:
@@ -93,6 +130,7 @@ def test_a_configuration_in_another_form_is_refused(repository: Path, tmp_path: 
         with_instances(repository, {"preprocess": 4}, tmp_path)
 
 
-def serve_on(repository: Path, group: str) -> None:
+def serve_on(repository: Path, group: str, precision: str = "fp16") -> None:
     config = f"instance_group [ {{ {group} }} ]"
     (repository / "encoder" / "config.pbtxt").write_text(config)
+    (repository / "encoder" / "model_card.json").write_text(json.dumps({"precision": precision}))
