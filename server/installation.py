@@ -100,7 +100,7 @@ def _find_wheel() -> Installation:
             f"Triton's Python backend has no stub for Python {version}: make the virtual "
             f"environment with one of {known}"
         )
-    # Otherwise Triton looks for a GPU, for which it has no backend.
+    # The wheel has only a part of DCGM, which Triton needs for the metrics of a GPU.
     arguments = ("--allow-gpu-metrics=false",)
     return Installation(binary, root / "backends", stub, _find_libpython(), arguments)
 
