@@ -11,6 +11,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from benchmarks.triton_stats import Statistics, difference
 from emotion2vec_client import Client
 
 SENDERS = max(1, (os.cpu_count() or 1) // 4)
-"""Processes that send; the rest of the cores decode."""
+"""Processes that send, on the same cores as the decoders."""
 
 WARM_SECONDS, SECONDS = 3.0, 10.0
 """A load is not measured at once, because its first batches have new shapes."""
@@ -139,8 +140,11 @@ def _send(address: str, clips: list[Clip], clients: int) -> list[Sent]:
     processes = min(SENDERS, clients)
     # A forked process would share gRPC's threads and locks.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-        # Importing takes a second or two, and no process should begin before the others.
+    ready = spawn.Barrier(processes)
+    with ProcessPoolExecutor(
+        processes, mp_context=spawn, initializer=_wait_for_all, initargs=(ready,)
+    ) as pool:
+        # Importing takes a second or two: the load begins when the last process has done it.
         list(pool.map(abs, range(processes)))
         begin = time.monotonic() + WARM_SECONDS
         jobs = [
@@ -151,6 +155,10 @@ def _send(address: str, clips: list[Clip], clients: int) -> list[Sent]:
             for number in range(processes)
         ]  # fmt: skip
         return [sent for job in jobs for sent in job.result()]
+
+
+def _wait_for_all(ready: Barrier) -> None:
+    ready.wait()
 
 
 def _send_from_here(

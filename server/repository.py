@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,8 +24,13 @@ IN_PYTHON = 2
 """Instances of an encoder on a GPU with enough memory, if its backend runs in Python: one computes
 while the other packs the next batch and sends the answers of the last."""
 
+SMI_SECONDS = 10
+"""How long the driver's tool may take; it hangs if a GPU does."""
+
 INSTANCE_MIB = {"fp16": 7 * 1024, "fp32": 14 * 1024}
 """GPU memory of an instance under load, in MiB. In fp16, 6,471 were measured (docs/gpu.md)."""
+
+EXPORTED_FOR_A_GPU = "instance_group [ { count: 1 kind: KIND_GPU } ]"
 
 INSTANCES = re.compile(r"instance_group \[ \{ count: (\d+) kind: (KIND_CPU|KIND_GPU) \} \]")
 
@@ -41,14 +47,14 @@ def instances(
         cores: Number of cores that may be used; by default, those of this process.
 
     Returns:
-        Numbers for the models that have a configuration; Triton says what is missing. There is none
-        for an encoder whose instances somebody placed on certain GPUs.
+        Numbers for the models that have a configuration; Triton says what is missing. An encoder
+        has none if its instances are not those that the export writes.
     """
     cores = cores or len(os.sched_getaffinity(0))
-    on_a_gpu = "KIND_GPU" in _config(repository, ENCODER)
+    on_a_gpu = "kind: KIND_GPU" in _config(repository, ENCODER)
     counts = {PREPROCESS: decoders or (max(FOR_A_CPU, cores - SPARED) if on_a_gpu else FOR_A_CPU)}
-    if on_a_gpu and in_python and INSTANCES.search(_config(repository, ENCODER)):
-        needed = IN_PYTHON * INSTANCE_MIB[_precision(repository)]
+    if in_python and EXPORTED_FOR_A_GPU in _config(repository, ENCODER):
+        needed = IN_PYTHON * INSTANCE_MIB.get(_precision(repository), math.inf)
         counts[ENCODER] = IN_PYTHON if _gpu_mib() >= needed else 1
     return {name: count for name, count in counts.items() if _config(repository, name)}
 
@@ -91,15 +97,21 @@ def _config(repository: Path, name: str) -> str:
 
 def _precision(repository: Path) -> str:
     card = repository / ENCODER / "model_card.json"
-    return str(json.loads(card.read_text(encoding="utf-8"))["precision"])
+    try:
+        return str(json.loads(card.read_text(encoding="utf-8"))["precision"])
+    except (OSError, ValueError, KeyError):
+        # Nobody else in this folder needs the card, and Triton serves without it.
+        return "unknown"
 
 
 def _gpu_mib() -> int:
     """Memory of the smallest GPU; 0 if the driver's tool cannot say."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        told = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=SMI_SECONDS
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
         return 0
     return min((int(line) for line in told.splitlines() if line.strip().isdigit()), default=0)
 

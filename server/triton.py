@@ -24,7 +24,7 @@ from server import installation, process, tracing
 from server.errors import ServerError
 from server.leftovers import OWNED_PREFIX, claim, remove_stale_files
 from server.reaper import SHM, environments, remove, remove_environments, remove_files
-from server.repository import instances, with_instances
+from server.repository import ENCODER, instances, with_instances
 from server.settings import Settings
 from server.stop import Stop
 
@@ -34,12 +34,12 @@ DRAIN_SECONDS = 30
 STOP_SECONDS = DRAIN_SECONDS + 5
 
 POOL_BYTES = 24 * 2**20
-"""How much of /dev/shm each process of a Python backend reserves at the start: enough for any batch
-of any model but the timeline. If a pool has to grow while /dev/shm is full, its process may crash
-in C++, where Python cannot prevent it."""
+"""How much of /dev/shm each process of a Python backend reserves at the start: on a CPU, enough for
+any batch of any model but the timeline. If a pool has to grow while /dev/shm is full, its process
+may crash in C++, where Python cannot prevent it."""
 
-POOL_SHARE = 6
-"""Each reserves at most a sixth of the free space: a container has 64 MB by default."""
+SPARE_POOLS = 2
+"""Together they leave at least this many pools free: a container has 64 MB by default."""
 
 LEAST_POOL_BYTES = 2**20
 """Triton's minimum."""
@@ -108,7 +108,12 @@ class Triton:
             self._reaper = process.Reaper(self._prefix, STOP_SECONDS, self._lock)
             self._backends = tempfile.TemporaryDirectory(prefix=self._prefix)
             backends = installed.backend_folder(Path(self._backends.name))
-            arguments = self._arguments(backends, self._repository(installed))
+            counts = instances(
+                self.settings.model_repository.resolve(),
+                self.settings.decoders,
+                in_python=installed.stub is not None,
+            )
+            arguments = self._arguments(backends, self._repository(counts), _pool_bytes(counts))
             self._process = subprocess.Popen(
                 [str(installed.binary), *arguments, *installed.arguments],
                 env=_environment(installed, os.environ),
@@ -221,16 +226,14 @@ class Triton:
             [self.environment] = made
             self._reaper.own(self.environment)
 
-    def _repository(self, installed: installation.Installation) -> Path:
+    def _repository(self, counts: Mapping[str, int]) -> Path:
         assert self._backends is not None
         folder = Path(self._backends.name) / "models"
         folder.mkdir()
         own = self.settings.model_repository.resolve()
-        in_python = installed.stub is not None
-        counts = instances(own, self.settings.decoders, in_python=in_python)
         return with_instances(own, counts, folder)
 
-    def _arguments(self, backends: Path, repository: Path) -> list[str]:
+    def _arguments(self, backends: Path, repository: Path, pool: int) -> list[str]:
         return [
             f"--model-repository={repository}",
             *self.settings.arguments(),
@@ -239,7 +242,7 @@ class Triton:
             *tracing.triton_arguments(tracing.traces_url()),
             # These apply to all backends that run in Python, whatever their name.
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
-            f"--backend-config=python,shm-default-byte-size={_pool_bytes()}",
+            f"--backend-config=python,shm-default-byte-size={pool}",
         ]
 
 
@@ -252,15 +255,17 @@ def _check_repository(repository: Path) -> None:
         )
 
 
-def _pool_bytes() -> int:
+def _pool_bytes(counts: Mapping[str, int]) -> int:
     free = shutil.disk_usage(SHM).free
-    if free < POOL_SHARE * LEAST_POOL_BYTES:
-        least = POOL_SHARE * LEAST_POOL_BYTES / 2**20
+    # The timeline has one process.
+    pools = sum(({ENCODER: 1} | dict(counts)).values()) + 1 + SPARE_POOLS
+    if free < pools * LEAST_POOL_BYTES:
+        least = pools * LEAST_POOL_BYTES / 2**20
         raise ServerError(
             f"{SHM} has {free / 2**20:.1f} MB free, and the service needs at least {least:.0f} MB: "
             "make it larger (in a container with --shm-size=1g), or see what fills it"
         )
-    return min(POOL_BYTES, free // POOL_SHARE)
+    return min(POOL_BYTES, free // pools)
 
 
 def _check_ports(settings: Settings) -> None:

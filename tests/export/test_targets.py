@@ -11,6 +11,7 @@ import pytest
 import torch
 from google.protobuf import json_format, text_format
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from audio import layout
@@ -20,7 +21,7 @@ from export.__main__ import main
 from export.batch import input_shapes, pack
 from export.config import encoder_config
 from export.targets import TARGETS
-from server.backends.onnxruntime.runtime import native_precisions, open_session
+from server.backends.onnxruntime.runtime import SpoiledError, native_precisions, open_session
 
 
 def config_for(target: str, precision: str = "fp16") -> ModelConfig:
@@ -82,9 +83,40 @@ def test_cuda_computes_fp32_in_fp32_on_the_gpu_that_triton_names(
     assert opened == {"CUDAExecutionProvider": {"device_id": "1", "use_tf32": "0"}}
 
 
-def test_an_onnx_runtime_without_cuda_is_told_from_a_broken_graph(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("told", "spoiled"), [
+    ("CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=h", True),
+    ("CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; expr=cudaMalloc", False),
+    ("Failed to allocate memory for requested buffer of size 700", False),
+])  # fmt: skip
+def test_a_gpu_that_computes_nothing_more_is_told_from_one_that_is_full(
+    told: str, spoiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider"]
+
+        def run(self, *_: object) -> None:
+            raise RuntimeException(told)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Fails)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    session = open_session(tmp_path / "model.onnx", {"instance_group": [{"kind": "KIND_GPU"}]})
+    with pytest.raises(RuntimeError, match=told.partition(":")[0]) as failed:
+        session.run({}, [])
+    assert isinstance(failed.value, SpoiledError) == spoiled
+
+
+def test_an_onnx_runtime_without_cuda_is_told_from_a_broken_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     config = {"instance_group": [{"kind": "KIND_GPU"}]}
-    with pytest.raises(ValueError, match="has no CUDAExecutionProvider: install onnxruntime-gpu"):
+    with pytest.raises(
+        ValueError, match=r"no CUDAExecutionProvider.* pip install 'onnxruntime-gpu"
+    ):
         open_session(tmp_path / "model.onnx", config)
 
 

@@ -14,10 +14,14 @@ import pytest
 import soundfile
 
 from audio.layout import SAMPLE_RATE
+from benchmarks.launch import below
+from benchmarks.service import part_name
+from benchmarks.triton_stats import Statistics
 from emotion2vec_client import Client
 from export.__main__ import main as export_main
 from export.checkpoint import load_folder
 from export.reference import Reference
+from server.repository import instances
 from tests.conftest import ROOT, serving, settings_for, speech_like
 
 pytestmark = pytest.mark.gpu
@@ -74,7 +78,11 @@ def test_triton_answers_as_funasr_does(
         serving(settings_for(repository)) as triton,
         Client(f"127.0.0.1:{triton.settings.grpc_port}") as client,
     ):
+        statistics = Statistics(f"127.0.0.1:{triton.settings.grpc_port}")
         outcomes = client.predict_many(list(clips), concurrency=len(clips))
         for outcome, clip in zip(outcomes, clips.values(), strict=True):
             scores = list(outcome.unwrap().scores.values())
             np.testing.assert_allclose(scores, reference.run(clip).scores, atol=1e-5)
+        assert max(statistics.read()["encoder"].batches) > 1
+        encoders = [part_name(process) for process in below(triton.pid)].count("encoder")
+        assert encoders == instances(repository, None, in_python=True)["encoder"]

@@ -67,6 +67,7 @@ def test_a_number_of_decoders_that_was_asked_for_is_kept(repository: Path) -> No
     ("count: 1 kind: KIND_GPU", False, None),
     ("count: 1 kind: KIND_CPU", True, None),
     ("count: 1 kind: KIND_GPU gpus: [ 1 ]", True, None),
+    ("count: 3 kind: KIND_GPU", True, None),
 ])  # fmt: skip
 def test_a_backend_in_python_packs_a_batch_while_a_gpu_computes_another(
     group: str, in_python: bool, encoders: int | None, repository: Path, gpus: Gpus
@@ -90,6 +91,13 @@ def test_a_small_gpu_gets_one_encoder(
     gpus(*memory)
     serve_on(repository, "count: 1 kind: KIND_GPU", precision)
     assert instances(repository, None, in_python=True)["encoder"] == encoders
+
+
+def test_a_repository_without_a_model_card_gets_one_encoder(repository: Path, gpus: Gpus) -> None:
+    gpus("81559")
+    serve_on(repository, "count: 1 kind: KIND_GPU")
+    (repository / "encoder" / "model_card.json").unlink()
+    assert instances(repository, None, in_python=True)["encoder"] == 1
 
 
 def test_the_repository_stays_if_its_numbers_are_right(repository: Path, tmp_path: Path) -> None:

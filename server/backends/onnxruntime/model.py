@@ -10,6 +10,7 @@ inputs, and splits the outputs. It has two parameters that the native backend do
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import triton_python_backend_utils as pb_utils
 
 from server.backends.onnxruntime.layout import Layout, LayoutError
 from server.backends.onnxruntime.parts import split
-from server.backends.onnxruntime.runtime import open_session
+from server.backends.onnxruntime.runtime import SpoiledError, open_session
 
 BATCH_INPUTS: dict[str, Callable[[list[np.ndarray], np.dtype], np.ndarray]] = {
     # Only the shape carries the value; the content is never read.
@@ -110,6 +111,10 @@ class TritonPythonModel:
         """
         try:
             return self._run(requests, tensors)
+        except SpoiledError as error:
+            # Refusals would look like a service that works; Triton starts a process that ended.
+            pb_utils.Logger.log_error(f"this process ends, because its GPU failed: {error}")
+            os._exit(1)
         except (ValueError, RuntimeError, MemoryError, pb_utils.TritonModelException) as error:
             if len(requests) > 1:
                 return [

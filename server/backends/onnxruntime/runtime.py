@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,10 +31,15 @@ but then silently computes an fp16 graph in bf16, which is less exact."""
 
 CUDA = "CUDAExecutionProvider"
 
-NO_CUDA = (
-    "if its lines above name a library that it could not load, CUDA is incomplete: "
-    "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+INSTALL = (
+    "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime-gpu[cuda,cudnn]'"
 )
+
+NO_CUDA = f"if ONNX Runtime's own lines name a missing library, CUDA is incomplete: {INSTALL}"
+
+SPOILED = re.compile(r"CUDA failure \d{3,}:")
+"""How ONNX Runtime's cuda_call.cc tells an error after which CUDA computes nothing more in this
+process, such as 700. Memory that is used up is 2, and a wrong argument 1."""
 
 KEPT_SHAPES = 16
 """Cached kernels for each kind of operation. Nearly every batch has a new shape, so old kernels are
@@ -42,6 +48,10 @@ rarely used again. OpenVINO's default caches thousands, which took 1 GB after 2,
 
 UNWRITTEN = -1e30
 """What no output contains: it stands in the first one until an inference has written it."""
+
+
+class SpoiledError(RuntimeError):
+    """The runtime can compute nothing more in this process."""
 
 
 class Session(Protocol):
@@ -53,6 +63,7 @@ class Session(Protocol):
         """Computes the named outputs.
 
         Raises:
+            SpoiledError: The runtime failed, and only a new process can compute again.
             RuntimeError: The runtime refused the inputs or failed.
         """
         ...
@@ -161,8 +172,8 @@ class OrtSession:
 
         if provider not in onnxruntime.get_available_providers():
             raise ValueError(
-                f"the installed ONNX Runtime has no {provider}: install onnxruntime-gpu in the "
-                "place of onnxruntime"
+                f"the installed ONNX Runtime has no {provider}, so the package onnxruntime is "
+                f"where onnxruntime-gpu should be: {INSTALL}"
             )
         if provider == CUDA:
             # Finds CUDA's libraries also where pip has installed them.
@@ -195,7 +206,8 @@ class OrtSession:
         try:
             found = self._session.run(list(outputs), dict(inputs))
         except self._errors as error:
-            raise RuntimeError(str(error)) from error
+            kind = SpoiledError if SPOILED.search(str(error)) else RuntimeError
+            raise kind(str(error)) from error
         return dict(zip(outputs, found, strict=True))
 
 
