@@ -87,7 +87,7 @@ class Settings:
             raise ServerError("--tls-ca needs --tls-cert and --tls-key as well")
 
     def arguments(self) -> list[str]:
-        """Arguments of tritonserver, except for its folders."""
+        """Arguments of tritonserver, except for its folders; its working directory is another."""
         # The key is never stored, so that these APIs are closed to everyone.
         closed = f"{','.join(CLOSED)}:x-shut={secrets.token_hex(32)}"
         addresses = [
@@ -113,13 +113,14 @@ class Settings:
         ]
 
     def _tls_arguments(self) -> list[str]:
-        if self.tls_cert is None:
+        if self.tls_cert is None or self.tls_key is None:
             return []
         arguments = [
             "--grpc-use-ssl=true",
-            f"--grpc-server-cert={self.tls_cert}",
-            f"--grpc-server-key={self.tls_key}",
+            f"--grpc-server-cert={self.tls_cert.absolute()}",
+            f"--grpc-server-key={self.tls_key.absolute()}",
         ]
         if self.tls_ca is not None:
-            arguments += ["--grpc-use-ssl-mutual=true", f"--grpc-root-cert={self.tls_ca}"]
+            authority = f"--grpc-root-cert={self.tls_ca.absolute()}"
+            arguments += ["--grpc-use-ssl-mutual=true", authority]
         return arguments

@@ -117,6 +117,8 @@ class Triton:
             self._process = subprocess.Popen(
                 [str(installed.binary), *arguments, *installed.arguments],
                 env=_environment(installed, os.environ),
+                # The wheel's Python backend ignores PYTHONPATH, but imports from here.
+                cwd=installation.ROOT,
                 # A session of its own, so that Ctrl-C reaches only this process, which ends Triton.
                 start_new_session=True,
                 preexec_fn=process.die_with_parent,

@@ -259,7 +259,10 @@ def file_input(data: bytes) -> kserve.InferInput:
     return audio
 
 
-def test_as_many_processes_decode_as_were_asked_for(tiny_repository: Path) -> None:
+def test_as_many_processes_decode_as_were_asked_for_wherever_it_was_started(
+    tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     settings = replace(settings_for(tiny_repository), decoders=3)
     with serving(settings) as triton, Client(f"127.0.0.1:{triton.settings.grpc_port}") as client:
         names = [part_name(process) for process in below(triton.pid)]
