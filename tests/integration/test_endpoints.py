@@ -92,6 +92,12 @@ def test_with_tls_unencrypted_ports_stay_on_loopback() -> None:
     assert settings.local_url.startswith("http://127.0.0.1:")
 
 
+def test_triton_gets_files_that_it_finds_from_another_folder() -> None:
+    settings = Settings(tls_cert=Path("c"), tls_key=Path("k"), tls_ca=Path("a"))
+    files = {each.partition("=")[2] for each in settings.arguments() if each.startswith("--grpc-")}
+    assert {str(Path.cwd() / name) for name in "cka"} <= files
+
+
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
