@@ -41,6 +41,7 @@ ELSEWHERE = {
 BLOCKS_ELSEWHERE = {
     "docker build|rclone|helm |kubectl ": "needs a cluster; see tests/proofs/test_helm*.py",
     "^prometheus ": "serves until it is ended; run by tests/integration/test_monitoring.py",
+    "onnxruntime-gpu": "needs a GPU, and changes the packages that the other tests use",
     "^OTEL_": "needs a collector; run by tests/integration/test_tracing.py",
 }
 """Blocks that are not run here as a whole, by what is in them."""
