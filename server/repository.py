@@ -32,7 +32,7 @@ INSTANCE_MIB = {"fp16": 7 * 1024, "fp32": 14 * 1024}
 
 EXPORTED_FOR_A_GPU = "instance_group [ { count: 1 kind: KIND_GPU } ]"
 
-INSTANCES = re.compile(r"instance_group \[ \{ count: (\d+) kind: (KIND_CPU|KIND_GPU) \} \]")
+INSTANCES = re.compile(r"instance_group \[ \{ count: (\d+) kind: KIND_(?:CPU|GPU) \} \]")
 
 
 def instances(

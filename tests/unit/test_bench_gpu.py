@@ -44,3 +44,12 @@ def test_it_gives_the_speed_in_seconds_of_audio() -> None:
     assert "10.00 ms" in line
     assert "8,000" in line
     assert "300 ms" in line
+
+
+def test_it_gives_what_triton_answered_under_a_load() -> None:
+    load = {"clips": 526.0, "audio": 6222.0, "p50": 0.24, "p95": 0.333, "batch": 10.5, "busy": 1.76}
+    report = "\n".join(REPORTS["service"]({"128 clients": load | {"distance": 2.8e-4}}))
+    cells = [cell.strip() for cell in report.splitlines()[-1].strip("|").split("|")]
+    assert cells == [
+        "128 clients", "6,222", "526.0", "240 ms", "333 ms", "10.5", "176%", "2.8e-04"
+    ]  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from shutil import rmtree
+from types import SimpleNamespace
 
 import pytest
 
+from server import triton
 from server.errors import ServerError
 from server.repository import instances, with_instances
 from tests.conftest import ROOT
@@ -100,6 +102,21 @@ def test_a_repository_without_a_model_card_gets_one_encoder(repository: Path, gp
     assert instances(repository, None, in_python=True)["encoder"] == 1
 
 
+@pytest.mark.parametrize(("counts", "pools"), [
+    ({"preprocess": 2}, 6),
+    ({"preprocess": 14, "encoder": 2}, 19),
+])  # fmt: skip
+def test_the_processes_never_reserve_all_of_a_small_shared_memory(
+    counts: dict[str, int], pools: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=64 * 2**20))
+    assert triton._pool_bytes(counts) == 64 * 2**20 // pools
+    least = pools * 2**20 - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=least))
+    with pytest.raises(ServerError, match=f"needs at least {pools} MB"):
+        triton._pool_bytes(counts)
+
+
 def test_the_repository_stays_if_its_numbers_are_right(repository: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -108,7 +125,7 @@ def test_the_repository_stays_if_its_numbers_are_right(repository: Path, tmp_pat
 
 
 def test_a_missing_model_is_left_to_triton(repository: Path) -> None:
-    rmtree(repository / "preprocess")
+    shutil.rmtree(repository / "preprocess")
     assert instances(repository, 14, in_python=True) == {}
 
 
